@@ -1,0 +1,43 @@
+# Each target works on a fresh clone with only Python >= 3.11 and make: it creates .venv, gets uv into it and syncs
+# uv.lock. `make` alone lists the targets.
+PYTHON ?= python3
+BIN := .venv/bin
+export DAGSTER_HOME := $(CURDIR)/.dagster
+
+.DEFAULT_GOAL := help
+.PHONY: help run dev test lint format
+
+help: ## List the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
+
+run: .venv/synced ## Materialise the last days of the sample, or of GITHUB_ORG, and show the marts
+	@$(BIN)/mds run
+
+dev: .venv/synced ## Dagster's UI, daemon and schedule on http://127.0.0.1:3000
+	$(BIN)/dagster dev --host 127.0.0.1 --port 3000
+
+test: .venv/synced-dev ## Run the tests
+	$(BIN)/pytest -n 2
+
+lint: .venv/synced-dev ## Check style, security rules, types and the lock file
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/basedpyright
+	$(BIN)/uv lock --check
+
+format: .venv/synced-dev ## Format the code
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+.venv/synced: pyproject.toml uv.lock | $(BIN)/uv
+	$(BIN)/uv sync --quiet --locked --no-dev --inexact
+	@touch $@
+
+.venv/synced-dev: pyproject.toml uv.lock | $(BIN)/uv
+	$(BIN)/uv sync --quiet --locked
+	@touch $@ .venv/synced
+
+$(BIN)/uv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"Python >= 3.11 is needed, {sys.executable} is {sys.version.split()[0]}: run make PYTHON=/path/to/python3.11")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv

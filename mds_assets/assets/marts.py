@@ -1,0 +1,128 @@
+"""Marts: windows, aggregation and business metrics, as pure functions on Polars lazy frames and thin assets over them.
+
+A mart's row belongs to an as-of day, its `day`: what the table said at the end of that day, looking back over the
+window. One code path serves one day and many. What does not belong here: reading raw, casting types.
+"""
+
+from collections.abc import Sequence
+from datetime import date, timedelta
+
+import polars as pl
+from dagster import AssetExecutionContext, AssetIn, TableSchema, asset
+
+from mds_assets.io_managers.schema import COLUMN_SCHEMA, DAY, column
+from mds_assets.partitions import DAILY, LOOKBACK, ONE_RUN, to_days
+from mds_assets.settings import settings
+
+REPOS_PER_LANGUAGE = TableSchema(
+    [
+        column("org", "VARCHAR", "The organisation or user."),
+        column("language", "VARCHAR", "Main language; 'Unknown' when GitHub finds none."),
+        column("repo_count", "BIGINT", "Repositories active in the window."),
+        column("avg_stars", "DOUBLE", "Their mean number of stars, 1 decimal; null when none is known.", nullable=True),
+        column("avg_forks", "DOUBLE", "Their mean number of forks, 1 decimal; null when none is known.", nullable=True),
+    ]
+)
+
+DAILY_ACTIVITY = TableSchema(
+    [
+        column("org", "VARCHAR", "The organisation or user."),
+        column("push_date", "DATE", "Each date of the window, UTC."),
+        column("push_count", "BIGINT", "Repositories whose newest push in the window was on that date; 0 when none."),
+        column("rolling_7d_avg", "DOUBLE", "Mean push_count of the 7 days ending at push_date, 2 decimals; "
+               "days before the window are not counted."),
+    ]
+)  # fmt: skip
+
+
+def as_of(repos: pl.LazyFrame, days: Sequence[date], lookback_days: int) -> pl.LazyFrame:
+    """Each repository once per as-of day, with its newest observation in the window.
+
+    An observation speaks for its repository from its own day until the day before the next one, and for
+    `lookback_days` days at most: one sort gives all windows at once, however many as-of days there are.
+
+    Args:
+        repos: Rows of `staging/repos` with `day`; at most one per org, repo_id and day.
+        days: The as-of days.
+        lookback_days: Calendar days in a window, the as-of day included.
+
+    Returns:
+        The same columns, `day` now being the as-of day.
+    """
+    next_day = pl.col(DAY).shift(-1).over("org", "repo_id", order_by=("active_at", "observed_at"))
+    last_day = pl.min_horizontal(pl.col(DAY) + timedelta(days=lookback_days - 1), next_day - timedelta(days=1))
+    return (
+        repos.with_columns(as_of=pl.date_ranges(pl.col(DAY), last_day))
+        .explode("as_of")
+        .filter(pl.col("as_of").is_in(list(days)))
+        .drop(DAY)
+        .rename({"as_of": DAY})
+    )
+
+
+def languages(newest: pl.LazyFrame) -> pl.LazyFrame:
+    """Languages by repositories: `REPOS_PER_LANGUAGE` with `day`, from the rows of `as_of`."""
+    return (
+        newest.group_by(DAY, "org", "language")
+        .agg(
+            repo_count=pl.len(),
+            avg_stars=pl.col("stars").mean().round(1),
+            avg_forks=pl.col("forks").mean().round(1),
+        )
+        .sort(DAY, "org", "repo_count", "language", descending=[False, False, True, False])
+    )
+
+
+def activity(newest: pl.LazyFrame, lookback_days: int) -> pl.LazyFrame:
+    """Pushes by date: `DAILY_ACTIVITY` with `day`, from the rows of `as_of`.
+
+    A row for every date of the window for each org that has a row in the window.
+    """
+    dates = pl.date_ranges(pl.col(DAY) - timedelta(days=lookback_days - 1), pl.col(DAY))
+    pushes = newest.group_by(DAY, "org", push_date=pl.col("pushed_at").dt.date()).agg(push_count=pl.len())
+    return (
+        newest.select(DAY, "org")
+        .unique()
+        .with_columns(push_date=dates)
+        .explode("push_date")
+        .join(pushes, on=[DAY, "org", "push_date"], how="left")
+        .with_columns(pl.col("push_count").fill_null(0))
+        .with_columns(
+            rolling_7d_avg=pl.col("push_count")
+            .rolling_mean(window_size=7, min_samples=1)
+            .over(DAY, "org", order_by="push_date")
+            .round(2)
+        )
+        .sort(DAY, "org", "push_date")
+    )
+
+
+@asset(
+    key=["marts", "repos_per_language"],
+    ins={"repos": AssetIn(key=["staging", "repos"], partition_mapping=LOOKBACK)},
+    partitions_def=DAILY,
+    backfill_policy=ONE_RUN,
+    io_manager_key="polars_io_manager",
+    group_name="marts",
+    kinds={"polars", "parquet"},
+    metadata={COLUMN_SCHEMA: REPOS_PER_LANGUAGE},
+)
+def repos_per_language(context: AssetExecutionContext, repos: pl.LazyFrame) -> pl.LazyFrame:
+    """Languages by the repositories active in the window, with their mean stars and forks."""
+    return languages(as_of(repos, to_days(context.partition_keys), settings.lookback_days))
+
+
+@asset(
+    key=["marts", "daily_activity"],
+    ins={"repos": AssetIn(key=["staging", "repos"], partition_mapping=LOOKBACK)},
+    partitions_def=DAILY,
+    backfill_policy=ONE_RUN,
+    io_manager_key="polars_io_manager",
+    group_name="marts",
+    kinds={"polars", "parquet"},
+    metadata={COLUMN_SCHEMA: DAILY_ACTIVITY},
+)
+def daily_activity(context: AssetExecutionContext, repos: pl.LazyFrame) -> pl.LazyFrame:
+    """Repositories pushed to on each date of the window, with the 7-day mean."""
+    newest = as_of(repos, to_days(context.partition_keys), settings.lookback_days)
+    return activity(newest, settings.lookback_days)

@@ -1,0 +1,33 @@
+-- staging/repos: one row per organisation and repository a day, the day's newest observation of it.
+WITH typed AS (
+    SELECT
+        org,
+        id AS repo_id,
+        name AS repo_name,
+        full_name AS repo_full_name,
+        coalesce(description, '') AS description,
+        stargazers_count::INTEGER AS stars,
+        forks_count::INTEGER AS forks,
+        open_issues_count::INTEGER AS open_issues,
+        size::INTEGER AS size_kb,
+        coalesce(language, 'Unknown') AS language,
+        license ->> '$.spdx_id' AS license,
+        coalesce(from_json(topics, '["VARCHAR"]'), []) AS topics,
+        fork AS is_fork,
+        archived AS is_archived,
+        created_at,
+        updated_at,
+        pushed_at,
+        greatest(updated_at, pushed_at) AS active_at, -- greatest() passes over nulls
+        observed_at,
+        _dlt_load_id AS load_id,
+        day
+    FROM github_repos
+    WHERE id IS NOT NULL AND name <> ''
+)
+SELECT * EXCLUDE (load_id)
+FROM typed
+QUALIFY row_number() OVER (
+    PARTITION BY day, org, repo_id
+    ORDER BY active_at DESC, observed_at DESC, load_id DESC
+) = 1

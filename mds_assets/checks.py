@@ -1,0 +1,47 @@
+"""The asset checks: what is told of a table beside its rows.
+
+https://docs.dagster.io/guides/test/asset-checks
+"""
+
+from dagster import (
+    AssetCheckExecutionContext,
+    AssetCheckResult,
+    AssetChecksDefinition,
+    AssetCheckSeverity,
+    AssetKey,
+    asset_check,
+)
+
+from mds_assets.io_managers.lake import Lake
+from mds_assets.partitions import to_days, window
+from mds_assets.settings import settings
+
+_STAGED = AssetKey(["staging", "repos"])
+
+
+def window_is_complete(mart: AssetKey) -> AssetChecksDefinition:
+    """A check that warns when a day of a mart's window was never staged: the mart cannot tell it from a quiet day.
+
+    It looks at the days of its run, or at the mart's newest day when it is run alone. Days before the first partition
+    cannot be staged and are not missing; the materialisation's metadata counts them.
+    """
+
+    @asset_check(asset=mart, name="window_is_complete")
+    def check(context: AssetCheckExecutionContext, lake: Lake) -> AssetCheckResult:
+        """Every day of the lookback window was staged; a missing day is not a day without activity."""
+        in_partitioned_run = context.has_partition_key or context.has_partition_key_range
+        days = to_days(context.partition_keys) if in_partitioned_run else lake.days(mart)[-1:]
+        asked = {day for as_of in days for day in window(as_of, settings.lookback_days)}
+        missing = sorted(day for day in asked if day >= settings.start_date and not lake.files(_STAGED, day))
+        return AssetCheckResult(
+            passed=not missing,
+            severity=AssetCheckSeverity.WARN,
+            description=(
+                f"{len(missing)} of {len(asked)} days were never materialised: run them, then this day again."
+                if missing
+                else f"All {len(asked)} days of the window are there."
+            ),
+            metadata={"days_missing": [str(day) for day in missing], "as_of": [str(day) for day in days]},
+        )
+
+    return check

@@ -1,0 +1,74 @@
+"""The only place where the parts meet: `defs` for Dagster, `build_definitions` for tests and other entry points.
+
+https://docs.dagster.io/api/dagster/definitions
+"""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from dagster import Definitions, in_process_executor
+
+from mds_assets.assets import marts, raw, staging
+from mds_assets.checks import window_is_complete
+from mds_assets.github.client import GitHub, github_session
+from mds_assets.io_managers.duckdb import LakeDuckDB
+from mds_assets.io_managers.lake import Lake, LakeIOManager
+from mds_assets.jobs import daily_refresh
+from mds_assets.sample import SAMPLE_API_URL, SAMPLE_ORG, SampleTransport
+from mds_assets.schedules import daily_refresh_schedule
+from mds_assets.settings import Settings, settings
+
+
+def github(settings: Settings) -> GitHub:
+    """The configured organisations; without any, the built-in sample behind the same client."""
+    if settings.organisations:
+        token = settings.token.get_secret_value() if settings.token else None
+        return GitHub(settings.organisations, settings.api_url, github_session(token))
+    session = github_session()
+    session.mount(SAMPLE_API_URL, SampleTransport())
+    return GitHub([SAMPLE_ORG], SAMPLE_API_URL, session)
+
+
+def resources(settings: Settings) -> dict[str, Any]:
+    """What assets ask for by name."""
+    lake = Lake(root=settings.data_dir)
+    # A folder of this process: DuckDB's spill files of two processes have the same names.
+    bounds = {
+        "temp_directory": str(lake.scratch / f"duckdb-{os.getpid()}"),
+        "memory_limit": settings.duckdb_memory_limit,
+        "threads": settings.duckdb_threads,
+    }
+    duckdb = LakeDuckDB(connection_config={name: value for name, value in bounds.items() if value is not None})
+    return {
+        "github": github(settings),
+        "lake": lake,
+        "duckdb": duckdb,
+        "duckdb_io_manager": LakeIOManager(
+            lake=lake, duckdb=duckdb, engine="duckdb", preview_rows=settings.preview_rows
+        ),
+        "polars_io_manager": LakeIOManager(
+            lake=lake, duckdb=duckdb, engine="polars", preview_rows=settings.preview_rows
+        ),
+    }
+
+
+def build_definitions(resource_overrides: Mapping[str, Any] | None = None) -> Definitions:
+    """The whole project.
+
+    Args:
+        resource_overrides: Resources by name (`github`, `lake`, ...) that replace those of the settings. Override
+            `lake` together with the IO managers that hold it.
+    """
+    return Definitions(
+        assets=[raw.github_repos, staging.repos, marts.repos_per_language, marts.daily_activity],
+        asset_checks=[window_is_complete(mart.key) for mart in (marts.repos_per_language, marts.daily_activity)],
+        jobs=[daily_refresh],
+        schedules=[daily_refresh_schedule],
+        resources={**resources(settings), **(resource_overrides or {})},
+        # DuckDB and Polars already use every core, and a process a step costs seconds.
+        executor=in_process_executor,
+    )
+
+
+defs = build_definitions()

@@ -1,0 +1,146 @@
+"""How DuckDB reads and writes a table of the lake: relations in, one COPY out.
+
+What does not belong here: paths, atomic replacement and metadata (`lake.py`).
+"""
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+from dagster import InitResourceContext, TableSchema
+from dagster_duckdb import DuckDBResource
+from pydantic import PrivateAttr
+from upath import UPath
+
+from mds_assets.io_managers.schema import DAY, check_fits
+
+
+class LakeDuckDB(DuckDBResource):
+    """dagster-duckdb's resource with one in-memory connection for the whole run, so that relations can be joined.
+
+    The stock `get_connection` gives a new database at each call and leaves it open when its caller fails: here it is
+    entered once, at the first use, and closed with the run, whatever happened.
+    """
+
+    database: str = ":memory:"
+    _open: ExitStack = PrivateAttr(default_factory=ExitStack)
+    _connection: duckdb.DuckDBPyConnection | None = PrivateAttr(default=None)
+
+    @property
+    def connection(self) -> duckdb.DuckDBPyConnection:
+        """The run's connection, with timestamps in UTC."""
+        if self._connection is None:
+            self._connection = self._open.enter_context(self.get_connection())
+            # Otherwise TIMESTAMPTZ columns reach Arrow in the zone of the machine.
+            self._connection.execute("SET TimeZone = 'UTC'")
+            # At the default of 100 open files, DuckDB splits the days of a long range over several files each.
+            self._connection.execute("SET partitioned_write_max_open_files = 10000")
+        return self._connection
+
+    def teardown_after_execution(self, context: InitResourceContext) -> None:
+        """Close the connection when the run ends."""
+        self._connection = None
+        self._open.close()
+
+
+def read(con: duckdb.DuckDBPyConnection, files: Sequence[UPath], schema: TableSchema) -> duckdb.DuckDBPyRelation:
+    """The declared columns and `day` of these files as one lazy relation; an empty one for no file.
+
+    A column that a file lacks is null: raw files of different loads have different columns.
+    """
+    types = {c.name: c.type for c in schema.columns} | {DAY: "DATE"}
+    empty = f"SELECT {', '.join(f'NULL::{sql_type} AS {_quote(name)}' for name, sql_type in types.items())} WHERE false"
+    if not files:
+        return con.sql(empty)
+    for file in files:
+        if file.protocol not in {"", "file"} and not con.filesystem_is_registered(file.protocol):
+            con.register_filesystem(file.fs)
+    paths = ", ".join(_literal(str(file)) for file in files)
+    # DuckDB pushes column and day filters through the UNION into the Parquet reader. The union gives every declared
+    # column a type even where no file has it.
+    columns = ", ".join(f"{_quote(name)}::{sql_type} AS {_quote(name)}" for name, sql_type in types.items())
+    return con.sql(
+        f"SELECT {columns} FROM ({empty} UNION ALL BY NAME FROM read_parquet("  # noqa: S608
+        f"[{paths}], union_by_name = true, hive_partitioning = true, hive_types = {{'day': DATE}}))"
+    )
+
+
+def select(relation: duckdb.DuckDBPyRelation, name: str, query: str) -> duckdb.DuckDBPyRelation:
+    """A SELECT statement over the relation, which the statement calls `name`; lazy.
+
+    Raises:
+        ValueError: The statement is not one that returns rows.
+    """
+    selected = relation.query(name, query)
+    if selected is None:
+        raise ValueError(f"not a SELECT statement: {query}")
+    return selected
+
+
+def to_relation(
+    con: duckdb.DuckDBPyConnection, table: duckdb.DuckDBPyRelation | pa.Table | pa.RecordBatchReader
+) -> duckdb.DuckDBPyRelation:
+    """Any of the types that DuckDB writes, as a relation."""
+    return table if isinstance(table, duckdb.DuckDBPyRelation) else con.from_arrow(table)
+
+
+def write(
+    table: str,
+    relation: duckdb.DuckDBPyRelation,
+    schema: TableSchema,
+    days: Sequence[date],
+    folder: Path,
+    file_name: str,
+) -> list[Path]:
+    """COPY a relation, run once, to `folder/day=D/<file_name>` for each day that has rows.
+
+    DuckDB puts a number before the suffix `.tmp` of `file_name` when there are several days.
+
+    Returns:
+        The files written.
+
+    Raises:
+        SchemaError: Columns or types are not the declared ones.
+        duckdb.Error: A value does not fit its declared type, or the only day's rows hold another day's.
+    """
+    check_fits(table, _arrow_schema(relation), schema)
+    columns = ", ".join(f"{_quote(c.name)}::{c.type} AS {_quote(c.name)}" for c in schema.columns)
+    if len(days) == 1:
+        # One day needs no split, and a plain COPY takes half the time of a partitioned one.
+        (day,) = days
+        target = folder / f"day={day}" / file_name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        rows = (
+            f"SELECT {columns} FROM output_rows WHERE CASE WHEN {DAY} = DATE '{day}' THEN true "  # noqa: S608
+            f"ELSE error('a row of day ' || coalesce({DAY}::VARCHAR, 'NULL')) END"
+        )
+        options = "FORMAT parquet, COMPRESSION zstd"
+    else:
+        target = folder
+        rows = f"SELECT {columns}, {DAY} FROM output_rows"  # noqa: S608
+        options = (
+            "FORMAT parquet, COMPRESSION zstd, PARTITION_BY (day), OVERWRITE_OR_IGNORE, "
+            f"FILENAME_PATTERN {_literal(file_name.removesuffix('.tmp'))}, FILE_EXTENSION 'tmp'"
+        )
+    copied = select(relation, "output_rows", f"COPY ({rows}) TO {_literal(target)} ({options}, RETURN_FILES)")
+    return [Path(file) for _, files in copied.fetchall() for file in files]
+
+
+def _arrow_schema(relation: duckdb.DuckDBPyRelation) -> pa.Schema:
+    """The relation's schema, without running it: it may stand on a stream that can be read only once."""
+    types = ", ".join(
+        f"NULL::{sql_type} AS {_quote(name)}" for name, sql_type in zip(relation.columns, relation.types, strict=True)
+    )
+    return duckdb.from_query(f"SELECT {types}").to_arrow_table().schema
+
+
+def _quote(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _literal(value: Any) -> str:
+    return "'" + str(value).replace("'", "''") + "'"

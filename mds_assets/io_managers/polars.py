@@ -1,0 +1,71 @@
+"""How Polars reads and writes a table of the lake: a scan in, one streaming sink out.
+
+dagster-polars' Parquet IO manager is not used for this: with Polars 2 its scan fails (`rechunk` and `retries` are
+gone), and its sink takes one partition only, is not atomic and leaves out the statistics that day filters live on.
+
+What does not belong here: paths, atomic replacement and metadata (`lake.py`).
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import polars as pl
+from dagster import TableSchema
+from polars.io.partition import FileProviderArgs
+from upath import UPath
+
+from mds_assets.io_managers.schema import DAY, arrow_schema, check_fits
+
+
+def polars_schema(schema: TableSchema, *, with_day: bool) -> pl.Schema:
+    """The declaration as a Polars schema."""
+    empty = pl.DataFrame(arrow_schema(schema, with_day=with_day).empty_table())
+    return empty.schema
+
+
+def scan(files: Sequence[UPath], schema: TableSchema) -> pl.LazyFrame:
+    """The declared columns and `day` of these files as one lazy frame; an empty one for no file.
+
+    A column that a file lacks is null: raw files of different loads have different columns.
+    """
+    if not files:
+        return pl.LazyFrame(schema=polars_schema(schema, with_day=True))
+    return pl.scan_parquet(
+        [str(file) for file in files],
+        schema=polars_schema(schema, with_day=False),
+        hive_partitioning=True,
+        hive_schema={DAY: pl.Date},
+        missing_columns="insert",
+        extra_columns="ignore",
+        storage_options=dict(files[0].storage_options) or None,
+    )
+
+
+def write(table: str, frame: pl.LazyFrame, schema: TableSchema, folder: Path, file_name: str) -> list[Path]:
+    """Sink a frame, run once and streamed, to `folder/day=D/<file_name>` for each day that has rows.
+
+    Returns:
+        The files written.
+
+    Raises:
+        SchemaError: Columns or types are not the declared ones.
+        polars.exceptions.PolarsError: A value does not fit its declared type.
+    """
+    produced = pl.DataFrame(schema=frame.collect_schema()).to_arrow().schema
+    check_fits(table, produced, schema)
+
+    written: list[Path] = []
+
+    def path(args: FileProviderArgs) -> str:
+        return f"day={args.partition_keys.item()}/{file_name}"
+
+    frame.select(
+        pl.col(name).cast(dtype, strict=True) for name, dtype in polars_schema(schema, with_day=True).items()
+    ).sink_parquet(
+        pl.PartitionBy(folder, key=DAY, include_key=False, file_path_provider=path, approximate_bytes_per_file=None),
+        mkdir=True,
+        compression="zstd",
+        statistics=True,
+        sinked_paths_callback=lambda args: written.extend(Path(sinked.path) for sinked in args.paths),
+    )
+    return written

@@ -1,0 +1,156 @@
+"""Every environment variable of the project: typed, validated, documented, and read here only.
+
+Values come from the environment, else from `.env` beside `pyproject.toml`, else from the defaults below. An empty
+value counts as unset. What does not belong here: anything that is the same for every user; that is code.
+"""
+
+import re
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+
+import click
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from upath import UPath
+
+PROJECT_ROOT = Path(__file__).resolve().parents[1]
+
+# GitHub's own rule for logins: letters, digits and single hyphens, at most 39 characters. Users of an Enterprise with
+# managed accounts carry an underscore and a short code besides.
+_LOGIN = re.compile(r"[A-Za-z0-9](?:-?[A-Za-z0-9_])*")
+_BYTES = re.compile(r"\d+(\.\d+)?\s*([KMGT]i?B|B|%)", re.IGNORECASE)
+
+
+class SettingsError(click.ClickException):
+    """A setting has a wrong value. The message is one line: the variable, its value, what is allowed.
+
+    It is click's exception because click prints it as that one line with exit code 1 in `dagster` and `mds` alike,
+    while Dagster's code server shows it as any other exception.
+    """
+
+
+class Settings(BaseSettings):
+    """The settings, by the name of their environment variable.
+
+    Each description says what is allowed: it is the way out that an error message shows.
+    """
+
+    model_config = SettingsConfigDict(
+        env_file=PROJECT_ROOT / ".env", env_ignore_empty=True, extra="ignore", frozen=True, populate_by_name=True
+    )
+
+    organisations: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        validation_alias="GITHUB_ORG",
+        description="an organisation or user, or several, comma-separated: letters, digits and single hyphens",
+    )
+    token: SecretStr | None = Field(
+        default=None, validation_alias="GITHUB_TOKEN", description="a GitHub token, without blanks"
+    )
+    api_url: str = Field(
+        default="https://api.github.com",
+        validation_alias="GITHUB_API_URL",
+        description="the http(s) URL of GitHub's REST API; of a GitHub Enterprise Server: https://HOST/api/v3",
+    )
+    data_dir: str = Field(
+        default="data",
+        validation_alias="MDS_DATA_DIR",
+        description="a folder (a relative one lies beside pyproject.toml) or a URL that fsspec knows",
+    )
+    lookback_days: int = Field(
+        default=7, ge=1, le=366, validation_alias="MDS_LOOKBACK_DAYS", description="a whole number of days, 1 to 366"
+    )
+    start_date: date = Field(
+        default=date(2026, 1, 1),
+        validation_alias="MDS_START_DATE",
+        description="a past date as YYYY-MM-DD, from 2008-01-01 (GitHub's first year)",
+    )
+    preview_rows: int = Field(
+        default=0,
+        ge=0,
+        le=100,
+        validation_alias="MDS_PREVIEW_ROWS",
+        description="how many rows of a day's table the event log may show, 0 to 100",
+    )
+    duckdb_memory_limit: str | None = Field(
+        default=None,
+        validation_alias="MDS_DUCKDB_MEMORY_LIMIT",
+        description="an amount of memory such as 4GB or 512MiB",
+    )
+    duckdb_threads: int | None = Field(
+        default=None, ge=1, le=1024, validation_alias="MDS_DUCKDB_THREADS", description="a number of threads, 1 to 1024"
+    )
+
+    @field_validator("organisations", mode="before")
+    @classmethod
+    def _split_organisations(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        names = [name.strip() for name in value.split(",")]
+        for name in names:
+            if len(name) > 39 or not _LOGIN.fullmatch(name):
+                raise ValueError(f"{name!r} is not an organisation name")
+        # GitHub compares logins without regard to case: each is crawled once.
+        return tuple({name.lower(): name for name in reversed(names)}.values())[::-1]
+
+    @field_validator("token", mode="after")
+    @classmethod
+    def _token_is_a_header_value(cls, value: SecretStr | None) -> SecretStr | None:
+        if value and not re.fullmatch(r"[!-~]+", value.get_secret_value()):
+            raise ValueError("it holds blanks or characters that no token has")
+        return value
+
+    @field_validator("api_url", mode="after")
+    @classmethod
+    def _api_url_is_http(cls, value: str) -> str:
+        url = urlsplit(value)
+        if url.scheme not in {"http", "https"} or not url.hostname or url.query or url.fragment or url.username:
+            raise ValueError("it is not a plain http(s) URL")
+        return value.rstrip("/")
+
+    @field_validator("data_dir", mode="after")
+    @classmethod
+    def _data_dir_is_absolute(cls, value: str) -> str:
+        if "://" not in value:
+            return str(PROJECT_ROOT / Path(value).expanduser())
+        UPath(value)  # an unknown scheme raises ValueError here, not in the middle of a run
+        return value.rstrip("/")
+
+    @field_validator("start_date", mode="after")
+    @classmethod
+    def _start_is_past(cls, value: date) -> date:
+        if not date(2008, 1, 1) <= value < datetime.now(UTC).date():
+            raise ValueError("it is not in the past")
+        return value
+
+    @field_validator("duckdb_memory_limit", mode="after")
+    @classmethod
+    def _memory_is_an_amount(cls, value: str | None) -> str | None:
+        if value and not _BYTES.fullmatch(value):
+            raise ValueError("it is not an amount of memory")
+        return value
+
+
+def load_settings() -> Settings:
+    """Read and validate the settings.
+
+    Returns:
+        The settings, frozen.
+
+    Raises:
+        SettingsError: a value is wrong. Only the first one is told, in one line; a secret's value never.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        variable = str(first["loc"][0])
+        field = next(field for field in Settings.model_fields.values() if field.validation_alias == variable)
+        value = "" if variable == "GITHUB_TOKEN" else f"={first['input']!r}"
+        reason = first["msg"].removeprefix("Value error, ")
+        raise SettingsError(f"{variable}{value} is wrong: {reason}. Allowed: {field.description}.") from None
+
+
+settings = load_settings()
