@@ -37,9 +37,10 @@ def window_is_complete(mart: AssetKey) -> AssetChecksDefinition:
             passed=not missing,
             severity=AssetCheckSeverity.WARN,
             description=(
-                f"{len(missing)} of {len(asked)} days were never materialised: run them, then this day again."
+                f"{len(missing)} of the {len(asked)} days that {days[0]}...{days[-1]} look back on were never staged: "
+                "run them, then these days again."
                 if missing
-                else f"All {len(asked)} days of the window are there."
+                else f"all {len(asked)} days of the window are there"
             ),
             metadata={"days_missing": [str(day) for day in missing], "as_of": [str(day) for day in days]},
         )

@@ -135,7 +135,8 @@ def _arrow_schema(relation: duckdb.DuckDBPyRelation) -> pa.Schema:
     types = ", ".join(
         f"NULL::{sql_type} AS {_quote(name)}" for name, sql_type in zip(relation.columns, relation.types, strict=True)
     )
-    return duckdb.from_query(f"SELECT {types}").to_arrow_table().schema
+    with duckdb.connect() as con:
+        return con.from_query(f"SELECT {types}").to_arrow_table().schema
 
 
 def _quote(name: str) -> str:

@@ -135,7 +135,8 @@ def as_github(snapshot: Snapshot) -> dict[str, object]:
     emoji = _pick(("",) * 30 + EMOJI, key, "emoji")
     description = f"{emoji} {about.format(theme.title())} (synthetic)".lstrip() if _draw(key, "about") > 0.06 else None
     topics = [part, *([language.lower().replace(" ", "-")] if language else []), theme, "synthetic"]
-    stargazers = (updated - repository.created) // repository.seconds_per_star
+    # By whole days: a repository that gets a star a day has one more after each day's update, whatever the hour.
+    stargazers = (updated // DAY - repository.created // DAY) * DAY // repository.seconds_per_star
     # Some people take their star back; not from popular repositories, so that the organisation's stars still grow.
     unstarred = _pick((0,) * 30 + (1, 2), key, updated, "unstarred") if repository.period > 14 else 0
     stars = max(0, stargazers - unstarred)
@@ -268,8 +269,11 @@ def _event(repository: Repository, slot: int) -> tuple[int | None, int | None]:
         day += repository.fixed_day
     else:
         day += 7 * _integer(repository.period // 7, *key, "week") + _pick(WEEKDAYS, *key, "weekday")
-    # One push in three leaves `updated_at` alone. On weekends people give stars rather than push.
-    silent_pushes, pushes = (0.13, 0.39) if (day - MONDAY) % 7 >= 5 else (0.25, 0.75)
+    # On weekends people give stars rather than push, and the popular get a star every day. So that a third of all pushes
+    # leave `updated_at` alone, more than a third of the others' do.
+    silent_pushes, pushes = (0.16, 0.39) if (day - MONDAY) % 7 >= 5 else (0.33, 0.75)
+    if repository.period == 1:
+        silent_pushes = 0.0
     kind = _draw(*key, "kind")
     pushed = day * DAY + _clock(*key)
     updated = pushed + _integer(10, *key, "lag")  # seconds: GitHub sets it a moment after the push

@@ -1,0 +1,215 @@
+"""`mds`, a small command for people who come from scripts: it calls Dagster underneath, on the same instance.
+
+What does not belong here: anything that Dagster's own CLI and UI cannot do as well.
+"""
+
+import logging
+import os
+import sys
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated
+
+import click
+import typer
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from dagster import DagsterEvent, ExecuteInProcessResult, LoggerDefinition
+
+# Dagster and the project are imported inside the commands, once the options have become settings.
+
+app = typer.Typer(
+    help="GitHub's API as a trusted, fast, local warehouse.", no_args_is_help=True, pretty_exceptions_enable=False
+)
+console = Console()
+
+_LAYERS = ("raw", "staging", "marts")
+_MOST_ROWS = 20
+
+
+def main() -> None:
+    """Run the command; what is wrong is one line on standard error and exit code 1."""
+    try:
+        app()
+    except click.ClickException as error:  # typer carries a click of its own, which does not know this one
+        error.show()
+        sys.exit(error.exit_code)
+
+
+@app.command()
+def run(
+    org: Annotated[
+        str | None, typer.Option(help="Organisations or users, comma-separated; default GITHUB_ORG, else the sample.")
+    ] = None,
+    lookback_days: Annotated[int | None, typer.Option(help="The marts' window; default MDS_LOOKBACK_DAYS.")] = None,
+    days: Annotated[
+        int | None, typer.Option(min=1, help="How many days, ending yesterday; default the window.")
+    ] = None,
+    first: Annotated[
+        datetime | None, typer.Option("--from", formats=["%Y-%m-%d"], help="First day (UTC), instead of --days.")
+    ] = None,
+    last: Annotated[
+        datetime | None, typer.Option("--to", formats=["%Y-%m-%d"], help="Last day (UTC); default yesterday.")
+    ] = None,
+    skip_ingest: Annotated[
+        bool, typer.Option("--skip-ingest", help="Ask GitHub nothing: rebuild staging and marts from raw.")
+    ] = False,
+) -> None:
+    """Materialise raw, staging and marts of the window that ends yesterday, and show the newest marts."""
+    for variable, value in (("GITHUB_ORG", org), ("MDS_LOOKBACK_DAYS", lookback_days)):
+        if value is not None:
+            os.environ[variable] = str(value)
+    from mds_assets.settings import settings
+
+    if days and first:
+        raise click.ClickException("--days and --from both say where to start: give one of them")
+    yesterday = datetime.now(UTC).date() - timedelta(days=1)
+    end = last.date() if last else yesterday
+    wanted = end - timedelta(days=(days or settings.lookback_days) - 1)
+    start = first.date() if first else max(wanted, settings.start_date)
+    if not settings.start_date <= start <= end <= yesterday:
+        raise click.ClickException(
+            f"{start} to {end} is no range of days between {settings.start_date} (MDS_START_DATE) and {yesterday}, "
+            "the last day that has ended (UTC)"
+        )
+    source = ", ".join(settings.organisations) or "the built-in sample"
+    console.print(f"[bold]{(end - start).days + 1} days[/], {start} to {end}, of [bold]{source}[/]")
+    _materialise(start, end, skip_ingest=skip_ingest)
+    _show_marts(end)
+    _show_where_next()
+
+
+@app.command()
+def show() -> None:
+    """Print which days of which table exist, and the newest marts."""
+    from mds_assets.definitions import defs, resources
+    from mds_assets.partitions import days_between
+    from mds_assets.settings import settings
+
+    lake = resources(settings)["lake"]
+    tables = Table("table", "days", "first", "last", "missing between")
+    newest: list[date] = []
+    for key in sorted(defs.resolve_all_asset_keys(), key=lambda key: (_LAYERS.index(key.path[0]), key)):
+        days = lake.days(key)
+        missing = sorted(set(days_between(days[0], days[-1])) - set(days)) if days else []
+        shown = ", ".join(map(str, missing[:3])) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
+        tables.add_row(key.to_user_string(), str(len(days)), *(str(day) for day in [*days[:1], *days[-1:]]), shown)
+        if key.path[0] == "marts":
+            newest += days[-1:]
+    console.print(tables)
+    if newest:
+        _show_marts(max(newest))
+    _show_where_next()
+
+
+def _materialise(start: date, end: date, *, skip_ingest: bool) -> None:
+    """One Dagster run of the job `daily_refresh` over these days; its failure ends the command with one line."""
+    from dagster import DagsterInstance, Definitions
+
+    from mds_assets.definitions import defs
+    from mds_assets.settings import PROJECT_ROOT
+
+    # The same instance as `make dev` has, so that the UI shows what ran here.
+    os.environ.setdefault("DAGSTER_HOME", str(PROJECT_ROOT / ".dagster"))
+    keys = [key for key in defs.resolve_all_asset_keys() if not (skip_ingest and key.path[0] == "raw")]
+    with DagsterInstance.get() as instance, console.status("Starting") as status:
+        progress = Definitions(loggers={"progress": _progress_logger(lambda step: status.update(step))})
+        result = (
+            Definitions.merge(defs, progress)
+            .resolve_job_def("daily_refresh")
+            .execute_in_process(
+                instance=instance,
+                asset_selection=keys,
+                tags={"dagster/asset_partition_range_start": str(start), "dagster/asset_partition_range_end": str(end)},
+                run_config={"loggers": {"progress": {}}},
+                raise_on_error=False,
+            )
+        )
+    if not result.success:
+        raise click.ClickException(_first_failure(result))
+
+
+def _progress_logger(on_step: Callable[[str], None]) -> "LoggerDefinition":
+    """A Dagster logger that tells of steps as they start and end, and of what assets log themselves."""
+    from dagster import InitLoggerContext, logger
+
+    check_steps: set[str | None] = set()
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            event: DagsterEvent | None = getattr(record, "dagster_event", None)
+            if event is None:
+                message: str = getattr(record, "dagster_meta", {}).get("orig_message", record.getMessage())
+                console.print(f"  [dim]{message}[/]")
+            elif event.event_type_value == "STEP_START":
+                on_step(_table(event))
+            elif event.event_type_value == "ASSET_CHECK_EVALUATION":
+                check_steps.add(event.step_key)
+                check = event.asset_check_evaluation_data
+                sign = "[green]✓[/]" if check.passed else "[yellow]![/]"
+                name = f"{check.asset_key.to_user_string()} {check.check_name}"
+                console.print(f"  {sign} {name}: [dim]{check.description}[/]", soft_wrap=True)
+            elif event.event_type_value == "STEP_SUCCESS" and event.step_key not in check_steps:
+                seconds = event.step_success_data.duration_ms / 1000
+                console.print(f"  [green]✓[/] {_table(event)} [dim]{seconds:.1f} s[/]")
+
+    @logger
+    def progress(_: InitLoggerContext) -> logging.Logger:
+        handling = logging.Logger("progress", logging.INFO)
+        handling.setLevel(logging.DEBUG)
+        handling.addHandler(Handler())
+        return handling
+
+    return progress
+
+
+def _table(event: "DagsterEvent") -> str:
+    return (event.step_key or "").replace("__", "/", 1)
+
+
+def _first_failure(result: "ExecuteInProcessResult") -> str:
+    """Why the first failed step failed, in one line: the innermost cause is where it began."""
+    for event in result.all_events:
+        if event.is_step_failure:
+            failure = event.step_failure_data
+            if failure.user_failure_data and failure.user_failure_data.description:
+                return failure.user_failure_data.description
+            error = failure.error
+            while error and error.cause:
+                error = error.cause
+            return f"{_table(event)}: {error.message.strip() if error else 'failed'}"
+    return "the run failed before its first step: `make dev` shows its log"
+
+
+def _show_marts(day: date) -> None:
+    """Print each mart of this day."""
+    import polars as pl
+
+    from mds_assets.assets import marts
+    from mds_assets.definitions import resources
+    from mds_assets.settings import settings
+
+    lake = resources(settings)["lake"]
+    for mart in (marts.repos_per_language, marts.daily_activity):
+        files = lake.files(mart.key, day)
+        if not files:
+            continue
+        rows = pl.read_parquet([str(file) for file in files], hive_partitioning=False)
+        shown = f", the first {_MOST_ROWS} of {rows.height} rows" if rows.height > _MOST_ROWS else ""
+        table = Table(title=f"{mart.key.to_user_string()} as of {day}{shown}", title_justify="left")
+        for name, dtype in rows.schema.items():
+            table.add_column(name, justify="right" if dtype.is_numeric() else "left")
+        for row in rows.head(_MOST_ROWS).iter_rows():
+            table.add_row(*("" if value is None else str(value) for value in row))
+        console.print(table)
+
+
+def _show_where_next() -> None:
+    from mds_assets.settings import settings
+
+    console.print(f"Lake: {settings.data_dir}", soft_wrap=True)
+    console.print("Next: [bold]make dev[/] opens Dagster's UI on http://127.0.0.1:3000")
+    if not settings.organisations:
+        console.print("      [bold]GITHUB_ORG=your-organisation make run[/] runs it on your own organisation")
