@@ -140,9 +140,11 @@ def _progress_logger(on_step: Callable[[str], None]) -> "LoggerDefinition":
     class Handler(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             event: DagsterEvent | None = getattr(record, "dagster_event", None)
-            if event is None:
+            if event is None and record.levelno == logging.INFO:  # what an asset logs itself
                 message: str = getattr(record, "dagster_meta", {}).get("orig_message", record.getMessage())
                 console.print(f"  [dim]{message}[/]")
+            elif event is None:
+                return
             elif event.event_type_value == "STEP_START":
                 on_step(_table(event))
             elif event.event_type_value == "ASSET_CHECK_EVALUATION":

@@ -295,9 +295,10 @@ def _timestamp(moment: int) -> str:
     return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _clock(*key: object) -> int:
-    """Seconds since midnight UTC, most often in working hours; 10 or more before the day ends."""
-    return int((DAY - 10) * (_draw(*key, "clock") + _draw(*key, "clock", 2)) / 2)
+def _clock(team: object, *key: object) -> int:
+    """Seconds since midnight UTC, most often around noon, 10 or more before the day ends; a team keeps its hours."""
+    habit = (_draw(team, "early") + _draw(team, "late")) / 2
+    return int((DAY - 10) * (0.8 * habit + 0.2 * _draw(team, *key, "clock")))
 
 
 def _pick(options: Sequence[T], *key: object) -> T:
