@@ -1,6 +1,7 @@
 # Each target works on a fresh clone with only Python >= 3.11 and make: it creates .venv, gets uv into it and syncs
 # uv.lock. `make` alone lists the targets.
 PYTHON ?= python3
+PORT ?= 3000
 BIN := .venv/bin
 export DAGSTER_HOME := $(CURDIR)/.dagster
 
@@ -13,8 +14,8 @@ help: ## List the targets
 run: .venv/synced ## Materialise the last days of the sample, or of GITHUB_ORG, and show the marts
 	@$(BIN)/mds run
 
-dev: .venv/synced ## Dagster's UI, daemon and schedule on http://127.0.0.1:3000
-	$(BIN)/dagster dev --host 127.0.0.1 --port 3000
+dev: .venv/synced ## Dagster's UI, daemon and schedule on http://127.0.0.1:3000 (or PORT)
+	$(BIN)/dagster dev --host 127.0.0.1 --port $(PORT)
 
 test: .venv/synced-dev ## Run the tests
 	$(BIN)/pytest -n 2

@@ -5,11 +5,8 @@ https://docs.dagster.io/guides/build/jobs/asset-jobs
 
 from dagster import AssetSelection, define_asset_job
 
-from mds_assets.partitions import DAILY
-
 daily_refresh = define_asset_job(
     "daily_refresh",
     selection=AssetSelection.all(),
-    partitions_def=DAILY,
     description="Raw, staging and marts of one day or a range of days.",
 )

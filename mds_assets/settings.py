@@ -1,19 +1,18 @@
 """Every environment variable of the project: typed, validated, documented, and read here only.
 
 Values come from the environment, else from `.env` beside `pyproject.toml`, else from the defaults below. An empty
-value counts as unset. What does not belong here: anything that is the same for every user; that is code.
+value means the default, in the environment whatever `.env` says. What does not belong here: anything that is the same for every user; that is code.
 """
 
 import re
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 import click
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
-from upath import UPath
 
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
 
@@ -38,7 +37,7 @@ class Settings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        env_file=PROJECT_ROOT / ".env", env_ignore_empty=True, extra="ignore", frozen=True, populate_by_name=True
+        env_file=PROJECT_ROOT / ".env", extra="ignore", frozen=True, populate_by_name=True
     )
 
     organisations: Annotated[tuple[str, ...], NoDecode] = Field(
@@ -57,7 +56,7 @@ class Settings(BaseSettings):
     data_dir: str = Field(
         default="data",
         validation_alias="MDS_DATA_DIR",
-        description="a folder (a relative one lies beside pyproject.toml) or a URL that fsspec knows",
+        description="a folder (a relative one lies beside pyproject.toml) or a file:// URL",
     )
     lookback_days: int = Field(
         default=7, ge=1, le=366, validation_alias="MDS_LOOKBACK_DAYS", description="a whole number of days, 1 to 366"
@@ -83,6 +82,12 @@ class Settings(BaseSettings):
         default=None, ge=1, le=1024, validation_alias="MDS_DUCKDB_THREADS", description="a number of threads, 1 to 1024"
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_is_unset(cls, values: dict[str, Any]) -> dict[str, Any]:
+        # Here and not by pydantic's `env_ignore_empty`, so that an empty variable also unsets what `.env` says.
+        return {name: value for name, value in values.items() if value != ""}
+
     @field_validator("organisations", mode="before")
     @classmethod
     def _split_organisations(cls, value: object) -> object:
@@ -92,8 +97,11 @@ class Settings(BaseSettings):
         for name in names:
             if len(name) > 39 or not _LOGIN.fullmatch(name):
                 raise ValueError(f"{name!r} is not an organisation name")
-        # GitHub compares logins without regard to case: each is crawled once.
-        return tuple({name.lower(): name for name in reversed(names)}.values())[::-1]
+        # GitHub compares logins without regard to case: each is crawled once, as it was first written.
+        spellings: dict[str, str] = {}
+        for name in names:
+            spellings.setdefault(name.lower(), name)
+        return tuple(spellings.values())
 
     @field_validator("token", mode="after")
     @classmethod
@@ -113,10 +121,10 @@ class Settings(BaseSettings):
     @field_validator("data_dir", mode="after")
     @classmethod
     def _data_dir_is_absolute(cls, value: str) -> str:
-        if "://" not in value:
-            return str(PROJECT_ROOT / Path(value).expanduser())
-        UPath(value)  # an unknown scheme raises ValueError here, not in the middle of a run
-        return value.rstrip("/")
+        scheme, separator, rest = value.partition("://")
+        if separator and scheme != "file":
+            raise ValueError(f"{scheme}:// is not supported yet")
+        return str(PROJECT_ROOT / Path(rest if separator else value).expanduser())
 
     @field_validator("start_date", mode="after")
     @classmethod

@@ -268,6 +268,8 @@ def _refuse_nulls(table: str, file: Path, schema: TableSchema) -> None:
     footer = pq.read_metadata(file)
     required = {column.name for column in schema.columns if not column.constraints.nullable}
     for row_group in map(footer.row_group, range(footer.num_row_groups)):
+        if not row_group.num_rows:
+            continue  # an empty row group has no statistics
         for chunk in map(row_group.column, range(row_group.num_columns)):
             statistics = chunk.statistics
             if chunk.path_in_schema in required and (statistics is None or statistics.null_count):

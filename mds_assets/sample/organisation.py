@@ -137,8 +137,8 @@ def as_github(snapshot: Snapshot) -> dict[str, object]:
     topics = [part, *([language.lower().replace(" ", "-")] if language else []), theme, "synthetic"]
     # By whole days: a repository that gets a star a day has one more after each day's update, whatever the hour.
     stargazers = (updated // DAY - repository.created // DAY) * DAY // repository.seconds_per_star
-    # Some people take their star back; not from popular repositories, so that the organisation's stars still grow.
-    unstarred = _pick((0,) * 30 + (1, 2), key, updated, "unstarred") if repository.period > 14 else 0
+    # Now and then someone takes a star back; from slow repositories only, so that the organisation's stars still grow.
+    unstarred = repository.period > 14 and _draw(key, updated, "unstarred") < 0.05
     stars = max(0, stargazers - unstarred)
     forks = stargazers * (8 + _integer(24, key, "forks")) // 100
     issues = isqrt(stargazers) + _integer(4, key, updated, "issues")

@@ -1,0 +1,216 @@
+"""Promises of the GitHub client, against a real HTTP server: nothing active is missed, nothing is asked in vain."""
+
+import subprocess
+import sys
+from copy import deepcopy
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mds_assets.github.client import Crawl, GitHub, GitHubError, active_at, github_session, without_derivable_urls
+from mds_assets.partitions import days_between
+from mds_assets_tests import oracle
+from mds_assets_tests.github.server import GitHubHandler, GitHubServer
+from mds_assets_tests.recordings import jenkinsci, needs_recordings
+
+DAY = date(2026, 3, 2)
+
+
+def repo(number: int, updated: str, pushed: str | None, **fields: Any) -> dict[str, Any]:
+    """A repository of acme with these times of March 2026, such as `02T10:00`."""
+    name = f"repo-{number}"
+    return {
+        "id": number,
+        "name": name,
+        "full_name": f"acme/{name}",
+        "owner": {"login": "acme", "id": 7},
+        "created_at": "2020-01-01T00:00:00Z",
+        "updated_at": f"2026-03-{updated}:00Z",
+        "pushed_at": pushed and f"2026-03-{pushed}:00Z",
+        **fields,
+    }
+
+
+def crawl(server: GitHubServer, *days: date, organisations: tuple[str, ...] = ("acme",), token: str = "") -> Crawl:
+    """One crawl of these days."""
+    return GitHub(organisations, server.url, github_session(token or None)).crawl(days or (DAY,))
+
+
+def ids(crawl: Crawl) -> dict[date, list[int]]:
+    """The ids landed on each day."""
+    return {day: sorted(row["id"] for row in rows) for day, rows in crawl.days.items()}
+
+
+def test_a_push_that_left_updated_at_alone_is_found():
+    with GitHubServer({"acme": [repo(1, "01T10:00", "02T10:00"), repo(2, "02T11:00", "01T08:00")]}) as server:
+        assert ids(crawl(server)) == {DAY: [1, 2]}
+
+
+def test_a_repository_belongs_to_the_day_of_its_newest_activity_in_utc():
+    repos = [repo(1, "02T00:00", None), repo(2, "02T23:59", "01T00:00"), repo(3, "03T00:00", "02T12:00")]
+    with GitHubServer({"acme": repos}) as server:
+        assert ids(crawl(server)) == {DAY: [1, 2]}
+        assert ids(crawl(server, DAY, DAY + timedelta(days=1))) == {DAY: [1, 2], DAY + timedelta(days=1): [3]}
+
+
+def test_a_day_of_fewer_than_100_active_repositories_takes_2_requests():
+    quiet = [repo(number, "01T10:00", "01T10:00") for number in range(1, 400)]
+    with GitHubServer({"acme": [*quiet, repo(400, "02T10:00", "02T10:00")]}) as server:
+        assert ids(crawl(server)) == {DAY: [400]}
+        assert [request.query["sort"] for request in server.requests] == ["updated", "pushed"]
+
+
+def test_the_second_order_is_skipped_when_the_first_listed_everything():
+    with GitHubServer({"acme": [repo(number, "02T10:00", None) for number in range(1, 251)]}) as server:
+        found = crawl(server)
+        assert len(found.days[DAY]) == 250
+        assert found.requests == len(server.requests) == 3
+
+
+@needs_recordings
+def test_everything_of_jenkinsci_takes_23_requests():
+    with GitHubServer({"jenkinsci": jenkinsci()}) as server:
+        found = crawl(server, *days_between(date(2008, 1, 1), date(2019, 10, 26)), organisations=("jenkinsci",))
+        assert sum(map(len, found.days.values())) == 2204
+        assert found.requests == 23
+
+
+@given(
+    repos=st.lists(st.tuples(st.integers(0, 9), st.none() | st.integers(0, 9), st.integers(0, 86_399)), max_size=30),
+    first=st.integers(0, 9),
+    length=st.integers(1, 10),
+)
+def test_a_crawl_sees_exactly_what_is_active_in_the_range(
+    repos: list[tuple[int, int | None, int]], first: int, length: int
+):
+    def moment(day: int, second: int) -> str:
+        return f"{datetime(2026, 3, 1 + day, tzinfo=UTC) + timedelta(seconds=second):%Y-%m-%dT%H:%M:%SZ}"
+
+    listed = [
+        repo(number, "", None)
+        | {"updated_at": moment(updated, second), "pushed_at": None if pushed is None else moment(pushed, second)}
+        for number, (updated, pushed, second) in enumerate(repos)
+    ]
+    days = [date(2026, 3, 1) + timedelta(days=first + offset) for offset in range(length)]
+    expected: dict[date, list[int]] = {day: [] for day in days}
+    for seen in oracle.observations_seen(listed, "acme", datetime.now(UTC), days[0], days[-1]):
+        expected[oracle.active_at(seen.repo).date()].append(seen.repo["id"])
+    with GitHubServer({"acme": listed}) as server:
+        assert ids(crawl(server, *days)) == expected
+
+
+def test_a_repository_that_changes_between_the_two_orders_lands_as_both_observations():
+    """It was active on the day, and again, on the next day, while the crawl ran."""
+    later = DAY + timedelta(days=1)
+    world = [repo(1, "02T10:00", "02T10:00"), *(repo(number, "01T10:00", None) for number in range(2, 102))]
+    with GitHubServer({"acme": world}) as server:
+
+        def push_after_the_first_request(_: GitHubHandler, number: int) -> bool:
+            if number == 2:
+                server.repos["acme"] = [repo(1, "03T10:00", "03T10:00"), *world[1:]]
+            return False
+
+        server.intercept = push_after_the_first_request
+        assert ids(crawl(server, DAY, later)) == {DAY: [1], later: [1]}
+
+
+def test_users_and_organisations_are_crawled_alike_and_each_row_names_the_one_asked_for():
+    with GitHubServer({"acme": [repo(1, "02T10:00", None)]}, users={"octocat": [repo(2, "02T10:00", None)]}) as server:
+        found = crawl(server, organisations=("acme", "octocat"))
+    assert [(row["org"], row["id"]) for row in found.days[DAY]] == [("acme", 1), ("octocat", 2)]
+
+
+def test_every_field_of_github_is_kept_but_urls_that_extend_another():
+    fields = {
+        "url": "https://api.github.com/repos/acme/repo-1",
+        "keys_url": "https://api.github.com/repos/acme/repo-1/keys{/key_id}",
+        "forks_url": "https://api.github.com/repos/acme/repo-1/forks",
+        "html_url": "https://github.com/acme/repo-1",
+        "mirror_url": None,
+        "brand_new": {"url": "https://api.github.com/x", "self_url": "https://api.github.com/x/y", "kept": 1},
+    }
+    original = repo(1, "02T10:00", None, **fields)
+    with GitHubServer({"acme": [deepcopy(original)]}) as server:
+        found = crawl(server)
+    row = found.days[DAY][0]
+    assert row == {
+        **{key: value for key, value in original.items() if key not in {"keys_url", "forks_url"}},
+        "brand_new": {"url": "https://api.github.com/x", "kept": 1},
+        "org": "acme",
+        "observed_at": found.observed_at,
+    }
+
+
+@needs_recordings
+def test_no_field_of_a_real_answer_is_lost_but_derivable_urls():
+    for original in jenkinsci()[:50]:
+        kept = without_derivable_urls(original)
+        lost = original.keys() - kept.keys()
+        assert lost
+        assert all(original[key].startswith(original["url"] + "/") for key in lost)
+
+
+def test_the_crawl_tells_its_requests_and_what_is_left_of_the_limit():
+    with GitHubServer({"acme": [repo(1, "02T10:00", None)]}) as server:
+        before = datetime.now(UTC)
+        found = crawl(server)
+        assert before <= found.observed_at <= datetime.now(UTC)
+        assert found.requests == 1
+        assert found.rate_limit_remaining == 4999
+
+
+def test_requests_introduce_themselves_and_carry_the_token():
+    with GitHubServer({"acme": []}, token="ghp_VALID") as server:
+        crawl(server, token="ghp_VALID")
+    headers = server.requests[0].headers
+    assert headers["Authorization"] == "Bearer ghp_VALID"
+    assert headers["User-Agent"] == "mds-assets"
+    assert headers["X-GitHub-Api-Version"]
+    assert server.requests[0].query == {"sort": "updated", "direction": "desc", "per_page": "100"}
+
+
+def test_github_enterprise_has_its_api_below_a_path():
+    with GitHubServer(
+        {"acme": [repo(number, "02T10:00", None) for number in range(150)]}, url_prefix="/api/v3"
+    ) as server:
+        assert len(crawl(server).days[DAY]) == 150
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "said"),
+    [
+        (200, {"message": "hello"}, "no list of repositories"),
+        (200, ["a string"], "no list of repositories"),
+        (403, {"message": "Forbidden"}, "GitHub refused"),
+        (500, {"message": "Server Error"}, "GitHub refused"),
+    ],
+)
+def test_an_answer_that_is_no_list_of_repositories_is_refused_in_one_line(status: int, body: Any, said: str):
+    def answer(handler: GitHubHandler, _: int) -> bool:
+        handler.answer(status, body)
+        return True
+
+    with GitHubServer({"acme": []}, intercept=answer) as server, pytest.raises(GitHubError) as error:
+        crawl(server)
+    assert said in str(error.value)
+    assert "GITHUB_ORG 'acme'" in str(error.value)
+    assert str(status) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_repository_without_any_time_belongs_to_no_day_and_is_refused():
+    with pytest.raises(GitHubError, match="acme/repo-1"):
+        active_at(repo(1, "02T10:00", None) | {"updated_at": None})
+
+
+def test_nothing_listens_is_one_line():
+    with pytest.raises(GitHubError, match=r"GET http://127\.0\.0\.1:9/orgs/acme/repos failed"):
+        GitHub(["acme"], "http://127.0.0.1:9", github_session()).crawl([DAY])
+
+
+def test_the_client_and_its_pipeline_do_not_import_dagster():
+    program = "import sys, mds_assets.github.client, mds_assets.github.pipeline; sys.exit('dagster' in sys.modules)"
+    subprocess.run([sys.executable, "-c", program], check=True)

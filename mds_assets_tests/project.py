@@ -1,0 +1,105 @@
+"""The whole project on a lake of its own, in this process or through the real `dagster` command."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterable
+from datetime import date
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import duckdb
+from dagster import AssetKey, DagsterInstance, ExecuteInProcessResult
+
+from mds_assets.definitions import build_definitions, resources
+from mds_assets.settings import settings
+
+Rows = list[tuple[Any, ...]]
+
+
+class Project:
+    """The project with a lake below `folder`, asking `organisations` of the GitHub at `api_url`; else the sample."""
+
+    def __init__(self, folder: Path, api_url: str = "", organisations: Iterable[str] = (), token: str = ""):
+        self.lake = folder / "lake"
+        self.home = folder / "dagster"
+        self.home.mkdir(parents=True, exist_ok=True)
+        (self.home / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
+        self.environment = {
+            "GITHUB_ORG": ",".join(organisations),
+            "GITHUB_API_URL": api_url,
+            "GITHUB_TOKEN": token,
+            "MDS_DATA_DIR": str(self.lake),
+            "DAGSTER_HOME": str(self.home),
+        }
+        self._definitions = build_definitions(
+            resources(
+                settings.model_copy(
+                    update={
+                        "data_dir": str(self.lake),
+                        "api_url": api_url,
+                        "organisations": tuple(organisations),
+                    }
+                )
+            )
+        )
+
+    def materialise(
+        self, first: date, last: date | None = None, layers: Iterable[str] = ("raw", "staging", "marts"), **options: Any
+    ) -> ExecuteInProcessResult:
+        """One run of the job `daily_refresh` over these days, in this process."""
+        keys = [key for key in self._definitions.resolve_all_asset_keys() if key.path[0] in set(layers)]
+        return self._definitions.resolve_job_def("daily_refresh").execute_in_process(
+            instance=DagsterInstance.ephemeral(),
+            asset_selection=keys,
+            tags={
+                "dagster/asset_partition_range_start": str(first),
+                "dagster/asset_partition_range_end": str(last or first),
+            },
+            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+            **options,
+        )
+
+    def command(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """`dagster ...` or `mds ...` in a process of its own, from a folder that is not the repository."""
+        program = Path(sys.executable).with_name(words[0])
+        return subprocess.run(
+            [program, *words[1:]],
+            env=os.environ | self.environment,
+            cwd=self.home,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def dagster(self, *options: str) -> subprocess.CompletedProcess[str]:
+        """`dagster asset materialize` of everything."""
+        return self.command(
+            "dagster", "asset", "materialize", "-m", "mds_assets.definitions", "--select", "*", *options
+        )
+
+    def rows(self, table: str, day: date | None = None) -> Rows:
+        """A table's rows with `day`, sorted, as any DuckDB client reads them; of one day or of all."""
+        files = self.lake / table / (f"day={day}" if day else "day=*") / "*.parquet"
+        with duckdb.connect() as con:
+            con.execute("SET TimeZone = 'UTC'")
+            return con.sql(f"FROM read_parquet('{files}', hive_partitioning = true) ORDER BY ALL").fetchall()
+
+    def days(self, table: str) -> list[date]:
+        """The days of a table that have a file."""
+        folders = (self.lake / table).glob("day=*/*.parquet")
+        return sorted({date.fromisoformat(file.parent.name.removeprefix("day=")) for file in folders})
+
+    def contents(self) -> dict[str, str]:
+        """Every file below the lake with a hash of its bytes: equal means that nothing at all has changed."""
+        files = (file for file in sorted(self.lake.rglob("*")) if file.is_file())
+        return {str(file.relative_to(self.lake)): sha256(file.read_bytes()).hexdigest() for file in files}
+
+
+def metadata(result: ExecuteInProcessResult, table: str, day: date) -> dict[str, Any]:
+    """The metadata of a table's materialisation for one day, as plain values."""
+    for event in result.get_asset_materialization_events():
+        if event.asset_key == AssetKey(table.split("/")) and event.partition == str(day):
+            return {name: value.value for name, value in event.materialization.metadata.items()}
+    raise AssertionError(f"{table} was not materialised for {day}")

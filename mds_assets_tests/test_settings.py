@@ -1,0 +1,121 @@
+"""Promises of the settings: what is wrong is told in one line; secrets are never told."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mds_assets.settings import PROJECT_ROOT, Settings, SettingsError, load_settings
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "allowed"),
+    [
+        ("GITHUB_ORG", "a/b", "letters, digits and single hyphens"),
+        ("GITHUB_ORG", "dagster-io,,npm", "comma-separated"),
+        ("GITHUB_ORG", "-dagster", "letters, digits and single hyphens"),
+        ("GITHUB_API_URL", "api.github.com", "http(s) URL"),
+        ("GITHUB_API_URL", "ftp://api.github.com", "http(s) URL"),
+        ("GITHUB_API_URL", "https://user:pass@api.github.com", "http(s) URL"),
+        ("MDS_DATA_DIR", "s3://bucket/lake", "a folder"),
+        ("MDS_LOOKBACK_DAYS", "0", "1 to 366"),
+        ("MDS_LOOKBACK_DAYS", "7.5", "1 to 366"),
+        ("MDS_LOOKBACK_DAYS", "week", "1 to 366"),
+        ("MDS_START_DATE", "2026-13-01", "YYYY-MM-DD"),
+        ("MDS_START_DATE", "2999-01-01", "YYYY-MM-DD"),
+        ("MDS_PREVIEW_ROWS", "-1", "0 to 100"),
+        ("MDS_DUCKDB_MEMORY_LIMIT", "plenty", "4GB"),
+        ("MDS_DUCKDB_THREADS", "0", "1 to 1024"),
+    ],
+)
+def test_a_wrong_value_is_one_line_that_names_variable_value_and_what_is_allowed(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, allowed: str
+):
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(SettingsError) as error:
+        load_settings()
+    message = error.value.format_message()
+    assert message.startswith(f"{variable}={value!r} ")
+    assert allowed in message
+    assert "\n" not in message
+
+
+def test_a_wrong_token_is_never_shown(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("GITHUB_TOKEN", "ghp_secret\n")
+    with pytest.raises(SettingsError) as error:
+        load_settings()
+    assert "GITHUB_TOKEN" in error.value.format_message()
+    assert "ghp_secret" not in repr(error.value) + error.value.format_message()
+
+
+def test_a_right_token_is_not_shown_either(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("GITHUB_TOKEN", "ghp_secret")
+    settings = load_settings()
+    assert settings.token is not None
+    assert settings.token.get_secret_value() == "ghp_secret"
+    assert "ghp_secret" not in repr(settings) + settings.model_dump_json()
+
+
+def test_organisations_are_split_and_each_taken_once(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("GITHUB_ORG", " dagster-io, npm ,Dagster-IO")
+    assert load_settings().organisations == ("dagster-io", "npm")
+
+
+def test_an_empty_value_means_the_default_whatever_dotenv_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    dotenv = tmp_path / ".env"
+    dotenv.write_text("GITHUB_ORG=npm\nMDS_LOOKBACK_DAYS=3\n")
+    monkeypatch.setitem(Settings.model_config, "env_file", dotenv)
+    monkeypatch.delenv("MDS_LOOKBACK_DAYS")
+    settings = load_settings()
+    assert settings.organisations == ()  # GITHUB_ORG is empty in the environment of the tests
+    assert settings.lookback_days == 3  # not set there
+
+
+def test_a_relative_data_folder_lies_beside_pyproject_whatever_the_working_directory(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MDS_DATA_DIR", "lake")
+    assert load_settings().data_dir == str(PROJECT_ROOT / "lake")
+    monkeypatch.setenv("MDS_DATA_DIR", "file:///some/lake")
+    assert load_settings().data_dir == "/some/lake"
+    monkeypatch.delenv("MDS_DATA_DIR")
+    monkeypatch.setitem(Settings.model_config, "env_file", None)
+    assert load_settings().data_dir == str(PROJECT_ROOT / "data")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        [
+            "dagster",
+            "asset",
+            "materialize",
+            "-m",
+            "mds_assets.definitions",
+            "--select",
+            "*",
+            "--partition",
+            "2026-01-01",
+        ],
+        ["mds", "run"],
+        ["mds", "show"],
+    ],
+)
+def test_a_wrong_setting_ends_each_command_with_one_line_and_exit_code_1(command: list[str], tmp_path: Path):
+    program = Path(sys.executable).with_name(command[0])
+    lake = tmp_path / "lake"
+    ended = subprocess.run(
+        [program, *command[1:]],
+        env=os.environ | {"MDS_LOOKBACK_DAYS": "week", "MDS_DATA_DIR": str(lake), "DAGSTER_HOME": str(tmp_path)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 1
+    assert ended.stderr.splitlines()[-1].startswith("Error: MDS_LOOKBACK_DAYS='week' is wrong")
+    assert "Traceback" not in ended.stderr
+    assert not lake.exists()
