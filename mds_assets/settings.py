@@ -1,7 +1,8 @@
 """Every environment variable of the project: typed, validated, documented, and read here only.
 
 Values come from the environment, else from `.env` beside `pyproject.toml`, else from the defaults below. An empty
-value means the default, in the environment whatever `.env` says. What does not belong here: anything that is the same for every user; that is code.
+variable of the environment means the default, whatever `.env` says. What does not belong here: anything that is the
+same for every user; that is code.
 """
 
 import re

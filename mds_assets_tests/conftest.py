@@ -15,3 +15,9 @@ os.environ |= {
     "MDS_DUCKDB_MEMORY_LIMIT": "",
     "MDS_DUCKDB_THREADS": "",
 }
+
+from hypothesis import settings
+
+# A machine under load is no failure.
+settings.register_profile("tests", deadline=None)
+settings.load_profile("tests")

@@ -170,7 +170,7 @@ def _row(observation: Observation) -> Row:
     repo = observation.repo
     # What may be null may also be absent: answers of 2019 have no topics.
     language = repo.get("language")
-    license = repo.get("license")
+    license_found = repo.get("license")
     pushed_at = repo.get("pushed_at")
     return Row(
         org=observation.org,
@@ -183,7 +183,7 @@ def _row(observation: Observation) -> Row:
         open_issues=repo["open_issues_count"],
         size_kb=repo["size"],
         language="Unknown" if language is None else language,
-        license=license["spdx_id"] if license else None,
+        license=license_found["spdx_id"] if license_found else None,
         topics=repo.get("topics") or [],
         is_fork=repo["fork"],
         is_archived=repo["archived"],

@@ -22,6 +22,7 @@ class Project:
     """The project with a lake below `folder`, asking `organisations` of the GitHub at `api_url`; else the sample."""
 
     def __init__(self, folder: Path, api_url: str = "", organisations: Iterable[str] = (), token: str = ""):
+        """Nothing is made in `folder` but an empty Dagster home."""
         self.lake = folder / "lake"
         self.home = folder / "dagster"
         self.home.mkdir(parents=True, exist_ok=True)

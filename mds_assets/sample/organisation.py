@@ -240,7 +240,7 @@ def _repository(number: int, name: str, created: int, place: int) -> Repository:
         fixed_day=fixed_day,
         first_day=MONDAY + 7 * _integer(period // 7, number, "phase") if fixed_day is None and period else MONDAY,
         fork=period in (0, 91) and _draw(number, "fork") < 0.15,
-        seconds_per_star=round(4_000 * (place + 4) ** 1.8),  # from two stars a day to one in four years
+        seconds_per_star=round(3_400 * (place + 4) ** 1.8),  # from two stars a day to one in four years
     )
 
 

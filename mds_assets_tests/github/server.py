@@ -14,6 +14,7 @@ import sys
 import time
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from email.message import Message
 from http import HTTPStatus
@@ -169,10 +170,8 @@ class _Listener(ThreadingHTTPServer):
     def hang_up(self) -> None:
         """Wake the handlers that wait for a next request on a connection that its client keeps alive."""
         for connection in list(self.connections):
-            try:
+            with suppress(OSError):  # its client or its handler was faster
                 connection.shutdown(SHUT_RDWR)
-            except OSError:
-                pass  # its client or its handler was faster
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         error = sys.exception()

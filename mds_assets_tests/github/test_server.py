@@ -203,9 +203,12 @@ def test_an_error_in_intercept_fails_the_test_around_it(seven: Repos) -> None:
     def mistaken(handler: GitHubHandler, number: int) -> bool:
         raise ZeroDivisionError
 
-    with pytest.raises(ZeroDivisionError), GitHubServer({"acme": seven}, intercept=mistaken) as server:
-        with pytest.raises(requests.ConnectionError):
-            requests.get(f"{server.url}/orgs/acme/repos", timeout=5)
+    with (
+        pytest.raises(ZeroDivisionError),
+        GitHubServer({"acme": seven}, intercept=mistaken) as server,
+        pytest.raises(requests.ConnectionError),
+    ):
+        requests.get(f"{server.url}/orgs/acme/repos", timeout=5)
 
 
 def test_the_end_of_the_block_ends_kept_connections_and_threads(

@@ -1,0 +1,156 @@
+"""Promises of the marts: windows and aggregates equal a plain-Python oracle, for one day and for many."""
+
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import polars as pl
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mds_assets.assets.marts import activity, as_of, languages
+from mds_assets.assets.staging import REPOS
+from mds_assets.io_managers.polars import polars_schema
+from mds_assets_tests import oracle
+
+START = date(2026, 1, 1)
+
+Observed = list[dict[str, Any]]
+
+
+def seen(day: int, repo_id: int = 1, pushed: int | None = None, hour: int = 12, **fields: Any) -> dict[str, Any]:
+    """A row of staging on this day (0 is START); `pushed` is a day too, the same when not given."""
+    active = datetime(2026, 1, 1, hour, tzinfo=UTC) + timedelta(days=day)
+    return {
+        "org": "acme",
+        "repo_id": repo_id,
+        "language": "Python",
+        "stars": 10,
+        "forks": 1,
+        "pushed_at": active if pushed is None else active - timedelta(days=day - pushed),
+        "active_at": active,
+        "observed_at": active + timedelta(days=1),
+        "day": START + timedelta(days=day),
+        **fields,
+    }
+
+
+def frame(rows: Observed) -> pl.LazyFrame:
+    """These rows as staging gives them to a mart; columns that a row lacks are null."""
+    return pl.LazyFrame(rows, schema=polars_schema(REPOS, with_day=True))
+
+
+def staged(rows: Observed) -> oracle.Staged:
+    """The same rows for the oracle."""
+    days: oracle.Staged = {}
+    for row in rows:
+        given = oracle.Row(*(row.get(name) for name in oracle.Row._fields))  # pyright: ignore[reportArgumentType]
+        days.setdefault(row["day"], {})[row["org"], row["repo_id"]] = given
+    return days
+
+
+def languages_of(rows: Observed, days: list[date], lookback_days: int) -> list[tuple[Any, ...]]:
+    table = languages(as_of(frame(rows), days, lookback_days))
+    return table.select("day", "org", "language", "repo_count", "avg_stars", "avg_forks").collect().rows()
+
+
+def activity_of(rows: Observed, days: list[date], lookback_days: int) -> list[tuple[Any, ...]]:
+    table = activity(as_of(frame(rows), days, lookback_days), lookback_days)
+    return table.select("day", "org", "push_date", "push_count", "rolling_7d_avg").collect().rows()
+
+
+def day(offset: int) -> date:
+    return START + timedelta(days=offset)
+
+
+observations = st.lists(
+    st.builds(
+        seen,
+        day=st.integers(0, 14),
+        repo_id=st.integers(1, 6),
+        pushed=st.none() | st.integers(-3, 14),
+        hour=st.integers(0, 23),
+        org=st.sampled_from(["acme", "other"]),
+        language=st.sampled_from(["Python", "Go", "Unknown"]),
+        stars=st.integers(0, 50),
+        forks=st.integers(0, 9),
+    ).map(lambda row: row if row["pushed_at"] <= row["active_at"] else row | {"pushed_at": None}),
+    max_size=40,
+    unique_by=lambda row: (row["day"], row["org"], row["repo_id"]),
+)
+
+
+@given(rows=observations, lookback_days=st.integers(1, 10), as_of_days=st.sets(st.integers(0, 16), min_size=1))
+def test_both_marts_equal_the_oracle_for_any_set_of_days_at_once(
+    rows: Observed, lookback_days: int, as_of_days: set[int]
+):
+    days = [day(offset) for offset in sorted(as_of_days)]
+    source = staged(rows)
+    expected_languages = [(d, *row) for d in days for row in oracle.repos_per_language(source, d, lookback_days)]
+    expected_activity = [(d, *row) for d in days for row in oracle.daily_activity(source, d, lookback_days)]
+    assert languages_of(rows, days, lookback_days) == expected_languages
+    assert activity_of(rows, days, lookback_days) == expected_activity
+
+
+def test_a_repository_counts_once_with_its_newest_observation():
+    rows = [seen(0, stars=10), seen(2, stars=30), seen(5, stars=99)]
+    assert languages_of(rows, [day(3)], 7) == [(day(3), "acme", "Python", 1, 30.0, 1.0)]
+
+
+def test_a_repository_leaves_the_window_after_lookback_days():
+    assert len(languages_of([seen(0)], [day(6)], 7)) == 1
+    assert languages_of([seen(0)], [day(7)], 7) == []
+
+
+def test_a_window_of_one_day_sees_that_day_alone():
+    rows = [seen(0, repo_id=1), seen(1, repo_id=2)]
+    assert languages_of(rows, [day(1)], 1) == [(day(1), "acme", "Python", 1, 10.0, 1.0)]
+    assert activity_of(rows, [day(1)], 1) == [(day(1), "acme", day(1), 1, 1.0)]
+
+
+def test_languages_are_sorted_by_organisation_count_and_name():
+    rows = [
+        seen(0, 1, language="Go"),
+        seen(0, 2, language="C"),
+        seen(0, 3, language="Rust"),
+        seen(0, 4, language="Rust"),
+        seen(0, 5, language="Go", org="aaa"),
+    ]
+    assert [row[1:4] for row in languages_of(rows, [day(0)], 7)] == [
+        ("aaa", "Go", 1),
+        ("acme", "Rust", 2),
+        ("acme", "C", 1),
+        ("acme", "Go", 1),
+    ]
+
+
+def test_a_change_of_language_moves_the_repository():
+    rows = [seen(0, language="Java"), seen(1, language="Kotlin")]
+    assert [row[2] for row in languages_of(rows, [day(0), day(1)], 7)] == ["Java", "Kotlin"]
+
+
+def test_every_date_of_the_window_has_a_row_for_each_organisation_in_it():
+    rows = [seen(3), seen(3, org="other", pushed=1)]
+    table = activity_of(rows, [day(6)], 7)
+    assert [(row[1], row[2]) for row in table] == [(org, day(d)) for org in ("acme", "other") for d in range(7)]
+    assert [row[3] for row in table] == [0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0]
+
+
+def test_the_rolling_mean_counts_quiet_days_as_0_and_days_before_the_window_not_at_all():
+    rows = [seen(0, 1), seen(0, 2), seen(9, 3)]
+    means = [row[4] for row in activity_of(rows, [day(9)], 10)]
+    assert means == [2.0, 1.0, 0.67, 0.5, 0.4, 0.33, 0.29, 0.0, 0.0, 0.14]
+
+
+def test_a_push_before_the_window_and_no_push_at_all_count_on_no_date():
+    rows = [seen(6, 1, pushed=-2), seen(6, 2) | {"pushed_at": None}]
+    assert [row[3] for row in activity_of(rows, [day(6)], 7)] == [0] * 7
+
+
+def test_no_rows_make_empty_tables():
+    assert languages_of([], [day(0)], 7) == []
+    assert activity_of([], [day(0)], 7) == []
+
+
+def test_nothing_is_computed_until_the_lake_asks():
+    assert isinstance(languages(as_of(frame([]), [day(0)], 7)), pl.LazyFrame)
+    assert isinstance(activity(as_of(frame([]), [day(0)], 7), 7), pl.LazyFrame)
