@@ -16,28 +16,31 @@ from mds_assets.io_managers.lake import Lake
 from mds_assets.partitions import to_days, window
 from mds_assets.settings import settings
 
-_STAGED = AssetKey(["staging", "repos"])
+# A day can be staged from nothing, when raw was skipped: it is as missing as one that was not staged.
+_SOURCES = (AssetKey(["raw", "github_repos"]), AssetKey(["staging", "repos"]))
 
 
 def window_is_complete(mart: AssetKey) -> AssetChecksDefinition:
-    """A check that warns when a day of a mart's window was never staged: the mart cannot tell it from a quiet day.
+    """A check that warns when a day of a mart's window was never landed or staged: the mart cannot tell it from a quiet day.
 
     It looks at the days of its run, or at the mart's newest day when it is run alone. Days before the first partition
-    cannot be staged and are not missing; the materialisation's metadata counts them.
+    cannot be run and are not missing; the materialisation's metadata counts them.
     """
 
     @asset_check(asset=mart, name="window_is_complete")
     def check(context: AssetCheckExecutionContext, lake: Lake) -> AssetCheckResult:
-        """Every day of the lookback window was staged; a missing day is not a day without activity."""
+        """Every day of the lookback window was landed and staged; a missing day is not a day without activity."""
         in_partitioned_run = context.has_partition_key or context.has_partition_key_range
         days = to_days(context.partition_keys) if in_partitioned_run else lake.days(mart)[-1:]
         asked = {day for as_of in days for day in window(as_of, settings.lookback_days)}
-        missing = sorted(day for day in asked if day >= settings.start_date and not lake.files(_STAGED, day))
+        missing = sorted(
+            day for day in asked if day >= settings.start_date and not all(lake.files(key, day) for key in _SOURCES)
+        )
         return AssetCheckResult(
             passed=not missing,
             severity=AssetCheckSeverity.WARN,
             description=(
-                f"{len(missing)} of the {len(asked)} days that {days[0]}...{days[-1]} look back on were never staged: "
+                f"{len(missing)} of the {len(asked)} days that {days[0]}...{days[-1]} look back on were never landed and staged: "
                 "run them, then these days again."
                 if missing
                 else f"all {len(asked)} days of the window are there"

@@ -187,18 +187,20 @@ def _first_failure(result: "ExecuteInProcessResult") -> str:
 
 def _show_marts(day: date) -> None:
     """Print each mart of this day."""
-    import polars as pl
-
     from mds_assets.assets import marts
     from mds_assets.definitions import resources
+    from mds_assets.io_managers.polars import scan
     from mds_assets.settings import settings
 
     lake = resources(settings)["lake"]
-    for mart in (marts.repos_per_language, marts.daily_activity):
+    for mart, schema in (
+        (marts.repos_per_language, marts.REPOS_PER_LANGUAGE),
+        (marts.daily_activity, marts.DAILY_ACTIVITY),
+    ):
         files = lake.files(mart.key, day)
         if not files:
             continue
-        rows = pl.read_parquet([str(file) for file in files], hive_partitioning=False)
+        rows = scan(files, schema).drop("day").collect()
         shown = f", the first {_MOST_ROWS} of {rows.height} rows" if rows.height > _MOST_ROWS else ""
         table = Table(title=f"{mart.key.to_user_string()} as of {day}{shown}", title_justify="left")
         for name, dtype in rows.schema.items():

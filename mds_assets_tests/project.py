@@ -1,5 +1,6 @@
 """The whole project on a lake of its own, in this process or through the real `dagster` command."""
 
+import glob
 import os
 import subprocess
 import sys
@@ -23,7 +24,7 @@ class Project:
 
     def __init__(self, folder: Path, api_url: str = "", organisations: Iterable[str] = (), token: str = ""):
         """Nothing is made in `folder` but an empty Dagster home."""
-        self.lake = folder / "lake"
+        self.lake = folder / "a 'lake' [of] mine"  # nor on the spelling of a folder
         self.home = folder / "dagster"
         self.home.mkdir(parents=True, exist_ok=True)
         (self.home / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
@@ -33,6 +34,7 @@ class Project:
             "GITHUB_TOKEN": token,
             "MDS_DATA_DIR": str(self.lake),
             "DAGSTER_HOME": str(self.home),
+            "TZ": "Asia/Tokyo",  # nothing depends on the zone of the machine
         }
         self._definitions = build_definitions(
             resources(
@@ -82,7 +84,8 @@ class Project:
 
     def rows(self, table: str, day: date | None = None) -> Rows:
         """A table's rows with `day`, sorted, as any DuckDB client reads them; of one day or of all."""
-        files = self.lake / table / (f"day={day}" if day else "day=*") / "*.parquet"
+        folder = glob.escape(str(self.lake / table)).replace("'", "''")
+        files = f"{folder}/day={day or '*'}/*.parquet"
         with duckdb.connect() as con:
             con.execute("SET TimeZone = 'UTC'")
             return con.sql(f"FROM read_parquet('{files}', hive_partitioning = true) ORDER BY ALL").fetchall()

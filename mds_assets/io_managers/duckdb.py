@@ -3,6 +3,7 @@
 What does not belong here: paths, atomic replacement and metadata (`lake.py`).
 """
 
+import glob
 from collections.abc import Sequence
 from contextlib import ExitStack
 from datetime import date
@@ -56,10 +57,8 @@ def read(con: duckdb.DuckDBPyConnection, files: Sequence[UPath], schema: TableSc
     empty = f"SELECT {', '.join(f'NULL::{sql_type} AS {_quote(name)}' for name, sql_type in types.items())} WHERE false"
     if not files:
         return con.sql(empty)
-    for file in files:
-        if file.protocol not in {"", "file"} and not con.filesystem_is_registered(file.protocol):
-            con.register_filesystem(file.fs)
-    paths = ", ".join(_literal(str(file)) for file in files)
+    # A bracket or star in the lake's own path is no pattern.
+    paths = ", ".join(_literal(glob.escape(str(file))) for file in files)
     # DuckDB pushes column and day filters through the UNION into the Parquet reader. The union gives every declared
     # column a type even where no file has it.
     columns = ", ".join(f"{_quote(name)}::{sql_type} AS {_quote(name)}" for name, sql_type in types.items())

@@ -35,9 +35,9 @@ def scan(files: Sequence[UPath], schema: TableSchema) -> pl.LazyFrame:
         schema=polars_schema(schema, with_day=False),
         hive_partitioning=True,
         hive_schema={DAY: pl.Date},
+        glob=False,
         missing_columns="insert",
         extra_columns="ignore",
-        storage_options=dict(files[0].storage_options) or None,
     )
 
 

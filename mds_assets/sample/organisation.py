@@ -12,7 +12,7 @@ follows from `pushed_at`, and whatever else moves (name, stars, forks, issues) f
 import hashlib
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, lru_cache
 from itertools import count
 from math import isqrt
 from typing import NamedTuple, TypeVar
@@ -238,7 +238,7 @@ def _repository(number: int, name: str, created: int, place: int) -> Repository:
         pushed=None if period == 0 and _draw(number, "empty") < 0.12 else pushed,
         period=period,
         fixed_day=fixed_day,
-        first_day=MONDAY + 7 * _integer(period // 7, number, "phase") if fixed_day is None and period else MONDAY,
+        first_day=MONDAY + (7 * _integer(period // 7, number, "phase") if fixed_day is None else 0),
         fork=period in (0, 91) and _draw(number, "fork") < 0.15,
         seconds_per_star=round(3_400 * (place + 4) ** 1.8),  # from two stars a day to one in four years
     )
@@ -261,6 +261,7 @@ def _newest(repository: Repository, moment: int, *, push: bool) -> int:
     return next(at for at in events if at is not None and at <= moment)
 
 
+@lru_cache(maxsize=8_192)  # the pages of a crawl look at the same events
 def _event(repository: Repository, slot: int) -> tuple[int | None, int | None]:
     """The slot's one event: the moment it updates and the moment it pushes, None for what it does not."""
     key = (repository.id, slot)
@@ -269,8 +270,8 @@ def _event(repository: Repository, slot: int) -> tuple[int | None, int | None]:
         day += repository.fixed_day
     else:
         day += 7 * _integer(repository.period // 7, *key, "week") + _pick(WEEKDAYS, *key, "weekday")
-    # On weekends people give stars rather than push, and the popular get a star every day. So that a third of all pushes
-    # leave `updated_at` alone, more than a third of the others' do.
+    # On weekends people give stars rather than push, and the popular are given one every day. So for a third of all
+    # pushes to leave `updated_at` alone, somewhat more of the others' must.
     silent_pushes, pushes = (0.16, 0.39) if (day - MONDAY) % 7 >= 5 else (0.33, 0.75)
     if repository.period == 1:
         silent_pushes = 0.0

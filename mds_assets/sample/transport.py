@@ -37,8 +37,8 @@ def utc_now() -> datetime:
 class SampleTransport(BaseAdapter):
     """The sample organisation as the far end of a session: `session.mount(SAMPLE_API_URL, SampleTransport())`.
 
-    `now` (an aware datetime) is asked once a request; the answer is the organisation's state at that moment, and the same
-    request at the same moment gets the same bytes. Nothing counts down: the rate limit always has 4,999 requests left.
+    `now` (an aware datetime) is asked once a request; the answer is the organisation's state at that moment, and the
+    same request at the same moment gets the same bytes. So nothing counts down: 4,999 requests are always left.
     """
 
     def __init__(self, now: Callable[[], datetime] = utc_now) -> None:

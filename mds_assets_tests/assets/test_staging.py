@@ -54,7 +54,13 @@ def test_nulls_become_what_the_table_says_and_missing_fields_are_null():
 
 def test_values_pass_exactly():
     topics, text = '["data","日本","a\\"b"]', "🚀 'quoted' \n \x00".replace("\x00", "")
-    fields: dict[str, Any] = {"stargazers_count": 2**31 - 1, "size": 0, "description": text, "topics": topics, "archived": True}
+    fields: dict[str, Any] = {
+        "stargazers_count": 2**31 - 1,
+        "size": 0,
+        "description": text,
+        "topics": topics,
+        "archived": True,
+    }
     (row,) = stage([raw(license='{"key":"mit","spdx_id":"MIT"}', full_name="acme/one", language="C++", **fields)])
     assert row["stars"] == 2**31 - 1
     assert row["size_kb"] == 0

@@ -1,0 +1,91 @@
+"""Promises of what Dagster sees: one job, one schedule, described tables, and parts that can be swapped."""
+
+import os
+import subprocess
+import sys
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import pytest
+from dagster import DagsterInstance, DefaultScheduleStatus, RunRequest, build_schedule_context
+
+from mds_assets.definitions import build_definitions, defs
+from mds_assets.io_managers.schema import declared_schema
+from mds_assets.settings import PROJECT_ROOT
+
+TABLES = {"raw/github_repos", "staging/repos", "marts/repos_per_language", "marts/daily_activity"}
+
+
+def test_the_tables_are_those_of_the_design():
+    assert {key.to_user_string() for key in defs.resolve_all_asset_keys()} == TABLES
+
+
+@pytest.mark.parametrize("table", sorted(TABLES))
+def test_every_table_says_what_it_is(table: str):
+    spec = defs.resolve_assets_def(table.split("/")).get_asset_spec()
+    assert spec.description
+    assert spec.group_name == table.split("/")[0]
+    assert "parquet" in spec.kinds
+    assert not spec.owners
+    for column in declared_schema(table, spec.metadata).columns:
+        assert column.description
+        assert column.description.endswith((".", ";")) or "." in column.description
+
+
+def test_marts_are_declared_in_the_order_of_the_design():
+    columns = {
+        table: [
+            column.name
+            for column in declared_schema(
+                table, defs.resolve_assets_def(table.split("/")).get_asset_spec().metadata
+            ).columns
+        ]
+        for table in TABLES
+    }
+    assert columns["marts/repos_per_language"] == ["org", "language", "repo_count", "avg_stars", "avg_forks"]
+    assert columns["marts/daily_activity"] == ["org", "push_date", "push_count", "rolling_7d_avg"]
+
+
+def test_the_schedule_runs_at_0005_utc_for_the_day_that_ended():
+    schedule = defs.resolve_schedule_def("daily_refresh_schedule")
+    assert schedule.cron_schedule == "5 0 * * *"
+    assert schedule.execution_timezone == "UTC"
+    assert schedule.default_status == DefaultScheduleStatus.RUNNING
+    with DagsterInstance.ephemeral() as instance:
+        tick = schedule.evaluate_tick(
+            build_schedule_context(
+                instance,
+                scheduled_execution_time=datetime(2026, 3, 2, 0, 5, tzinfo=UTC),
+                repository_def=defs.get_repository_def(),
+            )
+        )
+    (request,) = tick.run_requests or []
+    assert isinstance(request, RunRequest)
+    assert request.partition_key == str(date(2026, 3, 1))
+
+
+def test_steps_run_in_process():
+    job = defs.resolve_job_def("daily_refresh")
+    assert job.executor_def.name == "in_process"
+
+
+def test_a_resource_can_be_swapped():
+    swapped = object()
+    resources = build_definitions({"github": swapped}).resources or {}
+    assert resources["github"] is swapped
+    assert (defs.resources or {})["github"] is not swapped
+
+
+@pytest.mark.parametrize("command", [["dg", "check", "defs"], ["dg", "list", "defs", "--json"]])
+def test_it_loads_under_dg(command: list[str], tmp_path: Path):
+    ended = subprocess.run(
+        [Path(sys.executable).with_name(command[0]), *command[1:]],
+        env=os.environ | {"DAGSTER_HOME": str(tmp_path), "VIRTUAL_ENV": str(PROJECT_ROOT / ".venv")},
+        cwd=PROJECT_ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    if "list" in command:
+        assert TABLES <= {word for table in TABLES for word in [table] if table in ended.stdout}
