@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import click
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
@@ -142,7 +143,7 @@ def _progress_logger(on_step: Callable[[str], None]) -> "LoggerDefinition":
             event: DagsterEvent | None = getattr(record, "dagster_event", None)
             if event is None and record.levelno == logging.INFO:  # what an asset logs itself
                 message: str = getattr(record, "dagster_meta", {}).get("orig_message", record.getMessage())
-                console.print(f"  [dim]{message}[/]")
+                console.print(f"  [dim]{escape(message)}[/]", soft_wrap=True)
             elif event is None:
                 return
             elif event.event_type_value == "STEP_START":
@@ -152,7 +153,7 @@ def _progress_logger(on_step: Callable[[str], None]) -> "LoggerDefinition":
                 check = event.asset_check_evaluation_data
                 sign = "[green]✓[/]" if check.passed else "[yellow]![/]"
                 name = f"{check.asset_key.to_user_string()} {check.check_name}"
-                console.print(f"  {sign} {name}: [dim]{check.description}[/]", soft_wrap=True)
+                console.print(f"  {sign} {name}: [dim]{escape(check.description or '')}[/]", soft_wrap=True)
             elif event.event_type_value == "STEP_SUCCESS" and event.step_key not in check_steps:
                 seconds = event.step_success_data.duration_ms / 1000
                 console.print(f"  [green]✓[/] {_table(event)} [dim]{seconds:.1f} s[/]")
@@ -206,14 +207,14 @@ def _show_marts(day: date) -> None:
         for name, dtype in rows.schema.items():
             table.add_column(name, justify="right" if dtype.is_numeric() else "left")
         for row in rows.head(_MOST_ROWS).iter_rows():
-            table.add_row(*("" if value is None else str(value) for value in row))
+            table.add_row(*("" if value is None else escape(str(value)) for value in row))
         console.print(table)
 
 
 def _show_where_next() -> None:
     from mds_assets.settings import settings
 
-    console.print(f"Lake: {settings.data_dir}", soft_wrap=True)
+    console.print(f"Lake: {escape(settings.data_dir)}", soft_wrap=True)
     console.print("Next: [bold]make dev[/] opens Dagster's UI on http://127.0.0.1:3000")
     if not settings.organisations:
         console.print("      [bold]GITHUB_ORG=your-organisation make run[/] runs it on your own organisation")

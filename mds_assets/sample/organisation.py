@@ -31,7 +31,7 @@ ERA = int(datetime(2024, 1, 1, tzinfo=UTC).timestamp())
 THEMES = (
     "tide lantern pebble heron saffron willow cobalt quill thistle cedar otter kelp driftwood larkspur moss sparrow "
     "copper hazel fjord plover bramble dune marlow tundra clover"
-).split()
+)
 # suffix: (description, languages as often as they are used; None where GitHub would detect none)
 PARTS: dict[str, tuple[str, tuple[str | None, ...]]] = {
     "api": ("HTTP API of {}", ("Java", "Java", "Go", "Python", "C#", "Ruby")),
@@ -76,8 +76,14 @@ WEEKDAYS = (0, 1, 2, 3, 4) * 5 + (5, 6)  # Monday is 0; an event is five times a
 FORTNIGHT = [*range(14)] * 5 + [day for day in range(14) if day % 7 < 5]
 # (days in a slot, the day of the slot that has the event), one pair a founder, the most popular first.
 # None: the day is drawn anew for each slot. 0 days: quiet, no events.
-CADENCES: list[tuple[int, int | None]] = [(1, 0)] * 8 + [(7, None)] * 75 + [(14, day) for day in FORTNIGHT]
-CADENCES += [(28, None)] * 45 + [(91, None)] * 22 + [(0, None)] * 70
+CADENCES: Sequence[tuple[int, int | None]] = [
+    *[(1, 0)] * 8,
+    *[(7, None)] * 75,
+    *[(14, day) for day in FORTNIGHT],
+    *[(28, None)] * 45,
+    *[(91, None)] * 22,
+    *[(0, None)] * 70,
+]
 
 T = TypeVar("T")
 
@@ -213,7 +219,9 @@ def as_github(snapshot: Snapshot) -> dict[str, object]:
 @cache
 def _repositories() -> tuple[Repository, ...]:
     """Every repository that there is or will be, in order of creation."""
-    names = sorted((f"{theme}-{part}" for theme in THEMES for part in PARTS), key=lambda name: _draw(name, "order"))
+    names = sorted(
+        (f"{theme}-{part}" for theme in THEMES.split() for part in PARTS), key=lambda name: _draw(name, "order")
+    )
     founders = len(CADENCES)
     days = sorted(-30 - _integer(3_600, name, "founded") for name in names[:founders])
     days += [nth * 230 + _integer(200, name, "born") for nth, name in enumerate(names[founders:])]

@@ -1,6 +1,6 @@
 """A lake in a temporary folder, tiny assets that write and read it, and real Dagster runs of them."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from hashlib import sha256
 from pathlib import Path
@@ -207,8 +207,12 @@ class Warehouse:
         last: date | None = None,
         *,
         only: AssetsDefinition | Sequence[AssetsDefinition] | None = None,
+        raises: bool = True,
     ) -> ExecuteInProcessResult:
-        """Materialise the assets, or `only` some of them, for one day, for a range in one run, or without a day."""
+        """Materialise the assets, or `only` some of them, for one day, for a range in one run, or without a day.
+
+        The first error is raised, unless `raises` is false: then the other assets still run (see `errors`).
+        """
         selected = [only] if isinstance(only, AssetsDefinition) else only
         tags = {
             "dagster/asset_partition_range_start": str(first),
@@ -223,6 +227,7 @@ class Warehouse:
             asset_selection=[one.key for one in selected] if selected is not None else None,
             instance=DagsterInstance.ephemeral(),
             tags=tags if first else None,
+            raise_on_error=raises,
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
         )
 
@@ -284,6 +289,18 @@ def metadata_by_day(result: ExecuteInProcessResult, key: AssetKey) -> dict[str, 
     }
 
 
+def errors(result: ExecuteInProcessResult) -> dict[str, str]:
+    """The error of each asset that failed, by its step's name: `<class>: <message>`."""
+    failures = [event for event in result.all_events if event.is_step_failure]
+    told: dict[str, str] = {}
+    for event in failures:
+        error = event.step_failure_data.error
+        while error and error.cause:
+            error = error.cause
+        told[str(event.step_key)] = error.message if error else ""
+    return told
+
+
 def declared_types(schema: TableSchema, kind: str) -> dict[str, str]:
     """What `types_of` must say of a table of this declaration, `day` last."""
     empty = arrow_schema(schema, with_day=True).empty_table()
@@ -291,8 +308,3 @@ def declared_types(schema: TableSchema, kind: str) -> dict[str, str]:
         words = {"TIMESTAMPTZ": "TIMESTAMP WITH TIME ZONE"}
         return {c.name: words.get(c.type, c.type) for c in schema.columns} | {"day": "DATE"}
     return types_of(pl.DataFrame(empty) if kind in {"lazyframe", "dataframe"} else empty)
-
-
-def day_names(days: Iterable[date]) -> list[str]:
-    """The Hive folders of these days."""
-    return [f"day={day}" for day in days]
