@@ -97,7 +97,7 @@ def show() -> None:
         missing = sorted(set(days_between(days[0], days[-1])) - set(days)) if days else []
         shown = ", ".join(map(str, missing[:3])) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
         tables.add_row(key.to_user_string(), str(len(days)), *(str(day) for day in [*days[:1], *days[-1:]]), shown)
-        if key.path[0] == "marts":
+        if key.has_prefix(["marts"]):
             newest += days[-1:]
     console.print(tables)
     if newest:
@@ -114,7 +114,7 @@ def _materialise(start: date, end: date, *, skip_ingest: bool) -> None:
 
     # The same instance as `make dev` has, so that the UI shows what ran here.
     os.environ.setdefault("DAGSTER_HOME", str(PROJECT_ROOT / ".dagster"))
-    keys = [key for key in defs.resolve_all_asset_keys() if not (skip_ingest and key.path[0] == "raw")]
+    keys = [key for key in defs.resolve_all_asset_keys() if not (skip_ingest and key.has_prefix(["raw"]))]
     with DagsterInstance.get() as instance, console.status("Starting") as status:
         progress = Definitions(loggers={"progress": _progress_logger(lambda step: status.update(step))})
         result = (
@@ -188,22 +188,20 @@ def _first_failure(result: "ExecuteInProcessResult") -> str:
 
 def _show_marts(day: date) -> None:
     """Print each mart of this day."""
-    from mds_assets.assets import marts
-    from mds_assets.definitions import resources
+    from mds_assets.definitions import defs, resources
     from mds_assets.io_managers.polars import scan
+    from mds_assets.io_managers.schema import declared_schema
     from mds_assets.settings import settings
 
     lake = resources(settings)["lake"]
-    for mart, schema in (
-        (marts.repos_per_language, marts.REPOS_PER_LANGUAGE),
-        (marts.daily_activity, marts.DAILY_ACTIVITY),
-    ):
-        files = lake.files(mart.key, day)
+    for spec in defs.resolve_all_asset_specs():
+        files = lake.files(spec.key, day) if spec.key.has_prefix(["marts"]) else []
         if not files:
             continue
-        rows = scan(files, schema).drop("day").collect()
+        mart = spec.key.to_user_string()
+        rows = scan(files, declared_schema(mart, spec.metadata)).drop("day").collect()
         shown = f", the first {_MOST_ROWS} of {rows.height} rows" if rows.height > _MOST_ROWS else ""
-        table = Table(title=f"{mart.key.to_user_string()} as of {day}{shown}", title_justify="left")
+        table = Table(title=f"{mart} as of {day}{shown}", title_justify="left")
         for name, dtype in rows.schema.items():
             table.add_column(name, justify="right" if dtype.is_numeric() else "left")
         for row in rows.head(_MOST_ROWS).iter_rows():

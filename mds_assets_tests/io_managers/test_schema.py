@@ -141,10 +141,11 @@ def test_a_table_that_does_not_fit_is_refused_by_name_and_the_lake_stays_as_it_w
             error = told.get(f"staging__{table}", "no error")
             if not re.match(rf"(?is).*SchemaError: staging/{table}\b.*({wrong[name][1]})", error):
                 accepted[name] = error
-        assert accepted == {}
+        assert not accepted, accepted
         # Below the tables' folders: the empty folder of a table that never was is no table.
         changed = {path for path in before | after if path.count("/") > 1 and before.get(path) != after.get(path)}
-        assert {f"{names[path.split('/')[1]]}: {path}" for path in changed} == set()
+        traces = sorted(f"{names[path.split('/')[1]]}: {path}" for path in changed)
+        assert not traces, traces
 
     refuses_all()
     warehouse.run(good, *days)
@@ -152,7 +153,7 @@ def test_a_table_that_does_not_fit_is_refused_by_name_and_the_lake_stays_as_it_w
 
 
 FITS: dict[str, tuple[dict[str, pa.Array], dict[str, Any]]] = {
-    "smaller integers": ({"big": pa.array([7], pa.int8()), "small": pa.array([7], pa.uint16())}, {"big": 7, "small": 7}),
+    "a small integer": ({"big": pa.array([7], pa.int8())}, {"big": 7}),
     "a wide integer with a small value": ({"small": pa.array([-7], pa.int64())}, {"small": -7}),
     "an unsigned count": ({"big": pa.array([7], pa.uint32())}, {"big": 7}),
     "an integer for a float": ({"share": pa.array([7], pa.int64())}, {"share": 7.0}),

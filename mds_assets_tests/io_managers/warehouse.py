@@ -295,7 +295,7 @@ def errors(result: ExecuteInProcessResult) -> dict[str, str]:
     told: dict[str, str] = {}
     for event in failures:
         error = event.step_failure_data.error
-        while error and error.cause:
+        if error and error.cause and str(error.cls_name).startswith("Dagster"):
             error = error.cause
         told[str(event.step_key)] = error.message if error else ""
     return told

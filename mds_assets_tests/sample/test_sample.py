@@ -53,6 +53,11 @@ def crawl(moment: datetime, **params: str | int) -> list[Row]:
     return [row for page in pages_at(moment, **params) for row in page.json()]
 
 
+@pytest.fixture(name="rows", scope="module")
+def rows_at_noon() -> list[Row]:
+    return crawl(NOON)
+
+
 def by_id(rows: list[Row]) -> dict[int, Row]:
     return {row["id"]: row for row in rows}
 
@@ -69,8 +74,7 @@ def stars_at(moment: datetime) -> int:
     return sum(row["stargazers_count"] for row in crawl(moment))
 
 
-def test_some_300_repositories_with_a_long_tail_of_stars() -> None:
-    rows = crawl(NOON)
+def test_some_300_repositories_with_a_long_tail_of_stars(rows: list[Row]) -> None:
     stars = sorted((row["stargazers_count"] for row in rows), reverse=True)
     forks = [row["forks_count"] for row in sorted(rows, key=lambda row: row["stargazers_count"], reverse=True)]
     assert 290 <= len(rows) <= 320
@@ -79,8 +83,7 @@ def test_some_300_repositories_with_a_long_tail_of_stars() -> None:
     assert sum(forks[:30]) > 10 * sum(forks[-200:])
 
 
-def test_languages_and_licences_are_a_realistic_mix() -> None:
-    rows = crawl(NOON)
+def test_languages_and_licences_are_a_realistic_mix(rows: list[Row]) -> None:
     languages = Counter(row["language"] for row in rows)
     licences = Counter(row["license"]["spdx_id"] for row in rows if row["license"])
     assert {"Python", "TypeScript", "Java", "Go", "Rust", "JavaScript", "C++", "Shell"} <= languages.keys()
@@ -89,24 +92,22 @@ def test_languages_and_licences_are_a_realistic_mix() -> None:
 
 
 @pytest.mark.parametrize("field", ["language", "license", "pushed_at", "description"])
-def test_some_but_not_most_repositories_have_no(field: str) -> None:
-    rows = crawl(NOON)
+def test_some_but_not_most_repositories_have_no(field: str, rows: list[Row]) -> None:
     assert 1 <= sum(row[field] is None for row in rows) <= len(rows) / 4
 
 
-def test_a_repository_without_pushes_has_no_language_and_no_size() -> None:
-    assert {(row["language"], row["size"]) for row in crawl(NOON) if row["pushed_at"] is None} == {(None, 0)}
+def test_a_repository_without_pushes_has_no_language_and_no_size(rows: list[Row]) -> None:
+    assert {(row["language"], row["size"]) for row in rows if row["pushed_at"] is None} == {(None, 0)}
 
 
-def test_there_are_forks_archived_repositories_topics_and_emoji() -> None:
-    rows = crawl(NOON)
+def test_there_are_forks_archived_repositories_topics_and_emoji(rows: list[Row]) -> None:
     assert any(row["fork"] for row in rows) and any(row["archived"] for row in rows)
     assert any(row["topics"] for row in rows) and not all(row["topics"] for row in rows)
     assert any(not row["description"].isascii() for row in rows if row["description"])
 
 
-def test_everything_says_that_it_is_synthetic() -> None:
-    for row in crawl(NOON):
+def test_everything_says_that_it_is_synthetic(rows: list[Row]) -> None:
+    for row in rows:
         assert row["description"] is None or row["description"].endswith("(synthetic)")
         assert "synthetic" in row["owner"]["node_id"] and row["owner"]["login"] == SAMPLE_ORG
         assert all(".invalid" in row[field] for field in ("url", "html_url", "clone_url", "ssh_url", "git_url"))
@@ -180,8 +181,8 @@ def test_the_stars_of_the_organisation_grow_from_day_to_day(moment: datetime) ->
     assert stars_at(moment) < stars_at(moment + DAY)
 
 
-def test_a_repository_may_lose_a_star() -> None:
-    before, after = by_id(crawl(NOON)), by_id(crawl(NOON + 60 * DAY))
+def test_a_repository_may_lose_a_star(rows: list[Row]) -> None:
+    before, after = by_id(rows), by_id(crawl(NOON + 60 * DAY))
     assert any(after[number]["stargazers_count"] < row["stargazers_count"] for number, row in before.items())
 
 
@@ -197,8 +198,8 @@ def test_a_third_of_the_pushes_leaves_updated_at_alone() -> None:
     assert 0.2 < sum(pushed) / len(pushed) < 0.5
 
 
-def test_some_repositories_were_pushed_on_a_later_day_than_updated() -> None:
-    assert sum((row["pushed_at"] or "")[:10] > row["updated_at"][:10] for row in crawl(NOON)) > 20
+def test_some_repositories_were_pushed_on_a_later_day_than_updated(rows: list[Row]) -> None:
+    assert sum((row["pushed_at"] or "")[:10] > row["updated_at"][:10] for row in rows) > 20
 
 
 def test_a_rename_keeps_the_id_and_is_an_update_at_its_fixed_moment() -> None:
@@ -221,9 +222,9 @@ def test_a_handful_of_renames_and_a_few_births_over_the_years() -> None:
 
 
 @pytest.mark.parametrize("per_page", [13, 30, 100])
-def test_following_the_link_header_covers_every_repository_once(per_page: int) -> None:
+def test_following_the_link_header_covers_every_repository_once(per_page: int, rows: list[Row]) -> None:
     ids = [row["id"] for row in crawl(NOON, per_page=per_page)]
-    assert len(ids) == len(set(ids)) == len(crawl(NOON))
+    assert len(ids) == len(set(ids)) and set(ids) == by_id(rows).keys()
 
 
 SORT_FIELDS: dict[str, Callable[[Row], str]] = {
@@ -236,17 +237,17 @@ SORT_FIELDS: dict[str, Callable[[Row], str]] = {
 
 @pytest.mark.parametrize("sort", SORT_FIELDS)
 @pytest.mark.parametrize("direction", ["asc", "desc", None])
-def test_every_sort_orders_all_pages(sort: str, direction: str | None) -> None:
-    rows = crawl(NOON, sort=sort, **({"direction": direction} if direction else {}))
+def test_every_sort_orders_all_pages(sort: str, direction: str | None, rows: list[Row]) -> None:
+    ordered = crawl(NOON, sort=sort, **({"direction": direction} if direction else {}))
     descending = direction == "desc" or (direction is None and sort != "full_name")
-    fields = [SORT_FIELDS[sort](row) for row in rows]
+    fields = [SORT_FIELDS[sort](row) for row in ordered]
     assert fields == sorted(fields, reverse=descending)
-    assert by_id(rows) == by_id(crawl(NOON))
+    assert by_id(ordered) == by_id(rows)
 
 
-def test_the_default_order_is_the_newest_creation_first_and_30_a_page() -> None:
-    rows = session_at(NOON).get(REPOS_URL, timeout=5).json()
-    assert rows == crawl(NOON)[:30] == crawl(NOON, sort="created", direction="desc")[:30]
+def test_the_default_order_is_the_newest_creation_first_and_30_a_page(rows: list[Row]) -> None:
+    assert session_at(NOON).get(REPOS_URL, timeout=5).json() == rows[:30]
+    assert crawl(NOON, sort="created", direction="desc") == rows
 
 
 def test_the_link_header_leaves_for_the_numbered_organisation_as_on_github() -> None:
@@ -263,10 +264,10 @@ def test_a_page_beyond_the_end_is_empty_and_a_page_holds_100_at_most() -> None:
     assert len(session.get(REPOS_URL, params={"per_page": 500}, timeout=5).json()) == 100
 
 
-def test_types_split_the_repositories_into_forks_and_sources() -> None:
+def test_types_split_the_repositories_into_forks_and_sources(rows: list[Row]) -> None:
     forks, sources = crawl(NOON, type="forks"), crawl(NOON, type="sources")
     assert all(row["fork"] for row in forks) and not any(row["fork"] for row in sources)
-    assert by_id(forks) | by_id(sources) == by_id(crawl(NOON, type="public"))
+    assert by_id(forks) | by_id(sources) == by_id(crawl(NOON, type="public")) == by_id(rows)
     assert crawl(NOON, type="private") == []
 
 

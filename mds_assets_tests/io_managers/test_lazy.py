@@ -1,0 +1,88 @@
+"""Promises of laziness: filters reach the Parquet reader, and a table that is only passed on is never in memory."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import duckdb
+import polars as pl
+import pytest
+
+from mds_assets_tests.io_managers.warehouse import D1, D2, D3, KINDS, Warehouse, pairs, to_rows, writes
+
+
+@pytest.fixture
+def three_days(warehouse: Warehouse):
+    source = writes(lambda days: pairs(*((n, "x", day) for day in days for n in range(3))))
+    warehouse.run(source, D1, D3)
+    return source
+
+
+def test_duckdb_opens_only_the_files_days_and_columns_that_are_asked_for(warehouse: Warehouse, three_days):
+    def plan(relation: duckdb.DuckDBPyRelation) -> str:
+        return relation.filter(f"day = DATE '{D2}' AND id > 1").select("id").explain()
+
+    told = warehouse.look(three_days, duckdb.DuckDBPyRelation, plan, D1, D3)
+    assert "Scanning Files: 1/3" in told
+    assert re.search(r"Projections: id\s", told)
+    assert "name" not in told
+    assert re.search(r"Filters: id\s*>\s*1", told)
+
+
+def test_polars_opens_only_the_files_days_and_columns_that_are_asked_for(warehouse: Warehouse, three_days):
+    def plan(frame: pl.LazyFrame) -> str:
+        return frame.filter(pl.col("day") == D2, pl.col("id") > 1).select("id").explain()
+
+    told = warehouse.look(three_days, pl.LazyFrame, plan, D1, D3)
+    assert f"day={D2}/data.parquet" in told
+    assert f"day={D1}" not in told
+    assert "PROJECT 2/3 COLUMNS" in told  # `id`, and `day` that the path holds
+    assert re.search(r"SELECTION: .*id.*> 1", told)
+
+
+@pytest.mark.parametrize("kind", ["relation", "lazyframe"])
+def test_a_lazy_input_reads_no_row_before_it_is_asked_to(warehouse: Warehouse, three_days, kind: str):
+    # Rows that no reader could decode, behind a footer that is whole.
+    file = warehouse.file(three_days, D2)
+    content = bytearray(file.read_bytes())
+    footer = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+    content[4:footer] = b"\xff" * (footer - 4)
+    file.write_bytes(content)
+    assert warehouse.look(three_days, KINDS[kind], lambda table: len(table.columns) if kind == "relation" else 3, D1, D3)
+    # The day filter keeps clear of that file.
+    rows = warehouse.look(
+        three_days,
+        KINDS[kind],
+        lambda table: to_rows(table.filter(f"day = DATE '{D1}'" if kind == "relation" else pl.col("day") == D1)),
+        D1,
+        D3,
+    )
+    assert [row["id"] for row in rows] == [0, 1, 2]
+
+
+_PASS_ON = """
+import resource, sys
+from pathlib import Path
+from mds_assets_tests.io_managers.warehouse import D1, KINDS, Warehouse, pairs, passes_on, writes
+import pyarrow as pa, pyarrow.parquet as pq, os
+kind, batches, root = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
+warehouse = Warehouse(root)
+source = writes(lambda _: pairs())
+file = warehouse.file(source, D1)
+file.parent.mkdir(parents=True)
+schema = pa.schema([("id", pa.int64()), ("name", pa.string())])
+with pq.ParquetWriter(file, schema) as writer:
+    for _ in range(batches):
+        texts = [os.urandom(100).hex() for _ in range(50_000)]
+        writer.write_table(pa.table({"id": range(50_000), "name": texts}, schema=schema))
+copy = passes_on(source, KINDS[kind])
+warehouse.run([source, copy], D1, only=copy)
+assert pq.read_metadata(warehouse.file(copy, D1)).num_rows == batches * 50_000
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+
+
+def peak_megabytes(kind: str, batches: int, root: Path) -> int:
+    done = subprocess.run([sys.executable, "-c", _PASS_ON, kind, str(batches), root], stdout=subprocess.PIPE, check=True)
+    return int(done.stdout.split()[-1])
