@@ -1,5 +1,6 @@
 """Promises of laziness: filters reach the Parquet reader, and a table that is only passed on is never in memory."""
 
+import os
 import re
 import subprocess
 import sys
@@ -7,6 +8,8 @@ from pathlib import Path
 
 import duckdb
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from mds_assets_tests.io_managers.warehouse import D1, D2, D3, KINDS, Warehouse, pairs, to_rows, writes
@@ -64,25 +67,28 @@ def test_a_lazy_input_reads_no_row_before_it_is_asked_to(warehouse: Warehouse, t
 _PASS_ON = """
 import resource, sys
 from pathlib import Path
-from mds_assets_tests.io_managers.warehouse import D1, KINDS, Warehouse, pairs, passes_on, writes
-import pyarrow as pa, pyarrow.parquet as pq, os
-kind, batches, root = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
-warehouse = Warehouse(root)
+from mds_assets_tests.io_managers.warehouse import D1, D2, KINDS, Warehouse, pairs, passes_on, writes
+kind, root, limit = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
+warehouse = Warehouse(root, duckdb_memory_limit=limit or None)
 source = writes(lambda _: pairs())
-file = warehouse.file(source, D1)
-file.parent.mkdir(parents=True)
-schema = pa.schema([("id", pa.int64()), ("name", pa.string())])
-with pq.ParquetWriter(file, schema) as writer:
-    for _ in range(batches):
-        texts = [os.urandom(100).hex() for _ in range(50_000)]
-        writer.write_table(pa.table({"id": range(50_000), "name": texts}, schema=schema))
-copy = passes_on(source, KINDS[kind])
-warehouse.run([source, copy], D1, only=copy)
-assert pq.read_metadata(warehouse.file(copy, D1)).num_rows == batches * 50_000
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+copy = passes_on(source, KINDS[kind], kind)
+for day in (D1, D2):  # a small one and a large one
+    warehouse.run([source, copy], day, only=copy)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 """
+ROWS = 50_000
+SCHEMA = pa.schema([("id", pa.int64()), ("name", pa.string())])
 
 
-def peak_megabytes(kind: str, batches: int, root: Path) -> int:
-    done = subprocess.run([sys.executable, "-c", _PASS_ON, kind, str(batches), root], stdout=subprocess.PIPE, check=True)
-    return int(done.stdout.split()[-1])
+def write_large(file: Path, batches: int) -> None:
+    texts = [os.urandom(100).hex() for _ in range(ROWS)]
+    file.parent.mkdir(parents=True)
+    with pq.ParquetWriter(file, SCHEMA, use_dictionary=False) as writer:
+        for _ in range(batches):
+            writer.write_table(pa.table({"id": range(ROWS), "name": texts}, schema=SCHEMA))
+
+
+def megabytes_for(kind: str, root: Path, limit: str) -> int:
+    done = subprocess.run([sys.executable, "-c", _PASS_ON, kind, root, limit], stdout=subprocess.PIPE, check=True)
+    small, large = [int(word) for word in done.stdout.split() if word.isdigit()]
+    return large - small

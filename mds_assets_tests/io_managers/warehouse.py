@@ -191,13 +191,13 @@ def _input(source: AssetsDefinition, lookback: bool, read_by: str | None) -> Ass
 
 
 class Warehouse:
-    """A lake at `root` and the resources over it."""
+    """A lake at `root` and the resources over it; `options` are settings."""
 
-    def __init__(self, root: Path, preview_rows: int = 0):  # noqa: D107
+    def __init__(self, root: Path, **options: Any):  # noqa: D107
         self.root = root
         # Wired as the project itself does it.
         self.resources = resources(
-            settings.model_copy(update={"data_dir": str(root), "preview_rows": preview_rows, "organisations": ()})
+            settings.model_copy(update={"data_dir": str(root), "organisations": (), **options})
         )
 
     def run(

@@ -1,0 +1,430 @@
+"""What a person sees in Dagster's UI: the real webserver, daemon and code server, driven in headless Chromium.
+
+Screenshots go to the folder that MDS_SCREENSHOTS names, else to pytest's temporary folder: look at them.
+"""
+
+import os
+import re
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+import requests
+from dagster import AssetsDefinition
+from playwright.sync_api import Locator, Page, expect, sync_playwright
+
+from mds_assets.assets import marts, raw, staging
+from mds_assets.io_managers.schema import declared_schema
+from mds_assets.settings import PROJECT_ROOT
+from mds_assets_tests.project import Project
+
+CHROMIUM = shutil.which("chromium")
+# On a machine without a network, Chromium's own calls home only fill its log.
+CHROMIUM_OPTIONS = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+).split()
+
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the PATH: apt-get install chromium"),
+    # With `pytest --dist loadgroup`, one worker runs all of them on one server.
+    pytest.mark.xdist_group("ui"),
+]
+
+TOKEN = "ghp_UiTestsMustNeverShowThis0123456789"  # noqa: S105
+LOCATION = "mds_assets.definitions"
+REPOSITORY = {"repositoryName": "__repository__", "repositoryLocationName": LOCATION}
+TABLES = [raw.github_repos, staging.repos, marts.repos_per_language, marts.daily_activity]
+MARTS = [marts.repos_per_language, marts.daily_activity]
+PATIENCE = 60  # seconds that a slow machine may take for one thing
+
+T = TypeVar("T")
+
+
+def table_name(asset: AssetsDefinition) -> str:
+    """`staging/repos`, as the design, the lake and the UI's address name it."""
+    return asset.key.to_user_string()
+
+
+def eventually(wanted: str, look: Callable[[], T | None], seconds: float = PATIENCE) -> T:
+    """What `look` answers once it answers something.
+
+    Raises:
+        AssertionError: It did not in time.
+    """
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if answer := look():
+            return answer
+        time.sleep(0.25)
+    raise AssertionError(f"not within {seconds} s: {wanted}")
+
+
+@dataclass
+class DagsterDev:
+    """A running `dagster dev` with a lake and an instance of its own, asking the sample.
+
+    Attributes:
+        project: Its lake, instance and environment; runs the command line on them.
+        url: The UI's address.
+        log: What the server, the daemon and the code server print.
+    """
+
+    project: Project
+    url: str
+    log: Path
+
+    def ask(self, query: str, **variables: Any) -> dict[str, Any]:
+        """The answer to a GraphQL query; the UI asks the same interface."""
+        response = requests.post(f"{self.url}/graphql", json={"query": query, "variables": variables}, timeout=PATIENCE)
+        answer = response.json()
+        assert "errors" not in answer, answer
+        return answer["data"]
+
+    def runs(self) -> dict[str, dict[str, Any]]:
+        """Every run by its id."""
+        answer = self.ask(
+            "{runsOrError {... on Runs {results "
+            "{runId status jobName runConfigYaml tags {key value} stepStats {stepKey status}}}}}"
+        )
+        return {run["runId"]: run for run in answer["runsOrError"]["results"]}
+
+    def ended(self, run_id: str) -> dict[str, Any]:
+        """The run, once it has ended."""
+        over = {"SUCCESS", "FAILURE", "CANCELED"}
+
+        def run_when_over() -> dict[str, Any] | None:
+            run = self.runs()[run_id]
+            return run if run["status"] in over else None
+
+        return eventually(f"the end of run {run_id}", run_when_over)
+
+    def has_loaded(self) -> bool:
+        """Whether the webserver answers and has the project's definitions."""
+        with suppress(requests.ConnectionError):
+            answer = self.ask(
+                "{workspaceOrError {... on Workspace {locationEntries {loadStatus locationOrLoadError {__typename}}}}}"
+            )
+            entries = answer["workspaceOrError"]["locationEntries"]
+            return [entry["locationOrLoadError"] for entry in entries] == [{"__typename": "RepositoryLocation"}]
+        return False
+
+
+@dataclass
+class Browser:
+    """A Chromium page on the UI.
+
+    Attributes:
+        page: The page.
+        url: The UI's address.
+        screenshots: The folder for screenshots.
+    """
+
+    page: Page
+    url: str
+    screenshots: Path
+
+    def open(self, path: str, landmark: Callable[[Page], Locator]) -> Page:
+        """Go to a page of the UI and wait for something on it."""
+        self.page.goto(self.url + path)
+        expect(landmark(self.page)).to_be_visible()
+        return self.page
+
+    def screenshot(self, name: str) -> None:
+        """Keep what is to be seen now."""
+        self.page.screenshot(path=self.screenshots / f"{name}.png")
+
+
+@pytest.fixture(scope="module")
+def dagster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DagsterDev]:
+    """`dagster dev` as `make dev` starts it, with a token in its environment; all its processes end with the tests."""
+    folder = tmp_path_factory.mktemp("ui")
+    project = Project(folder, token=TOKEN)
+    shutil.copy(PROJECT_ROOT / ".dagster" / "dagster.yaml", project.home)
+    project.environment["MDS_START_DATE"] = ""  # the default, as for everybody
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    command = [Path(sys.executable).with_name("dagster"), "dev", "--host", "127.0.0.1", "--port", port]
+    dev = DagsterDev(project, f"http://127.0.0.1:{port}", folder / "dagster-dev.log")
+    with dev.log.open("w") as log:
+        server = subprocess.Popen(
+            [*command, "-w", "workspace.yaml"],
+            env=os.environ | project.environment,
+            cwd=PROJECT_ROOT,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        eventually("an answer", lambda: dev.has_loaded() or server.poll() is not None, seconds=2 * PATIENCE)
+        if server.poll() is not None:
+            raise AssertionError(f"`dagster dev` ended with exit code {server.returncode}")
+        yield dev
+    except AssertionError as error:
+        pytest.fail(f"`dagster dev` did not come up: {error}\n{dev.log.read_text()[-8000:]}")
+    finally:
+        server.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            server.wait(timeout=15)
+        with suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+
+
+@pytest.fixture(scope="module")
+def browser(dagster: DagsterDev, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """A page in headless Chromium. It closes with this module, as no event loop can run beside Playwright's."""
+    chosen = os.environ.get("MDS_SCREENSHOTS")
+    screenshots = Path(chosen) if chosen else tmp_path_factory.mktemp("screenshots")
+    screenshots.mkdir(parents=True, exist_ok=True)
+    expect.set_options(timeout=PATIENCE * 1000)
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_OPTIONS)
+        page = chromium.new_page(viewport={"width": 1440, "height": 1000})
+        page.set_default_timeout(PATIENCE * 1000)
+        opened = Browser(page, dagster.url, screenshots)
+        # A new instance greets with a dialog about Dagster's newsletter, unless its dagster.yaml says otherwise.
+        if dagster.ask("{shouldShowNux}")["shouldShowNux"]:
+            opened.open("/", lambda page: page.get_by_role("button", name="Skip", exact=True))
+            opened.screenshot("0-greeting")
+            page.get_by_role("button", name="Skip", exact=True).click()
+            expect(page.get_by_role("dialog")).to_have_count(0)
+        yield opened
+        chromium.close()
+
+
+@dataclass
+class Launched:
+    """A run that was launched by clicking in the UI.
+
+    Attributes:
+        run_id: Its id.
+        day: The partition that the dialog offered as the latest.
+        offered_on: The UTC dates on which it may have been offered; two if midnight passed meanwhile.
+    """
+
+    run_id: str
+    day: date
+    offered_on: set[date]
+
+
+@pytest.fixture(scope="module")
+def launched(dagster: DagsterDev, browser: Browser) -> Launched:
+    """Everything materialised for the latest day, by the clicks of a person who opens the UI for the first time."""
+    before = datetime.now(UTC).date()
+    groups = ",".join(f"global@global:{layer}" for layer in ("raw", "staging", "marts"))
+    page = browser.open(f"/asset-groups?expanded={groups}", lambda page: page.get_by_text("daily_activity").first)
+    for asset in TABLES:
+        expect(page.get_by_text(asset.key.path[-1], exact=True).first).to_be_visible()
+    browser.screenshot("1-lineage")
+
+    page.get_by_role("button", name="Materialize all").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog.get_by_text(f"Launch runs to materialize {len(TABLES)} assets")).to_be_visible()
+    dialog.get_by_role("button", name="Latest", exact=True).click()
+    partition = dialog.get_by_role("textbox").first
+    expect(partition).to_have_value(re.compile(r"^\d{4}-\d\d-\d\d$"))
+    day = date.fromisoformat(partition.input_value())
+    browser.screenshot("2-dialog")
+
+    dialog.get_by_role("button", name="Launch 1 run").click()
+    notification = page.get_by_role("region", name=re.compile("Notifications"))
+    expect(notification.get_by_text("Launched run")).to_be_visible()
+    link = notification.get_by_role("link", name="View").get_attribute("href")
+    assert link
+    return Launched(link.rsplit("/", 1)[-1], day, {before, datetime.now(UTC).date()})
+
+
+@pytest.fixture(scope="module")
+def by_command(dagster: DagsterDev, launched: Launched) -> dict[str, str]:
+    """Runs that the two commands made on the same instance while the server runs: what was printed, by run id."""
+    dagster.ended(launched.run_id)
+    day = str(launched.day)
+    printed: dict[str, str] = {}
+    for command in (
+        ["mds", "run", "--from", day, "--to", day],
+        ["dagster", "asset", "materialize", "-m", LOCATION, "--select", "key:marts/*", "--partition", day],
+    ):
+        before = dagster.runs().keys()
+        ended = dagster.project.command(*command)
+        assert ended.returncode == 0, ended.stderr
+        # The schedule may add a run of its own at 00:05.
+        new = [
+            run_id
+            for run_id, run in dagster.runs().items()
+            if run_id not in before and "dagster/schedule_name" not in {tag["key"] for tag in run["tags"]}
+        ]
+        assert len(new) == 1
+        printed[new[0]] = ended.stdout + ended.stderr
+    return printed
+
+
+def test_materialize_all_offers_yesterday_as_the_latest_day_and_every_step_succeeds(
+    dagster: DagsterDev, browser: Browser, launched: Launched
+):
+    assert launched.day + timedelta(days=1) in launched.offered_on
+    run = dagster.ended(launched.run_id)
+    assert run["status"] == "SUCCESS", dagster.log.read_text()[-8000:]
+    assert {step["status"] for step in run["stepStats"]} == {"SUCCESS"}
+    steps = {step["stepKey"] for step in run["stepStats"]}
+    assert steps >= {table_name(asset).replace("/", "__") for asset in TABLES}
+
+    page = browser.open(f"/runs/{launched.run_id}", lambda page: page.get_by_text("Success", exact=True))
+    expect(page.get_by_text(f"partition: {launched.day}")).to_be_visible()
+    expect(page.get_by_text(f"Succeeded ({len(steps)})")).to_be_visible()
+    expect(page.get_by_text("Errored (0)")).to_be_visible()
+    browser.screenshot("3-run")
+
+
+@pytest.mark.parametrize("asset", TABLES, ids=table_name)
+def test_the_catalog_shows_rows_columns_kinds_and_description_of_each_table(
+    asset: AssetsDefinition, dagster: DagsterDev, browser: Browser, launched: Launched
+):
+    dagster.ended(launched.run_id)
+    table = table_name(asset)
+    schema = declared_schema(table, asset.metadata_by_key[asset.key])
+    browser.page.set_viewport_size({"width": 1440, "height": 1900})
+    last_column = schema.columns[-1].name
+    page = browser.open(f"/assets/{table}", lambda page: page.get_by_role("cell", name=last_column, exact=True))
+
+    shown = {cells[0]: cells for row in page.get_by_role("row").all() if (cells := _cells(row))}
+    for column in schema.columns:
+        _, column_type, description = shown[column.name]
+        assert column_type.split() == [column.type, *([] if column.constraints.nullable else ["non-nullable"])]
+        assert column.description
+        assert description == column.description.replace("`", "")
+
+    rows = len(dagster.project.rows(table, launched.day))
+    assert rows > 0
+    assert int(shown["dagster/partition_row_count"][-1]) == rows
+
+    (group,) = asset.group_names_by_key.values()
+    expect(page.get_by_role("link", name=group, exact=True).first).to_be_visible()
+    for kind in asset.get_asset_spec(asset.key).kinds:
+        expect(page.get_by_role("img", name=kind, exact=True).first).to_be_visible()
+    expect(page.get_by_text(asset.descriptions_by_key[asset.key].splitlines()[0])).to_be_visible()
+    expect(page.get_by_text(str(launched.day), exact=True)).to_be_visible()
+    browser.screenshot(f"4-{table.replace('/', '-')}")
+
+
+def _cells(row: Locator) -> list[str]:
+    return [text.strip() for text in row.get_by_role("cell").all_inner_texts()]
+
+
+@pytest.mark.parametrize("mart", MARTS, ids=table_name)
+def test_a_mart_shows_which_days_its_window_lacks(
+    mart: AssetsDefinition, dagster: DagsterDev, browser: Browser, launched: Launched
+):
+    dagster.ended(launched.run_id)
+    browser.page.set_viewport_size({"width": 1440, "height": 1000})
+    page = browser.open(
+        f"/assets/{table_name(mart)}?view=checks&checkDetail=window_is_complete",
+        lambda page: page.get_by_text("Evaluation result"),
+    )
+    expect(page.get_by_text("window_is_complete", exact=True).first).to_be_visible()
+    expect(page.get_by_text("Every day of the lookback window was staged")).to_be_visible()
+    # One day was materialised, and the window has seven: it is a warning, and no failure of the run.
+    expect(page.get_by_text("6 of the 7 days")).to_be_visible()
+    expect(page.get_by_role("img", name="warning_outline").first).to_be_visible()
+    browser.screenshot(f"5-check-of-{mart.key.path[-1]}")
+
+
+def test_the_schedule_is_on_for_five_past_midnight_utc_and_a_daemon_runs_it(dagster: DagsterDev, browser: Browser):
+    answer = dagster.ask(
+        "query ($repository: RepositorySelector!) {schedulesOrError(repositorySelector: $repository) "
+        "{... on Schedules {results {name cronSchedule executionTimezone pipelineName scheduleState {status}}}}}",
+        repository=REPOSITORY,
+    )
+    assert answer["schedulesOrError"]["results"] == [
+        {
+            "name": "daily_refresh_schedule",
+            "cronSchedule": "5 0 * * *",
+            "executionTimezone": "UTC",
+            "pipelineName": "daily_refresh",
+            "scheduleState": {"status": "RUNNING"},
+        }
+    ]
+
+    def scheduler_is_healthy() -> bool:
+        health = dagster.ask("{instance {daemonHealth {allDaemonStatuses {daemonType healthy}}}}")["instance"]
+        return {"daemonType": "SCHEDULER", "healthy": True} in health["daemonHealth"]["allDaemonStatuses"]
+
+    eventually("a healthy scheduler", scheduler_is_healthy)
+    page = browser.open("/automation", lambda page: page.get_by_role("link", name="daily_refresh_schedule"))
+    expect(page.get_by_role("checkbox").last).to_be_checked()
+    browser.screenshot("6-automation")
+
+
+def test_runs_of_the_command_line_appear_in_the_ui(
+    dagster: DagsterDev, browser: Browser, launched: Launched, by_command: dict[str, str]
+):
+    assert len(by_command) == 2
+    page = browser.open("/runs", lambda page: page.get_by_role("link", name=launched.run_id[:8]))
+    for run_id in by_command:
+        expect(page.get_by_role("row", name=run_id[:8]).or_(page.get_by_text(run_id[:8])).first).to_be_visible()
+        assert dagster.runs()[run_id]["status"] == "SUCCESS"
+    browser.screenshot("7-runs")
+    page.get_by_role("link", name=next(iter(by_command))[:8]).click()
+    expect(page.get_by_text("Success", exact=True)).to_be_visible()
+    expect(page.get_by_text("Errored (0)")).to_be_visible()
+
+
+def test_the_token_is_nowhere_in_files_output_or_answers(dagster: DagsterDev, by_command: dict[str, str]):
+    answers = [
+        dagster.ask("{version instance {info}}"),
+        dagster.ask(
+            "query ($repository: RepositorySelector!) {allTopLevelResourceDetailsOrError(repositorySelector: "
+            "$repository) {... on ResourceDetailsList {results {name configFields {name defaultValueAsJson} "
+            "configuredValues {key value} nestedResources {name}}}}}",
+            repository=REPOSITORY,
+        ),
+        dagster.runs(),
+    ]
+    places = {
+        "the answers of GraphQL": str(answers).encode(),
+        "the output of the commands": str(by_command).encode(),
+        **_contents(dagster.project.home, dagster.project.lake, dagster.log),
+    }
+    # The search sees through what Dagster compresses: the lake's path is in the snapshots of jobs and in the events.
+    lake = str(dagster.project.lake).encode()
+    assert {name.split("/")[-1] for name, content in places.items() if lake in content} >= {
+        "the answers of GraphQL",
+        "runs.db table snapshots",
+    }
+    assert [name for name, content in places.items() if TOKEN.encode() in content] == []
+
+
+def _contents(*roots: Path) -> dict[str, bytes]:
+    """All bytes below the roots by file; of SQLite databases also each table, with what Dagster compresses unpacked."""
+    contents: dict[str, bytes] = {}
+    for file in (file for root in roots for file in (root, *root.rglob("*")) if file.is_file()):
+        contents[str(file)] = file.read_bytes()
+        if file.suffix != ".db":
+            continue
+        with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as con:
+            tables = [name for (name,) in con.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+            for table in tables:
+                values = (value for row in con.execute(f"SELECT * FROM {table}") for value in row)  # noqa: S608
+                contents[f"{file} table {table}"] = b"\n".join(map(_unpacked, values))
+    return contents
+
+
+def _unpacked(value: object) -> bytes:
+    if isinstance(value, bytes):
+        with suppress(zlib.error):
+            return zlib.decompress(value)
+        return value
+    return str(value).encode()
