@@ -77,10 +77,9 @@ class SampleTransport(BaseAdapter):
 def _page(moment: int, query: dict[str, str]) -> tuple[list[Snapshot], int, int]:
     """The page asked for, its number and the last page's."""
     sort = query.get("sort", "created")
-    key = SORTS.get(sort, SORTS["created"])
     ascending = query.get("direction", "asc" if sort == "full_name" else "desc") == "asc"
     rows = [row for row in snapshots(moment) if _is_of_type(row, query.get("type", "all"))]
-    rows.sort(key=lambda row: (key(row), row.repository.id), reverse=not ascending)
+    rows.sort(key=SORTS.get(sort, SORTS["created"]), reverse=not ascending)
     size, page = min(_positive(query.get("per_page"), 30), 100), _positive(query.get("page"), 1)
     return rows[(page - 1) * size : page * size], page, -(-len(rows) // size)
 
