@@ -18,7 +18,7 @@ dev: .venv/synced ## Dagster's UI, daemon and schedule on http://127.0.0.1:3000 
 	$(BIN)/dagster dev --host 127.0.0.1 --port $(PORT)
 
 test: .venv/synced-dev ## Run the tests
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 --dist loadgroup
 
 lint: .venv/synced-dev ## Check style, security rules, types and the lock file
 	$(BIN)/ruff check

@@ -21,31 +21,33 @@ _SOURCES = (AssetKey(["raw", "github_repos"]), AssetKey(["staging", "repos"]))
 
 
 def window_is_complete(mart: AssetKey) -> AssetChecksDefinition:
-    """A check that warns when a day of a mart's window was never landed or staged: the mart cannot tell it from a quiet day.
+    """A check that warns when a day of a mart's window was never landed or staged.
 
-    It looks at the days of its run, or at the mart's newest day when it is run alone. Days before the first partition
-    cannot be run and are not missing; the materialisation's metadata counts them.
+    The mart cannot tell such a day from a quiet one. The check looks at the days of its run, or at the mart's newest
+    day when it is run alone. Days before the first partition cannot be run and are not missing; the materialisation's
+    metadata counts them.
     """
 
     @asset_check(asset=mart, name="window_is_complete")
     def check(context: AssetCheckExecutionContext, lake: Lake) -> AssetCheckResult:
-        """Every day of the lookback window was landed and staged; a missing day is not a day without activity."""
+        """Every day of the window was landed and staged; a missing day is not a day without activity."""
         in_partitioned_run = context.has_partition_key or context.has_partition_key_range
         days = to_days(context.partition_keys) if in_partitioned_run else lake.days(mart)[-1:]
         asked = {day for as_of in days for day in window(as_of, settings.lookback_days)}
         missing = sorted(
             day for day in asked if day >= settings.start_date and not all(lake.files(key, day) for key in _SOURCES)
         )
+        looking_back = f"{days[0]} looks" if len(days) == 1 else f"{days[0]} to {days[-1]} look" if days else "it looks"
         return AssetCheckResult(
             passed=not missing,
             severity=AssetCheckSeverity.WARN,
             description=(
-                f"{len(missing)} of the {len(asked)} days that {days[0]}...{days[-1]} look back on were never landed and staged: "
-                "run them, then these days again."
+                f"{len(missing)} of the {len(asked)} days that {looking_back} back on were never landed and staged: "
+                "run them, then this again."
                 if missing
                 else f"all {len(asked)} days of the window are there"
             ),
-            metadata={"days_missing": [str(day) for day in missing], "as_of": [str(day) for day in days]},
+            metadata={"days_missing": len(missing), "missing": ", ".join(map(str, missing)) or "none"},
         )
 
     return check

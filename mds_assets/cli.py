@@ -28,6 +28,7 @@ console = Console()
 
 _LAYERS = ("raw", "staging", "marts")
 _MOST_ROWS = 20
+_RANGE_START, _RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 
 
 def main() -> None:
@@ -76,7 +77,8 @@ def run(
             "the last day that has ended (UTC)"
         )
     source = ", ".join(settings.organisations) or "the built-in sample"
-    console.print(f"[bold]{(end - start).days + 1} days[/], {start} to {end}, of [bold]{source}[/]")
+    period = f"{(end - start).days + 1} days, {start} to {end}," if start < end else f"{end}"
+    console.print(f"{period} of [bold]{source}[/]")
     _materialise(start, end, skip_ingest=skip_ingest)
     _show_marts(end)
     _show_where_next()
@@ -123,7 +125,9 @@ def _materialise(start: date, end: date, *, skip_ingest: bool) -> None:
             .execute_in_process(
                 instance=instance,
                 asset_selection=keys,
-                tags={"dagster/asset_partition_range_start": str(start), "dagster/asset_partition_range_end": str(end)},
+                # Dagster shows the day of a run of one partition, but not the range of a run of several.
+                partition_key=str(end) if start == end else None,
+                tags={_RANGE_START: str(start), _RANGE_END: str(end)} if start < end else None,
                 run_config={"loggers": {"progress": {}}},
                 raise_on_error=False,
             )

@@ -26,16 +26,23 @@ from dagster import AssetsDefinition
 from playwright.sync_api import Locator, Page, expect, sync_playwright
 
 from mds_assets.assets import marts, raw, staging
+from mds_assets.checks import window_is_complete
 from mds_assets.io_managers.schema import declared_schema
 from mds_assets.settings import PROJECT_ROOT
 from mds_assets_tests.project import Project
 
 CHROMIUM = shutil.which("chromium")
 # On a machine without a network, Chromium's own calls home only fill its log.
-CHROMIUM_OPTIONS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-).split()
+CHROMIUM_OPTIONS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the PATH: apt-get install chromium"),
@@ -43,12 +50,14 @@ pytestmark = [
     pytest.mark.xdist_group("ui"),
 ]
 
-TOKEN = "ghp_UiTestsMustNeverShowThis0123456789"  # noqa: S105
+TOKEN = "ghp_UiTestsMustNeverShowThis0123456789"
 LOCATION = "mds_assets.definitions"
 REPOSITORY = {"repositoryName": "__repository__", "repositoryLocationName": LOCATION}
 TABLES = [raw.github_repos, staging.repos, marts.repos_per_language, marts.daily_activity]
 MARTS = [marts.repos_per_language, marts.daily_activity]
-PATIENCE = 60  # seconds that a slow machine may take for one thing
+PATIENCE = 30  # seconds that a slow machine may take for one thing
+
+_LOG_TAIL = 8000  # characters
 
 T = TypeVar("T")
 
@@ -58,18 +67,18 @@ def table_name(asset: AssetsDefinition) -> str:
     return asset.key.to_user_string()
 
 
-def eventually(wanted: str, look: Callable[[], T | None], seconds: float = PATIENCE) -> T:
+def eventually(wanted: str, look: Callable[[], T | None], log: Path, seconds: float = PATIENCE) -> T:
     """What `look` answers once it answers something.
 
     Raises:
-        AssertionError: It did not in time.
+        AssertionError: It did not in time; shows the end of the server's log.
     """
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if answer := look():
             return answer
         time.sleep(0.25)
-    raise AssertionError(f"not within {seconds} s: {wanted}")
+    raise AssertionError(f"not within {seconds} s: {wanted}\n{log.read_text()[-_LOG_TAIL:]}")
 
 
 @dataclass
@@ -109,7 +118,7 @@ class DagsterDev:
             run = self.runs()[run_id]
             return run if run["status"] in over else None
 
-        return eventually(f"the end of run {run_id}", run_when_over)
+        return eventually(f"the end of run {run_id}", run_when_over, self.log)
 
     def has_loaded(self) -> bool:
         """Whether the webserver answers and has the project's definitions."""
@@ -143,12 +152,13 @@ class Browser:
         return self.page
 
     def screenshot(self, name: str) -> None:
-        """Keep what is to be seen now."""
+        """Keep what is to be seen now, once charts and layouts have moved to their places."""
+        self.page.wait_for_timeout(300)
         self.page.screenshot(path=self.screenshots / f"{name}.png")
 
 
 @pytest.fixture(scope="module")
-def dagster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DagsterDev]:
+def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DagsterDev]:
     """`dagster dev` as `make dev` starts it, with a token in its environment; all its processes end with the tests."""
     folder = tmp_path_factory.mktemp("ui")
     project = Project(folder, token=TOKEN)
@@ -158,8 +168,8 @@ def dagster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DagsterDev]:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     command = [Path(sys.executable).with_name("dagster"), "dev", "--host", "127.0.0.1", "--port", port]
-    dev = DagsterDev(project, f"http://127.0.0.1:{port}", folder / "dagster-dev.log")
-    with dev.log.open("w") as log:
+    started = DagsterDev(project, f"http://127.0.0.1:{port}", folder / "dagster-dev.log")
+    with started.log.open("w") as log:
         server = subprocess.Popen(
             [*command, "-w", "workspace.yaml"],
             env=os.environ | project.environment,
@@ -169,12 +179,14 @@ def dagster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DagsterDev]:
             start_new_session=True,
         )
     try:
-        eventually("an answer", lambda: dev.has_loaded() or server.poll() is not None, seconds=2 * PATIENCE)
-        if server.poll() is not None:
-            raise AssertionError(f"`dagster dev` ended with exit code {server.returncode}")
-        yield dev
-    except AssertionError as error:
-        pytest.fail(f"`dagster dev` did not come up: {error}\n{dev.log.read_text()[-8000:]}")
+        eventually(
+            "`dagster dev` with the project loaded",
+            lambda: started.has_loaded() or server.poll() is not None,
+            seconds=4 * PATIENCE,
+            log=started.log,
+        )
+        assert server.poll() is None, f"`dagster dev` ended:\n{started.log.read_text()[-_LOG_TAIL:]}"
+        yield started
     finally:
         server.terminate()
         with suppress(subprocess.TimeoutExpired):
@@ -185,7 +197,7 @@ def dagster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DagsterDev]:
 
 
 @pytest.fixture(scope="module")
-def browser(dagster: DagsterDev, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+def browser(dev: DagsterDev, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     """A page in headless Chromium. It closes with this module, as no event loop can run beside Playwright's."""
     chosen = os.environ.get("MDS_SCREENSHOTS")
     screenshots = Path(chosen) if chosen else tmp_path_factory.mktemp("screenshots")
@@ -195,9 +207,9 @@ def browser(dagster: DagsterDev, tmp_path_factory: pytest.TempPathFactory) -> It
         chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_OPTIONS)
         page = chromium.new_page(viewport={"width": 1440, "height": 1000})
         page.set_default_timeout(PATIENCE * 1000)
-        opened = Browser(page, dagster.url, screenshots)
+        opened = Browser(page, dev.url, screenshots)
         # A new instance greets with a dialog about Dagster's newsletter, unless its dagster.yaml says otherwise.
-        if dagster.ask("{shouldShowNux}")["shouldShowNux"]:
+        if dev.ask("{shouldShowNux}")["shouldShowNux"]:
             opened.open("/", lambda page: page.get_by_role("button", name="Skip", exact=True))
             opened.screenshot("0-greeting")
             page.get_by_role("button", name="Skip", exact=True).click()
@@ -222,13 +234,14 @@ class Launched:
 
 
 @pytest.fixture(scope="module")
-def launched(dagster: DagsterDev, browser: Browser) -> Launched:
+def launched(dev: DagsterDev, browser: Browser) -> Launched:
     """Everything materialised for the latest day, by the clicks of a person who opens the UI for the first time."""
     before = datetime.now(UTC).date()
     groups = ",".join(f"global@global:{layer}" for layer in ("raw", "staging", "marts"))
     page = browser.open(f"/asset-groups?expanded={groups}", lambda page: page.get_by_text("daily_activity").first)
     for asset in TABLES:
         expect(page.get_by_text(asset.key.path[-1], exact=True).first).to_be_visible()
+    expect(page.get_by_text(re.compile(r"^\d+ partitions$"))).to_have_count(len(TABLES))
     browser.screenshot("1-lineage")
 
     page.get_by_role("button", name="Materialize all").click()
@@ -249,22 +262,22 @@ def launched(dagster: DagsterDev, browser: Browser) -> Launched:
 
 
 @pytest.fixture(scope="module")
-def by_command(dagster: DagsterDev, launched: Launched) -> dict[str, str]:
+def by_command(dev: DagsterDev, launched: Launched) -> dict[str, str]:
     """Runs that the two commands made on the same instance while the server runs: what was printed, by run id."""
-    dagster.ended(launched.run_id)
+    dev.ended(launched.run_id)
     day = str(launched.day)
     printed: dict[str, str] = {}
     for command in (
         ["mds", "run", "--from", day, "--to", day],
         ["dagster", "asset", "materialize", "-m", LOCATION, "--select", "key:marts/*", "--partition", day],
     ):
-        before = dagster.runs().keys()
-        ended = dagster.project.command(*command)
+        before = dev.runs().keys()
+        ended = dev.project.command(*command)
         assert ended.returncode == 0, ended.stderr
         # The schedule may add a run of its own at 00:05.
         new = [
             run_id
-            for run_id, run in dagster.runs().items()
+            for run_id, run in dev.runs().items()
             if run_id not in before and "dagster/schedule_name" not in {tag["key"] for tag in run["tags"]}
         ]
         assert len(new) == 1
@@ -273,11 +286,11 @@ def by_command(dagster: DagsterDev, launched: Launched) -> dict[str, str]:
 
 
 def test_materialize_all_offers_yesterday_as_the_latest_day_and_every_step_succeeds(
-    dagster: DagsterDev, browser: Browser, launched: Launched
+    dev: DagsterDev, browser: Browser, launched: Launched
 ):
     assert launched.day + timedelta(days=1) in launched.offered_on
-    run = dagster.ended(launched.run_id)
-    assert run["status"] == "SUCCESS", dagster.log.read_text()[-8000:]
+    run = dev.ended(launched.run_id)
+    assert run["status"] == "SUCCESS", dev.log.read_text()[-_LOG_TAIL:]
     assert {step["status"] for step in run["stepStats"]} == {"SUCCESS"}
     steps = {step["stepKey"] for step in run["stepStats"]}
     assert steps >= {table_name(asset).replace("/", "__") for asset in TABLES}
@@ -291,25 +304,26 @@ def test_materialize_all_offers_yesterday_as_the_latest_day_and_every_step_succe
 
 @pytest.mark.parametrize("asset", TABLES, ids=table_name)
 def test_the_catalog_shows_rows_columns_kinds_and_description_of_each_table(
-    asset: AssetsDefinition, dagster: DagsterDev, browser: Browser, launched: Launched
+    asset: AssetsDefinition, dev: DagsterDev, browser: Browser, launched: Launched
 ):
-    dagster.ended(launched.run_id)
+    dev.ended(launched.run_id)
     table = table_name(asset)
     schema = declared_schema(table, asset.metadata_by_key[asset.key])
     browser.page.set_viewport_size({"width": 1440, "height": 1900})
     last_column = schema.columns[-1].name
     page = browser.open(f"/assets/{table}", lambda page: page.get_by_role("cell", name=last_column, exact=True))
 
-    shown = {cells[0]: cells for row in page.get_by_role("row").all() if (cells := _cells(row))}
+    columns = _rows(page, titled="Column name")
     for column in schema.columns:
-        _, column_type, description = shown[column.name]
+        column_type, description = columns[column.name]
         assert column_type.split() == [column.type, *([] if column.constraints.nullable else ["non-nullable"])]
         assert column.description
         assert description == column.description.replace("`", "")
 
-    rows = len(dagster.project.rows(table, launched.day))
+    rows = len(dev.project.rows(table, launched.day))
     assert rows > 0
-    assert int(shown["dagster/partition_row_count"][-1]) == rows
+    _, shown = _rows(page, titled="Key")["dagster/partition_row_count"]
+    assert int(shown) == rows
 
     (group,) = asset.group_names_by_key.values()
     expect(page.get_by_role("link", name=group, exact=True).first).to_be_visible()
@@ -320,30 +334,37 @@ def test_the_catalog_shows_rows_columns_kinds_and_description_of_each_table(
     browser.screenshot(f"4-{table.replace('/', '-')}")
 
 
-def _cells(row: Locator) -> list[str]:
-    return [text.strip() for text in row.get_by_role("cell").all_inner_texts()]
+def _rows(page: Page, titled: str) -> dict[str, list[str]]:
+    """The page's table with this heading: the other cells of each row by its first cell."""
+    table = page.get_by_role("table").filter(has=page.get_by_role("cell", name=titled, exact=True))
+    rows = (
+        [cell.strip() for cell in row.get_by_role("cell").all_inner_texts()] for row in table.get_by_role("row").all()
+    )
+    return {first: others for first, *others in rows}
 
 
 @pytest.mark.parametrize("mart", MARTS, ids=table_name)
 def test_a_mart_shows_which_days_its_window_lacks(
-    mart: AssetsDefinition, dagster: DagsterDev, browser: Browser, launched: Launched
+    mart: AssetsDefinition, dev: DagsterDev, browser: Browser, launched: Launched
 ):
-    dagster.ended(launched.run_id)
+    dev.ended(launched.run_id)
     browser.page.set_viewport_size({"width": 1440, "height": 1000})
     page = browser.open(
         f"/assets/{table_name(mart)}?view=checks&checkDetail=window_is_complete",
         lambda page: page.get_by_text("Evaluation result"),
     )
     expect(page.get_by_text("window_is_complete", exact=True).first).to_be_visible()
-    expect(page.get_by_text("Every day of the lookback window was staged")).to_be_visible()
+    (check,) = window_is_complete(mart.key).check_specs
+    assert check.description
+    expect(page.get_by_text(check.description)).to_be_visible()
     # One day was materialised, and the window has seven: it is a warning, and no failure of the run.
     expect(page.get_by_text("6 of the 7 days")).to_be_visible()
     expect(page.get_by_role("img", name="warning_outline").first).to_be_visible()
     browser.screenshot(f"5-check-of-{mart.key.path[-1]}")
 
 
-def test_the_schedule_is_on_for_five_past_midnight_utc_and_a_daemon_runs_it(dagster: DagsterDev, browser: Browser):
-    answer = dagster.ask(
+def test_the_schedule_is_on_for_five_past_midnight_utc_and_a_daemon_runs_it(dev: DagsterDev, browser: Browser):
+    answer = dev.ask(
         "query ($repository: RepositorySelector!) {schedulesOrError(repositorySelector: $repository) "
         "{... on Schedules {results {name cronSchedule executionTimezone pipelineName scheduleState {status}}}}}",
         repository=REPOSITORY,
@@ -359,47 +380,51 @@ def test_the_schedule_is_on_for_five_past_midnight_utc_and_a_daemon_runs_it(dags
     ]
 
     def scheduler_is_healthy() -> bool:
-        health = dagster.ask("{instance {daemonHealth {allDaemonStatuses {daemonType healthy}}}}")["instance"]
+        health = dev.ask("{instance {daemonHealth {allDaemonStatuses {daemonType healthy}}}}")["instance"]
         return {"daemonType": "SCHEDULER", "healthy": True} in health["daemonHealth"]["allDaemonStatuses"]
 
-    eventually("a healthy scheduler", scheduler_is_healthy)
+    eventually("a healthy scheduler", scheduler_is_healthy, dev.log)
     page = browser.open("/automation", lambda page: page.get_by_role("link", name="daily_refresh_schedule"))
     expect(page.get_by_role("checkbox").last).to_be_checked()
     browser.screenshot("6-automation")
 
 
 def test_runs_of_the_command_line_appear_in_the_ui(
-    dagster: DagsterDev, browser: Browser, launched: Launched, by_command: dict[str, str]
+    dev: DagsterDev, browser: Browser, launched: Launched, by_command: dict[str, str]
 ):
     assert len(by_command) == 2
     page = browser.open("/runs", lambda page: page.get_by_role("link", name=launched.run_id[:8]))
     for run_id in by_command:
-        expect(page.get_by_role("row", name=run_id[:8]).or_(page.get_by_text(run_id[:8])).first).to_be_visible()
-        assert dagster.runs()[run_id]["status"] == "SUCCESS"
+        expect(page.get_by_role("link", name=run_id[:8])).to_be_visible()
+        assert dev.runs()[run_id]["status"] == "SUCCESS"
     browser.screenshot("7-runs")
     page.get_by_role("link", name=next(iter(by_command))[:8]).click()
     expect(page.get_by_text("Success", exact=True)).to_be_visible()
     expect(page.get_by_text("Errored (0)")).to_be_visible()
 
 
-def test_the_token_is_nowhere_in_files_output_or_answers(dagster: DagsterDev, by_command: dict[str, str]):
+def test_the_token_is_nowhere_in_files_output_or_answers(dev: DagsterDev, by_command: dict[str, str]):
     answers = [
-        dagster.ask("{version instance {info}}"),
-        dagster.ask(
+        dev.ask("{instance {info}}"),
+        dev.ask(
             "query ($repository: RepositorySelector!) {allTopLevelResourceDetailsOrError(repositorySelector: "
             "$repository) {... on ResourceDetailsList {results {name configFields {name defaultValueAsJson} "
             "configuredValues {key value} nestedResources {name}}}}}",
             repository=REPOSITORY,
         ),
-        dagster.runs(),
+        dev.ask(
+            "{assetNodes {assetMaterializations {metadataEntries {label description ... on PathMetadataEntry {path} "
+            "... on TextMetadataEntry {text} ... on JsonMetadataEntry {jsonString}}}}}"
+        ),
+        dev.runs(),
     ]
     places = {
         "the answers of GraphQL": str(answers).encode(),
         "the output of the commands": str(by_command).encode(),
-        **_contents(dagster.project.home, dagster.project.lake, dagster.log),
+        **_contents(dev.project.home, dev.project.lake, dev.log),
     }
     # The search sees through what Dagster compresses: the lake's path is in the snapshots of jobs and in the events.
-    lake = str(dagster.project.lake).encode()
+    lake = str(dev.project.lake).encode()
     assert {name.split("/")[-1] for name, content in places.items() if lake in content} >= {
         "the answers of GraphQL",
         "runs.db table snapshots",

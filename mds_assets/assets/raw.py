@@ -77,9 +77,9 @@ def github_repos(context: AssetExecutionContext, github: ResourceParam[GitHub], 
     except GitHubError as error:
         raise Failure(str(error), allow_retries=False) from None
     context.log.info(
-        "%s rows of %s organisations in %s requests; %s requests left this hour",
+        "%s rows of %s in %s requests; %s requests left this hour",
         sum(map(len, crawl.days.values())),
-        len(github.organisations),
+        ", ".join(github.organisations),
         crawl.requests,
         crawl.rate_limit_remaining,
     )

@@ -18,7 +18,7 @@ REPOS = TableSchema(
         column("repo_id", "BIGINT", "GitHub's id of the repository; it survives a rename."),
         column("repo_name", "VARCHAR", "The repository's name at the time."),
         column("repo_full_name", "VARCHAR", "Owner and name, `owner/name`.", nullable=True),
-        column("description", "VARCHAR", "Free text; '' when there is none."),
+        column("description", "VARCHAR", "Free text; empty when there is none."),
         column("stars", "INTEGER", "Stars.", nullable=True),
         column("forks", "INTEGER", "Forks.", nullable=True),
         column("open_issues", "INTEGER", "Open issues and pull requests.", nullable=True),

@@ -105,7 +105,9 @@ def test_four_hundred_days_in_one_run_give_one_file_each(warehouse: Warehouse, k
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: duckdb.sql(f"SELECT n AS id, 'x' AS name, DATE '{D1}' + (n % 3)::INT AS day FROM range(1_500_000) t(n)"),  # noqa: S608
+        lambda: duckdb.sql(
+            f"SELECT n AS id, 'x' AS name, DATE '{D1}' + (n % 3)::INT AS day FROM range(1_500_000) t(n)"  # noqa: S608
+        ),
         lambda: pl.LazyFrame({"id": range(1_500_000)}).with_columns(
             name=pl.lit("x"), day=D1 + pl.duration(days=pl.col("id") % 3)
         ),

@@ -11,18 +11,21 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from dagster import AssetsDefinition
 
 from mds_assets_tests.io_managers.warehouse import D1, D2, D3, KINDS, Warehouse, pairs, to_rows, writes
 
 
 @pytest.fixture
-def three_days(warehouse: Warehouse):
+def three_days(warehouse: Warehouse) -> AssetsDefinition:
     source = writes(lambda days: pairs(*((n, "x", day) for day in days for n in range(3))))
     warehouse.run(source, D1, D3)
     return source
 
 
-def test_duckdb_opens_only_the_files_days_and_columns_that_are_asked_for(warehouse: Warehouse, three_days):
+def test_duckdb_opens_only_the_files_days_and_columns_that_are_asked_for(
+    warehouse: Warehouse, three_days: AssetsDefinition
+):
     def plan(relation: duckdb.DuckDBPyRelation) -> str:
         return relation.filter(f"day = DATE '{D2}' AND id > 1").select("id").explain()
 
@@ -33,7 +36,9 @@ def test_duckdb_opens_only_the_files_days_and_columns_that_are_asked_for(warehou
     assert re.search(r"Filters: id\s*>\s*1", told)
 
 
-def test_polars_opens_only_the_files_days_and_columns_that_are_asked_for(warehouse: Warehouse, three_days):
+def test_polars_opens_only_the_files_days_and_columns_that_are_asked_for(
+    warehouse: Warehouse, three_days: AssetsDefinition
+):
     def plan(frame: pl.LazyFrame) -> str:
         return frame.filter(pl.col("day") == D2, pl.col("id") > 1).select("id").explain()
 
@@ -45,14 +50,16 @@ def test_polars_opens_only_the_files_days_and_columns_that_are_asked_for(warehou
 
 
 @pytest.mark.parametrize("kind", ["relation", "lazyframe"])
-def test_a_lazy_input_reads_no_row_before_it_is_asked_to(warehouse: Warehouse, three_days, kind: str):
+def test_a_lazy_input_reads_no_row_before_it_is_asked_to(warehouse: Warehouse, three_days: AssetsDefinition, kind: str):
     # Rows that no reader could decode, behind a footer that is whole.
     file = warehouse.file(three_days, D2)
     content = bytearray(file.read_bytes())
     footer = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
     content[4:footer] = b"\xff" * (footer - 4)
     file.write_bytes(content)
-    assert warehouse.look(three_days, KINDS[kind], lambda table: len(table.columns) if kind == "relation" else 3, D1, D3)
+    assert warehouse.look(
+        three_days, KINDS[kind], lambda table: len(table.columns) if kind == "relation" else 3, D1, D3
+    )
     # The day filter keeps clear of that file.
     rows = warehouse.look(
         three_days,
@@ -92,3 +99,16 @@ def megabytes_for(kind: str, root: Path, limit: str) -> int:
     done = subprocess.run([sys.executable, "-c", _PASS_ON, kind, root, limit], stdout=subprocess.PIPE, check=True)
     small, large = [int(word) for word in done.stdout.split() if word.isdigit()]
     return large - small
+
+
+# The same asset takes some 550 and 800 with an eager type of the same engine.
+@pytest.mark.parametrize(("kind", "batches", "most_megabytes"), [("relation", 40, 300), ("lazyframe", 60, 550)])
+def test_a_table_that_is_only_passed_on_is_never_in_memory(
+    tmp_path: Path, kind: str, batches: int, most_megabytes: int
+):
+    warehouse = Warehouse(tmp_path / "lake")
+    source = writes(lambda _: pairs())
+    write_large(warehouse.file(source, D1), 1)
+    write_large(warehouse.file(source, D2), batches)  # 10 megabytes each
+    # Without a limit, DuckDB uses as much memory as there is to buffer rows.
+    assert megabytes_for(kind, warehouse.root, "200MB") < most_megabytes

@@ -1,7 +1,8 @@
 """A lake in a temporary folder, tiny assets that write and read it, and real Dagster runs of them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -85,7 +86,12 @@ def to_rows(table: Any) -> Rows:
         rows = table.read_all().to_pylist()
     else:
         rows = table.lazy().collect().to_dicts()
-    return sorted(rows, key=repr)
+    return in_order(rows)
+
+
+def in_order(rows: Iterable[dict[str, Any]]) -> Rows:
+    """Rows in an order that every comparison agrees on."""
+    return sorted(rows, key=lambda row: repr(sorted(row.items())))
 
 
 def types_of(table: Any) -> dict[str, str]:
@@ -190,15 +196,19 @@ def _input(source: AssetsDefinition, lookback: bool, read_by: str | None) -> Ass
     return AssetIn(key=source.key, partition_mapping=mapping, input_manager_key=manager)
 
 
+@cache
+def _instance() -> DagsterInstance:
+    # To make one takes longer than a run, and nothing of the lake reads Dagster's history.
+    return DagsterInstance.ephemeral()
+
+
 class Warehouse:
     """A lake at `root` and the resources over it; `options` are settings."""
 
     def __init__(self, root: Path, **options: Any):  # noqa: D107
         self.root = root
         # Wired as the project itself does it.
-        self.resources = resources(
-            settings.model_copy(update={"data_dir": str(root), "organisations": (), **options})
-        )
+        self.resources = resources(settings.model_copy(update={"data_dir": str(root), "organisations": (), **options}))
 
     def run(
         self,
@@ -225,7 +235,7 @@ class Warehouse:
         )
         return definitions.resolve_implicit_global_asset_job_def().execute_in_process(
             asset_selection=[one.key for one in selected] if selected is not None else None,
-            instance=DagsterInstance.ephemeral(),
+            instance=_instance(),
             tags=tags if first else None,
             raise_on_error=raises,
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
@@ -259,9 +269,7 @@ class Warehouse:
     def content(self, table: AssetsDefinition) -> dict[str, Rows]:
         """The rows of each `day=` folder, read file by file without any knowledge of the project."""
         return {
-            folder.name: sorted(
-                (row for file in folder.iterdir() for row in pq.ParquetFile(file).read().to_pylist()), key=repr
-            )
+            folder.name: in_order(row for file in folder.iterdir() for row in pq.ParquetFile(file).read().to_pylist())
             for folder in sorted(self.folder(table).iterdir())
         }
 
