@@ -4,6 +4,7 @@ What does not belong here: paths, atomic replacement and metadata (`lake.py`).
 """
 
 import glob
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
 from datetime import date
@@ -28,24 +29,38 @@ class LakeDuckDB(DuckDBResource):
     """
 
     database: str = ":memory:"
-    _open: ExitStack = PrivateAttr(default_factory=ExitStack)
-    _connection: duckdb.DuckDBPyConnection | None = PrivateAttr(default=None)
+    _run: str = PrivateAttr()
+
+    def setup_for_execution(self, context: InitResourceContext) -> None:
+        """Take part in the run's connection."""
+        self._run = context.run.run_id if context.run else "no run"
+        _users[self._run] += 1
+
+    def teardown_after_execution(self, context: InitResourceContext) -> None:
+        """Close the connection with the last that takes part in it."""
+        _users[self._run] -= 1
+        if not _users[self._run]:
+            del _users[self._run]
+            if opened := _opened.pop(self._run, None):
+                opened[1].close()
 
     @property
     def connection(self) -> duckdb.DuckDBPyConnection:
         """The run's connection, with timestamps in UTC."""
-        if self._connection is None:
-            self._connection = self._open.enter_context(self.get_connection())
-            # Otherwise TIMESTAMPTZ columns reach Arrow in the zone of the machine.
-            self._connection.execute("SET TimeZone = 'UTC'")
+        if self._run not in _opened:
+            closing = ExitStack()
+            connection = closing.enter_context(self.get_connection())
+            # Otherwise TIMESTAMPTZ columns reach Arrow in the zone of the machine. GLOBAL, so that cursors have it too.
+            connection.execute("SET GLOBAL TimeZone = 'UTC'")
             # At the default of 100 open files, DuckDB splits the days of a long range over several files each.
-            self._connection.execute("SET partitioned_write_max_open_files = 10000")
-        return self._connection
+            connection.execute("SET GLOBAL partitioned_write_max_open_files = 10000")
+            _opened[self._run] = connection, closing
+        return _opened[self._run][0]
 
-    def teardown_after_execution(self, context: InitResourceContext) -> None:
-        """Close the connection when the run ends."""
-        self._connection = None
-        self._open.close()
+
+# By run, not in the resource: Dagster gives each IO manager a copy of the resource that it holds.
+_users: Counter[str] = Counter()
+_opened: dict[str, tuple[duckdb.DuckDBPyConnection, ExitStack]] = {}
 
 
 def read(con: duckdb.DuckDBPyConnection, files: Sequence[UPath], schema: TableSchema) -> duckdb.DuckDBPyRelation:

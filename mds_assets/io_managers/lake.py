@@ -7,7 +7,7 @@ writes (`duckdb.py`, `polars.py`), what a table's declaration means (`schema.py`
 import os
 import time
 from collections.abc import Generator, Iterable, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import date, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -87,8 +87,8 @@ class Lake(ConfigurableResource[None]):
             os.replace(files[day], target)
 
     @contextmanager
-    def replacing(self, key: AssetKey) -> Generator[tuple[Path, str, dict[Path, Path]]]:
-        """Replace files atomically: all that were written, once the block ends well; none when it fails.
+    def replacing(self, key: AssetKey, days: Sequence[date]) -> Generator[tuple[Path, str, dict[Path, Path]]]:
+        """Replace files of these days atomically: all that were written, once the block ends well; none when it fails.
 
         Yields:
             The table's folder, a file name for the block to write under in any `day=` folder of it, and a mapping
@@ -103,10 +103,13 @@ class Lake(ConfigurableResource[None]):
             for written, target in becomes.items():
                 os.replace(written, target)
         except BaseException:
+            made = {folder / f"{DAY}={day}" for day in days}
             for leftover in folder.glob(f"{DAY}=*/{token}*"):
                 leftover.unlink()
-                if not any(leftover.parent.iterdir()):
-                    leftover.parent.rmdir()
+                made.add(leftover.parent)
+            for day_folder in made:
+                with suppress(OSError):  # it is not there, or not empty
+                    day_folder.rmdir()
             raise
 
 
@@ -194,7 +197,7 @@ class LakeIOManager(ConfigurableIOManager):
             raise SchemaError(f"{table} has no daily partitions: give its asset partitions_def=DAILY")
         days = to_days(context.asset_partition_keys)
         started = time.perf_counter()
-        with self.lake.replacing(key) as (folder, file_name, becomes):
+        with self.lake.replacing(key, days) as (folder, file_name, becomes):
             written = self._write(table, obj, schema, days, folder, file_name)
             by_day = _by_day(table, written, days)
             for day in days:
@@ -264,16 +267,23 @@ def _write_empty(file: Path, schema: TableSchema) -> Path:
 
 
 def _refuse_nulls(table: str, file: Path, schema: TableSchema) -> None:
-    """Refuse nulls where the declaration has none: the statistics in the file's footer tell, no row is read again."""
+    """Refuse nulls where the declaration has none.
+
+    The statistics in the file's footer tell, so no row is read again; but for lists, whose statistics count elements.
+    """
+    required = [column.name for column in schema.columns if not column.constraints.nullable]
+    lists = [column.name for column in schema.columns if column.type.endswith("[]") and column.name in required]
+    nulls = dict.fromkeys(required, 0)
     footer = pq.read_metadata(file)
-    required = {column.name for column in schema.columns if not column.constraints.nullable}
     for row_group in map(footer.row_group, range(footer.num_row_groups)):
-        if not row_group.num_rows:
-            continue  # an empty row group has no statistics
         for chunk in map(row_group.column, range(row_group.num_columns)):
-            statistics = chunk.statistics
-            if chunk.path_in_schema in required and (statistics is None or statistics.null_count):
-                raise SchemaError(
-                    f"{table}.{chunk.path_in_schema} is null in {statistics and statistics.null_count} rows of "
-                    f"{file.parent.name}, declared not null: fill or drop them, or declare it nullable."
-                )
+            if chunk.path_in_schema in nulls and row_group.num_rows:  # an empty row group has no statistics
+                nulls[chunk.path_in_schema] += chunk.statistics.null_count
+    if lists:
+        nulls |= pl.scan_parquet(file, glob=False).select(pl.col(lists).null_count()).collect().row(0, named=True)
+    for name, count in nulls.items():
+        if count:
+            raise SchemaError(
+                f"{table}.{name} is null in {count} rows of {file.parent.name}, declared not null: "
+                "fill or drop them, or declare it nullable."
+            )

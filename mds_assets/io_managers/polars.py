@@ -8,6 +8,8 @@ What does not belong here: paths, atomic replacement and metadata (`lake.py`).
 
 from collections.abc import Sequence
 from pathlib import Path
+from threading import Lock
+from typing import IO
 
 import polars as pl
 from dagster import TableSchema
@@ -55,17 +57,30 @@ def write(table: str, frame: pl.LazyFrame, schema: TableSchema, folder: Path, fi
     check_fits(table, produced, schema)
 
     written: list[Path] = []
+    opening, failed = Lock(), False
 
-    def path(args: FileProviderArgs) -> str:
-        return f"day={args.partition_keys.item()}/{file_name}"
+    # Polars is given open files, not paths: when a row fails, it raises while its other threads go on to create theirs.
+    def opened(args: FileProviderArgs) -> IO[bytes]:
+        file = folder / f"day={args.partition_keys.item()}" / file_name
+        with opening:
+            if failed:
+                raise InterruptedError("the sink has failed")
+            file.parent.mkdir(exist_ok=True)
+            written.append(file)
+            return file.open("wb")
 
-    frame.select(
-        pl.col(name).cast(dtype, strict=True) for name, dtype in polars_schema(schema, with_day=True).items()
-    ).sink_parquet(
-        pl.PartitionBy(folder, key=DAY, include_key=False, file_path_provider=path, approximate_bytes_per_file=None),
-        mkdir=True,
-        compression="zstd",
-        statistics=True,
-        sinked_paths_callback=lambda args: written.extend(Path(sinked.path) for sinked in args.paths),
-    )
+    try:
+        frame.select(
+            pl.col(name).cast(dtype, strict=True) for name, dtype in polars_schema(schema, with_day=True).items()
+        ).sink_parquet(
+            pl.PartitionBy(
+                folder, key=DAY, include_key=False, file_path_provider=opened, approximate_bytes_per_file=None
+            ),
+            compression="zstd",
+            statistics=True,
+        )
+    except BaseException:
+        with opening:
+            failed = True
+        raise
     return written
