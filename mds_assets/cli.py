@@ -198,7 +198,7 @@ def _show_marts(day: date) -> None:
     from mds_assets.settings import settings
 
     lake = resources(settings)["lake"]
-    for spec in defs.resolve_all_asset_specs():
+    for spec in sorted(defs.resolve_all_asset_specs(), key=lambda spec: spec.key):
         files = lake.files(spec.key, day) if spec.key.has_prefix(["marts"]) else []
         if not files:
             continue
