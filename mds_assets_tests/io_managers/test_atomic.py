@@ -48,6 +48,13 @@ def batches(days: tuple[date, ...], number: int) -> Iterator[pa.RecordBatch]:
         yield pa.record_batch([ids, names, pa.array([days[n % len(days)] for n in range(BATCH)])], schema=SCHEMA)
 
 
+_WATCH = """
+import os, sys
+while True:
+    os.stat(sys.argv[1])
+"""
+
+
 def test_a_reader_always_sees_one_whole_table_while_it_is_rewritten(warehouse: Warehouse):
     rows = 100_000
     spread = random.Random(0).sample(range(10**9), rows)
@@ -72,6 +79,8 @@ def test_a_reader_always_sees_one_whole_table_while_it_is_rewritten(warehouse: W
             except Exception as error:
                 problems.append(error)
 
+    # A process of its own, and nothing but looks: it finds the file gone for a microsecond.
+    watcher = subprocess.Popen([sys.executable, "-c", _WATCH, warehouse.file(source, D1)], stderr=subprocess.DEVNULL)
     readers = [threading.Thread(target=read) for _ in range(2)]
     for reader in readers:
         reader.start()
@@ -82,7 +91,11 @@ def test_a_reader_always_sees_one_whole_table_while_it_is_rewritten(warehouse: W
         stopped.set()
         for reader in readers:
             reader.join()
+        gone = watcher.poll() is not None
+        watcher.kill()
+        watcher.wait()
     assert problems == []
+    assert not gone
     assert seen == {(rows, number, number) for number in range(3)}
 
 
