@@ -34,9 +34,8 @@ def window_is_complete(mart: AssetKey) -> AssetChecksDefinition:
         in_partitioned_run = context.has_partition_key or context.has_partition_key_range
         days = to_days(context.partition_keys) if in_partitioned_run else lake.days(mart)[-1:]
         asked = {day for as_of in days for day in window(as_of, settings.lookback_days)}
-        missing = sorted(
-            day for day in asked if day >= settings.start_date and not all(lake.files(key, day) for key in _SOURCES)
-        )
+        possible = {day for day in asked if day >= settings.start_date}
+        missing = sorted(day for day in possible if not all(lake.files(key, day) for key in _SOURCES))
         looking_back = f"{days[0]} looks" if len(days) == 1 else f"{days[0]} to {days[-1]} look" if days else "it looks"
         return AssetCheckResult(
             passed=not missing,
@@ -45,7 +44,8 @@ def window_is_complete(mart: AssetKey) -> AssetChecksDefinition:
                 f"{len(missing)} of the {len(asked)} days that {looking_back} back on were never landed and staged: "
                 "run them, then this again."
                 if missing
-                else f"all {len(asked)} days of the window are there"
+                else f"all {len(possible)} days of the window are there"
+                + (f"; {len(asked - possible)} lie before the first partition" if asked - possible else "")
             ),
             metadata={"days_missing": len(missing), "missing": ", ".join(map(str, missing)) or "none"},
         )

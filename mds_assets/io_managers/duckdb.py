@@ -20,6 +20,16 @@ from upath import UPath
 
 from mds_assets.io_managers.schema import DAY, check_fits
 
+# GLOBAL, so that cursors have them too.
+SETTINGS = """
+    -- Otherwise TIMESTAMPTZ columns reach Arrow in the zone of the machine.
+    SET GLOBAL TimeZone = 'UTC';
+    -- With them, DuckDB 2.0 can wait for ever when a COPY fails half-way (in TaskExecutor::DrainTasks).
+    SET GLOBAL async_threads = 0;
+    -- At the default of 100, DuckDB splits the days of a long range over several files each.
+    SET GLOBAL partitioned_write_max_open_files = 10000;
+"""
+
 
 class LakeDuckDB(DuckDBResource):
     """dagster-duckdb's resource with one in-memory connection for the whole run, so that relations can be joined.
@@ -50,10 +60,7 @@ class LakeDuckDB(DuckDBResource):
         if self._run not in _opened:
             closing = ExitStack()
             connection = closing.enter_context(self.get_connection())
-            # Otherwise TIMESTAMPTZ columns reach Arrow in the zone of the machine. GLOBAL, so that cursors have it too.
-            connection.execute("SET GLOBAL TimeZone = 'UTC'")
-            # At the default of 100 open files, DuckDB splits the days of a long range over several files each.
-            connection.execute("SET GLOBAL partitioned_write_max_open_files = 10000")
+            connection.execute(SETTINGS)
             _opened[self._run] = connection, closing
         return _opened[self._run][0]
 
@@ -122,6 +129,8 @@ def write(
         duckdb.Error: A value does not fit its declared type, or the only day's rows hold another day's.
     """
     check_fits(table, _arrow_schema(relation), schema)
+    for setting in duckdb.extract_statements(SETTINGS):  # the relation may be of a connection that an asset made
+        relation.query("output_rows", setting.query)
     columns = ", ".join(f"{_quote(c.name)}::{c.type} AS {_quote(c.name)}" for c in schema.columns)
     if len(days) == 1:
         # One day needs no split, and a plain COPY takes half the time of a partitioned one.

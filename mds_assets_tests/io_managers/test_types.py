@@ -264,6 +264,14 @@ def test_a_file_from_before_a_nullable_column_was_declared_reads_as_null_there(w
     assert seen_as_every_kind(warehouse, latest, D1, D2) == {kind: [old, new] for kind in KINDS}
 
 
+def test_a_file_from_before_a_column_was_widened_reads_as_the_wider_type(warehouse: Warehouse):
+    narrow, wide = (TableSchema([column("stars", dtype, "Stars.")]) for dtype in ("INTEGER", "BIGINT"))
+    rows = pa.Table.from_pylist([{"stars": 1, "day": D1}], schema=arrow_schema(narrow, with_day=True))
+    warehouse.run(writes(lambda _: rows, schema=narrow), D1)
+    seen = seen_as_every_kind(warehouse, writes(lambda _: None, schema=wide), D1, D1)
+    assert seen == {kind: [{"stars": 1, "day": D1}] for kind in KINDS}
+
+
 def test_raw_files_with_whatever_columns_read_as_the_declared_columns(warehouse: Warehouse):
     raw = writes(lambda _: None, schema=TableSchema([*PAIRS.columns, column("at", "TIMESTAMPTZ", "A time.")]))
     at = datetime(2024, 2, 27, tzinfo=UTC)
