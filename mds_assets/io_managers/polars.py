@@ -40,6 +40,8 @@ def scan(files: Sequence[UPath], schema: TableSchema) -> pl.LazyFrame:
         glob=False,
         missing_columns="insert",
         extra_columns="ignore",
+        # Files from before a column was declared wider.
+        cast_options=pl.ScanCastOptions(integer_cast="upcast", float_cast="upcast"),
     )
 
 
