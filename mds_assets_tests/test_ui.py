@@ -313,12 +313,16 @@ def test_the_catalog_shows_rows_columns_kinds_and_description_of_each_table(
     last_column = schema.columns[-1].name
     page = browser.open(f"/assets/{table}", lambda page: page.get_by_role("cell", name=last_column, exact=True))
 
+    # The page draws descriptions, which are Markdown, after everything else of the table.
+    for column in schema.columns:
+        assert column.description
+        described = page.get_by_role("cell", name=column.description.replace("`", ""), exact=True)
+        expect(described.first).to_be_visible()
     columns = _rows(page, titled="Column name")
     for column in schema.columns:
         column_type, description = columns[column.name]
         assert column_type.split() == [column.type, *([] if column.constraints.nullable else ["non-nullable"])]
-        assert column.description
-        assert description == column.description.replace("`", "")
+        assert description == (column.description or "").replace("`", "")
 
     rows = len(dev.project.rows(table, launched.day))
     assert rows > 0
