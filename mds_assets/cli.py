@@ -186,7 +186,7 @@ def _first_failure(result: "ExecuteInProcessResult") -> str:
             error = failure.error
             while error and error.cause:
                 error = error.cause
-            return f"{_table(event)}: {error.message.strip() if error else 'failed'}"
+            return f"{_table(event)}: {error.message.strip().splitlines()[0] if error else 'failed'}"
     return "the run failed before its first step: `make dev` shows its log"
 
 
@@ -219,4 +219,5 @@ def _show_where_next() -> None:
     console.print(f"Lake: {escape(settings.data_dir)}", soft_wrap=True)
     console.print("Next: [bold]make dev[/] opens Dagster's UI on http://127.0.0.1:3000")
     if not settings.organisations:
-        console.print("      [bold]GITHUB_ORG=your-organisation make run[/] runs it on your own organisation")
+        console.print("      [bold]GITHUB_ORG=your-organisation make run[/] runs it on your own organisation;")
+        console.print("      add [bold]MDS_DATA_DIR=data/your-organisation[/] to keep it apart from this sample")

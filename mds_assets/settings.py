@@ -98,11 +98,8 @@ class Settings(BaseSettings):
         for name in names:
             if len(name) > 39 or not _LOGIN.fullmatch(name):
                 raise ValueError(f"{name!r} is not an organisation name")
-        # GitHub compares logins without regard to case: each is crawled once, as it was first written.
-        spellings: dict[str, str] = {}
-        for name in names:
-            spellings.setdefault(name.lower(), name)
-        return tuple(spellings.values())
+        # GitHub compares logins without regard to case. Two spellings in one lake would count a repository twice.
+        return tuple(dict.fromkeys(name.lower() for name in names))
 
     @field_validator("token", mode="after")
     @classmethod
@@ -137,7 +134,7 @@ class Settings(BaseSettings):
     @field_validator("duckdb_memory_limit", mode="after")
     @classmethod
     def _memory_is_an_amount(cls, value: str | None) -> str | None:
-        if value and not _BYTES.fullmatch(value):
+        if value and (not _BYTES.fullmatch(value) or not re.search("[1-9]", value)):
             raise ValueError("it is not an amount of memory")
         return value
 

@@ -27,6 +27,7 @@ from mds_assets.settings import PROJECT_ROOT, Settings, SettingsError, load_sett
         ("MDS_START_DATE", "2999-01-01", "YYYY-MM-DD"),
         ("MDS_PREVIEW_ROWS", "-1", "0 to 100"),
         ("MDS_DUCKDB_MEMORY_LIMIT", "plenty", "4GB"),
+        ("MDS_DUCKDB_MEMORY_LIMIT", "0GB", "4GB"),
         ("MDS_DUCKDB_THREADS", "0", "1 to 1024"),
     ],
 )
@@ -59,7 +60,7 @@ def test_a_right_token_is_not_shown_either(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_organisations_are_split_and_each_taken_once(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("GITHUB_ORG", " dagster-io, npm ,Dagster-IO")
+    monkeypatch.setenv("GITHUB_ORG", " Dagster-io, npm ,dagster-IO")
     assert load_settings().organisations == ("dagster-io", "npm")
 
 

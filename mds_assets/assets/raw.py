@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 # The columns that staging reads: they exist in every file. Every other field that GitHub sends lands beside them.
 GITHUB_REPOS = TableSchema(
     [
-        column("org", "VARCHAR", "The organisation or user, as GITHUB_ORG names it."),
+        column("org", "VARCHAR", "The organisation or user, as GITHUB_ORG names it, in lower case."),
         column("id", "BIGINT", "GitHub's id of the repository; it survives a rename.", nullable=True),
         column("name", "VARCHAR", "The repository's name at the time.", nullable=True),
         column("full_name", "VARCHAR", "Owner and name, `owner/name`.", nullable=True),

@@ -14,7 +14,7 @@ from mds_assets.partitions import DAILY, ONE_RUN, to_days
 
 REPOS = TableSchema(
     [
-        column("org", "VARCHAR", "The organisation or user, as GITHUB_ORG names it."),
+        column("org", "VARCHAR", "The organisation or user, as GITHUB_ORG names it, in lower case."),
         column("repo_id", "BIGINT", "GitHub's id of the repository; it survives a rename."),
         column("repo_name", "VARCHAR", "The repository's name at the time."),
         column("repo_full_name", "VARCHAR", "Owner and name, `owner/name`.", nullable=True),

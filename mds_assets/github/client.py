@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 
@@ -54,6 +55,7 @@ class GitHub:
     organisations: Sequence[str]
     api_url: str
     session: requests.Session = field(repr=False)
+    _users: set[str] = field(default_factory=set[str], init=False, repr=False)
 
     def crawl(self, days: Sequence[date]) -> Crawl:
         """Fetch the repositories whose newest activity lies on one of these days, in as few requests as GitHub allows.
@@ -76,6 +78,7 @@ class GitHub:
                 if active.date() in crawl.days and observation not in seen:
                     seen.add(observation)
                     row = without_derivable_urls(repository)
+                    row.pop("temp_clone_token", None)  # a credential, of a repository that the token may clone
                     row.update(org=organisation, observed_at=crawl.observed_at)
                     crawl.days[active.date()].append(row)
         return crawl
@@ -84,28 +87,35 @@ class GitHub:
         """Everything active since the start of `first`, and a little more; in both orders where one is not enough."""
         since = datetime.combine(first, time(), UTC)
         for order, timestamp in _ORDERS:
-            reached_the_end = True
-            for page in self._pages(organisation, order, crawl):
+            for page, is_last in self._pages(organisation, order, crawl):
                 yield from page
+                if is_last:
+                    return  # everything is listed: another order has nothing to add
                 moments = [_moment(repository, timestamp) for repository in page]
                 if any(moment and moment < since for moment in moments):
-                    reached_the_end = False
                     break
-            if reached_the_end:
-                return  # the first order has listed everything: the second has nothing to add
 
-    def _pages(self, organisation: str, order: str, crawl: Crawl) -> Iterator[list[Repository]]:
+    def _pages(self, organisation: str, order: str, crawl: Crawl) -> Iterator[tuple[list[Repository], bool]]:
+        """Each page, and whether it is the last."""
         query = {"sort": order, "direction": "desc", "per_page": str(_PER_PAGE)}
-        response = self._get(f"{self.api_url}/orgs/{organisation}/repos", query, crawl)
-        if response.status_code == requests.codes.not_found:
+        kind = "users" if organisation in self._users else "orgs"
+        response = self._get(f"{self.api_url}/{kind}/{organisation}/repos", query, crawl)
+        if response.status_code == requests.codes.not_found and kind == "orgs":
             # A user is not an organisation to GitHub, and has a path of its own.
+            self._users.add(organisation)
             response = self._get(f"{self.api_url}/users/{organisation}/repos", query, crawl)
         while True:
-            yield _repositories(response, organisation)
             # The next page may have another path (/organizations/ID/repos): only GitHub's own link is right.
             following = response.links.get("next", {}).get("url")
+            yield _repositories(response, organisation), not following
             if not following:
                 return
+            # The request carries the token: it goes to the configured host alone, over its scheme.
+            if urlsplit(following)[:2] != urlsplit(self.api_url)[:2]:
+                raise GitHubError(
+                    f"GITHUB_ORG {organisation!r}: the next page, {following!r}, is on another host than GITHUB_API_URL, "
+                    f"{self.api_url!r}: it is not asked for. Check GITHUB_API_URL, and any proxy in between."
+                )
             response = self._get(following, None, crawl)
 
     def _get(self, url: str, query: dict[str, str] | None, crawl: Crawl) -> requests.Response:
@@ -131,8 +141,14 @@ def github_session(token: str | None = None) -> requests.Session:
     session.headers["Accept"] = "application/vnd.github+json"
     session.headers["User-Agent"] = "mds-assets"
     session.headers["X-GitHub-Api-Version"] = "2022-11-28"
-    if token:
-        session.headers["Authorization"] = f"Bearer {token}"
+
+    def authenticate(request: requests.PreparedRequest) -> requests.PreparedRequest:
+        if token:
+            request.headers["Authorization"] = f"Bearer {token}"
+        return request
+
+    # Also without a token: where a session has no `auth`, requests sends what ~/.netrc has for the host instead.
+    session.auth = authenticate
     return session
 
 

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from copy import deepcopy
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -214,3 +215,48 @@ def test_nothing_listens_is_one_line():
 def test_the_client_and_its_pipeline_do_not_import_dagster():
     program = "import sys, mds_assets.github.client, mds_assets.github.pipeline; sys.exit('dagster' in sys.modules)"
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_a_single_page_is_asked_for_once_even_when_part_of_it_is_older_than_the_range():
+    with GitHubServer({"acme": [repo(1, "02T10:00", None), repo(2, "01T10:00", None)]}) as server:
+        assert ids(crawl(server)) == {DAY: [1]}
+        assert len(server.requests) == 1
+
+
+def test_a_user_is_not_asked_for_as_an_organisation_a_second_time():
+    repos = [repo(number, "01T10:00", "01T10:00") for number in range(150)]
+    with GitHubServer({}, users={"octocat": repos}) as server:
+        crawl(server, organisations=("octocat",))
+    assert [request.path.split("/")[1] for request in server.requests] == ["orgs", "users", "users"]
+
+
+@pytest.mark.parametrize("token", ["", "ghp_VALID"])
+def test_a_next_page_on_another_host_is_refused_and_never_asked_for(token: str):
+    with GitHubServer({"acme": []}) as elsewhere:
+
+        def answer(handler: GitHubHandler, _: int) -> bool:
+            handler.answer(200, [], {"Link": f'<{elsewhere.url}/orgs/acme/repos>; rel="next"'})
+            return True
+
+        with (
+            GitHubServer({"acme": []}, intercept=answer) as server,
+            pytest.raises(GitHubError, match="another host") as error,
+        ):
+            crawl(server, token=token)
+        assert "GITHUB_ORG 'acme'" in str(error.value)
+        assert elsewhere.requests == []
+
+
+@pytest.mark.parametrize("token", ["", "ghp_VALID"])
+def test_credentials_in_netrc_are_never_sent(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, token: str):
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login someone password netrc-secret\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    with GitHubServer({"acme": []}) as server:
+        crawl(server, token=token)
+    assert server.requests[0].headers["Authorization"] == (f"Bearer {token}" if token else None)
+
+
+def test_a_clone_credential_that_github_sends_does_not_land():
+    with GitHubServer({"acme": [repo(1, "02T10:00", None, temp_clone_token="ABC")]}) as server:
+        assert "temp_clone_token" not in crawl(server).days[DAY][0]
