@@ -113,8 +113,8 @@ class GitHub:
             # The request carries the token: it goes to the configured host alone, over its scheme.
             if urlsplit(following)[:2] != urlsplit(self.api_url)[:2]:
                 raise GitHubError(
-                    f"GITHUB_ORG {organisation!r}: the next page, {following!r}, is on another host than GITHUB_API_URL, "
-                    f"{self.api_url!r}: it is not asked for. Check GITHUB_API_URL, and any proxy in between."
+                    f"GITHUB_ORG {organisation!r}: the next page, {following!r}, is on another host than "
+                    f"GITHUB_API_URL={self.api_url!r} and is not asked for. Check GITHUB_API_URL and any proxy."
                 )
             response = self._get(following, None, crawl)
 
