@@ -3,7 +3,6 @@
 https://docs.dagster.io/api/dagster/definitions
 """
 
-import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,9 +10,10 @@ from dagster import Definitions, in_process_executor
 
 from mds_assets.assets import marts, raw, staging
 from mds_assets.checks import window_is_complete
-from mds_assets.github.client import GitHub, github_session
+from mds_assets.github.client import GitHub
 from mds_assets.io_managers.duckdb import LakeDuckDB
-from mds_assets.io_managers.lake import Lake, LakeIOManager
+from mds_assets.io_managers.io_manager import LakeIOManager
+from mds_assets.io_managers.lake import Lake
 from mds_assets.jobs import daily_refresh
 from mds_assets.sample import SAMPLE_API_URL, SAMPLE_ORG, SampleTransport
 from mds_assets.schedules import daily_refresh_schedule
@@ -22,24 +22,23 @@ from mds_assets.settings import Settings, settings
 
 def github(settings: Settings) -> GitHub:
     """The configured organisations; without any, the built-in sample behind the same client."""
-    if settings.organisations:
-        token = settings.token.get_secret_value() if settings.token else None
-        return GitHub(settings.organisations, settings.api_url, github_session(token))
-    session = github_session()
-    session.mount(SAMPLE_API_URL, SampleTransport())
-    return GitHub([SAMPLE_ORG], SAMPLE_API_URL, session)
+    if not settings.organisations:
+        return GitHub([SAMPLE_ORG], SAMPLE_API_URL, transport=SampleTransport())
+    return GitHub(
+        settings.organisations,
+        settings.api_url,
+        settings.token.get_secret_value() if settings.token else None,
+        settings.api_version,
+        settings.max_wait_seconds,
+    )
 
 
 def resources(settings: Settings) -> dict[str, Any]:
     """What assets ask for by name."""
     lake = Lake(root=settings.data_dir)
-    # A folder of this process: DuckDB's spill files of two processes have the same names.
-    bounds = {
-        "temp_directory": str(lake.scratch / f"duckdb-{os.getpid()}"),
-        "memory_limit": settings.duckdb_memory_limit,
-        "threads": settings.duckdb_threads,
-    }
-    duckdb = LakeDuckDB(connection_config={name: value for name, value in bounds.items() if value is not None})
+    bounds = {"memory_limit": settings.duckdb_memory_limit, "threads": settings.duckdb_threads}
+    given = {name: value for name, value in bounds.items() if value is not None}
+    duckdb = LakeDuckDB(lake=lake, connection_config=given)
     return {
         "github": github(settings),
         "lake": lake,

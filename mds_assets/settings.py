@@ -6,13 +6,15 @@ same for every user; that is code.
 """
 
 import re
+from contextlib import suppress
 from datetime import UTC, date, datetime
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 import click
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
@@ -20,6 +22,8 @@ PROJECT_ROOT = Path(__file__).resolve().parents[1]
 # GitHub's own rule for logins: letters, digits and single hyphens, at most 39 characters. Users of an Enterprise with
 # managed accounts carry an underscore and a short code besides.
 _LOGIN = re.compile(r"[A-Za-z0-9](?:-?[A-Za-z0-9_])*")
+# What a secret looks like that was put into the wrong variable: a token, or the password in a URL.
+_SECRET = re.compile(r"gh[a-z]_\w+|github_pat_\w+|(?<=://)[^/@]*(?=@)")
 _BYTES = re.compile(r"\d+(\.\d+)?\s*([KMGT]i?B|B|%)", re.IGNORECASE)
 
 
@@ -53,6 +57,19 @@ class Settings(BaseSettings):
         default="https://api.github.com",
         validation_alias="GITHUB_API_URL",
         description="the http(s) URL of GitHub's REST API; of a GitHub Enterprise Server: https://HOST/api/v3",
+    )
+    api_version: str = Field(
+        default="2022-11-28",
+        pattern=r"^\d{4}-\d{2}-\d{2}$",
+        validation_alias="GITHUB_API_VERSION",
+        description="a version of GitHub's REST API, a date as YYYY-MM-DD",
+    )
+    max_wait_seconds: int = Field(
+        default=900,
+        ge=0,
+        le=86_400,
+        validation_alias="GITHUB_MAX_WAIT_SECONDS",
+        description="a whole number of seconds, 0 to 86400",
     )
     data_dir: str = Field(
         default="data",
@@ -110,10 +127,12 @@ class Settings(BaseSettings):
 
     @field_validator("api_url", mode="after")
     @classmethod
-    def _api_url_is_http(cls, value: str) -> str:
+    def _api_url_is_http(cls, value: str, others: ValidationInfo) -> str:
         url = urlsplit(value)
-        if url.scheme not in {"http", "https"} or not url.hostname or url.query or url.fragment or url.username:
+        if url.scheme not in {"http", "https"} or not url.hostname or url.query or url.fragment or "@" in url.netloc:
             raise ValueError("it is not a plain http(s) URL")
+        if url.scheme == "http" and others.data.get("token") and not _is_loopback(url.hostname):
+            raise ValueError("GITHUB_TOKEN would travel unencrypted; use https")
         return value.rstrip("/")
 
     @field_validator("data_dir", mode="after")
@@ -139,6 +158,12 @@ class Settings(BaseSettings):
         return value
 
 
+def _is_loopback(host: str) -> bool:
+    with suppress(ValueError):
+        return ip_address(host).is_loopback
+    return host == "localhost"
+
+
 def load_settings() -> Settings:
     """Read and validate the settings.
 
@@ -154,8 +179,8 @@ def load_settings() -> Settings:
         first = error.errors()[0]
         variable = str(first["loc"][0])
         field = next(field for field in Settings.model_fields.values() if field.validation_alias == variable)
-        value = "" if variable == "GITHUB_TOKEN" else f"={first['input']!r}"
-        reason = first["msg"].removeprefix("Value error, ")
+        value = "" if variable == "GITHUB_TOKEN" else f"={_SECRET.sub('***', repr(first['input']))}"
+        reason = _SECRET.sub("***", first["msg"].removeprefix("Value error, "))
         raise SettingsError(f"{variable}{value} is wrong: {reason}. Allowed: {field.description}.") from None
 
 

@@ -49,19 +49,24 @@ class Project:
         )
 
     def materialise(
-        self, first: date, last: date | None = None, layers: Iterable[str] = ("raw", "staging", "marts"), **options: Any
+        self,
+        first: date,
+        last: date | None = None,
+        layers: Iterable[str] = ("raw", "staging", "marts"),
+        instance: DagsterInstance | None = None,
+        raise_on_error: bool = True,
     ) -> ExecuteInProcessResult:
         """One run of the job `daily_refresh` over these days, in this process."""
         keys = [key for key in self._definitions.resolve_all_asset_keys() if key.path[0] in set(layers)]
         return self._definitions.resolve_job_def("daily_refresh").execute_in_process(
-            instance=DagsterInstance.ephemeral(),
+            instance=instance or DagsterInstance.ephemeral(),
             asset_selection=keys,
             tags={
                 "dagster/asset_partition_range_start": str(first),
                 "dagster/asset_partition_range_end": str(last or first),
             },
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-            **options,
+            raise_on_error=raise_on_error,
         )
 
     def command(self, *words: str) -> subprocess.CompletedProcess[str]:
@@ -99,6 +104,18 @@ class Project:
         """Every file below the lake with a hash of its bytes: equal means that nothing at all has changed."""
         files = (file for file in sorted(self.lake.rglob("*")) if file.is_file())
         return {str(file.relative_to(self.lake)): sha256(file.read_bytes()).hexdigest() for file in files}
+
+
+def failure(result: ExecuteInProcessResult) -> str:
+    """What the first failed step tells the user."""
+    assert not result.success
+    data = result.get_step_failure_events()[0].step_failure_data
+    if data.user_failure_data:
+        return str(data.user_failure_data.description)
+    error = data.error
+    while error and error.cause:
+        error = error.cause
+    return error.message if error else ""
 
 
 def metadata(result: ExecuteInProcessResult, table: str, day: date) -> dict[str, Any]:

@@ -116,8 +116,8 @@ def test_a_later_run_of_a_day_adds_to_raw_and_loses_nothing(tmp_path: Path):
 @pytest.mark.parametrize(
     ("organisation", "token", "said"),
     [
-        ("jenkins-typo", "", "GITHUB_ORG 'jenkins-typo': GitHub knows no organisation or user of this name"),
-        ("jenkinsci", "ghp_REVOKED", "GITHUB_ORG 'jenkinsci': GITHUB_TOKEN was refused"),
+        ("jenkins-typo", "", "404 'Not Found': GitHub knows no organisation or user of this name"),
+        ("jenkinsci", "ghp_REVOKED", "401 'Bad credentials': GITHUB_TOKEN was refused"),
     ],
 )
 def test_a_refusal_is_one_clear_line_exit_code_1_and_no_change(
@@ -132,9 +132,11 @@ def test_a_refusal_is_one_clear_line_exit_code_1_and_no_change(
         by_mds = project.command("mds", "run", "--from", str(LAST), "--to", str(LAST))
         by_dagster = project.dagster("--partition", str(LAST))
     assert by_mds.returncode == by_dagster.returncode == 1
-    assert by_mds.stderr.splitlines()[-1].startswith(f"Error: {said}")
+    line = by_mds.stderr.splitlines()[-1]
+    assert line.startswith(f"Error: GITHUB_ORG '{organisation}': GET {github.url}/")
+    assert said in line
     assert "Traceback" not in by_mds.stderr
-    assert f"Failure: {said}" in by_dagster.stderr
+    assert f"Failure: {line.removeprefix('Error: ')}" in by_dagster.stderr
     if token:
         assert token not in by_mds.stderr + by_mds.stdout + by_dagster.stderr + by_dagster.stdout
     assert project.contents() == before

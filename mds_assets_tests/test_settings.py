@@ -18,7 +18,9 @@ from mds_assets.settings import PROJECT_ROOT, Settings, SettingsError, load_sett
         ("GITHUB_ORG", "-dagster", "letters, digits and single hyphens"),
         ("GITHUB_API_URL", "api.github.com", "http(s) URL"),
         ("GITHUB_API_URL", "ftp://api.github.com", "http(s) URL"),
-        ("GITHUB_API_URL", "https://user:pass@api.github.com", "http(s) URL"),
+        ("GITHUB_API_VERSION", "latest", "YYYY-MM-DD"),
+        ("GITHUB_MAX_WAIT_SECONDS", "-1", "0 to 86400"),
+        ("GITHUB_MAX_WAIT_SECONDS", "15m", "0 to 86400"),
         ("MDS_DATA_DIR", "s3://bucket/lake", "a folder"),
         ("MDS_LOOKBACK_DAYS", "0", "1 to 366"),
         ("MDS_LOOKBACK_DAYS", "7.5", "1 to 366"),
@@ -49,6 +51,39 @@ def test_a_wrong_token_is_never_shown(monkeypatch: pytest.MonkeyPatch):
         load_settings()
     assert "GITHUB_TOKEN" in error.value.format_message()
     assert "ghp_secret" not in repr(error.value) + error.value.format_message()
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("GITHUB_API_URL", "https://user:hunter2@api.github.com"),
+        ("GITHUB_API_URL", "https://:hunter2@api.github.com"),
+        ("GITHUB_ORG", "ghp_hunter2ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"),
+        ("GITHUB_ORG", "github_pat_hunter2ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"),
+    ],
+)
+def test_a_secret_in_the_wrong_place_is_not_shown(monkeypatch: pytest.MonkeyPatch, variable: str, value: str):
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(SettingsError) as error:
+        load_settings()
+    assert f"{variable}=" in error.value.format_message()
+    assert "hunter2" not in repr(error.value) + error.value.format_message()
+
+
+@pytest.mark.parametrize("url", ["http://github.corp/api/v3", "http://10.0.0.1", "http://127.0.0.1.corp"])
+def test_a_token_over_plain_http_is_refused(monkeypatch: pytest.MonkeyPatch, url: str):
+    monkeypatch.setenv("GITHUB_API_URL", url)
+    load_settings()
+    monkeypatch.setenv("GITHUB_TOKEN", "ghp_secret")
+    with pytest.raises(SettingsError, match=r"GITHUB_API_URL='http://.*unencrypted; use https"):
+        load_settings()
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:8000", "http://localhost:8000", "http://[::1]:1", "https://a.corp"])
+def test_a_token_over_https_or_on_this_machine_is_allowed(monkeypatch: pytest.MonkeyPatch, url: str):
+    monkeypatch.setenv("GITHUB_API_URL", url)
+    monkeypatch.setenv("GITHUB_TOKEN", "ghp_secret")
+    assert load_settings().api_url == url
 
 
 def test_a_right_token_is_not_shown_either(monkeypatch: pytest.MonkeyPatch):

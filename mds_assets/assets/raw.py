@@ -4,17 +4,23 @@ What does not belong here: cleaning, filtering columns, removing an observation 
 """
 
 import time
-from typing import TYPE_CHECKING
 
-from dagster import AssetExecutionContext, Failure, ResourceParam, TableSchema, asset
+from dagster import (
+    AssetExecutionContext,
+    Failure,
+    JsonMetadataValue,
+    ResourceParam,
+    RetryRequested,
+    TableSchema,
+    asset,
+)
 
-from mds_assets.github.client import GitHub, GitHubError
-from mds_assets.io_managers.lake import Lake, file_metadata
+from mds_assets.github.client import GitHub
+from mds_assets.github.connection import GitHubError
+from mds_assets.io_managers.io_manager import file_metadata
+from mds_assets.io_managers.lake import Lake
 from mds_assets.io_managers.schema import COLUMN_SCHEMA, column
 from mds_assets.partitions import DAILY, ONE_RUN, to_days
-
-if TYPE_CHECKING:
-    from dlt.common.data_types import TDataType
 
 # The columns that staging reads: they exist in every file. Every other field that GitHub sends lands beside them.
 GITHUB_REPOS = TableSchema(
@@ -41,16 +47,11 @@ GITHUB_REPOS = TableSchema(
     ]
 )
 
-_JSON = {"license", "topics"}
-_DLT_TYPES: dict[str, "TDataType"] = {
-    "BIGINT": "bigint",
-    "BOOLEAN": "bool",
-    "TIMESTAMPTZ": "timestamp",
-    "VARCHAR": "text",
-}
-_LANDED_COLUMNS: dict[str, "TDataType"] = {
-    c.name: "json" if c.name in _JSON else _DLT_TYPES[c.type] for c in GITHUB_REPOS.columns if c.name != "_dlt_load_id"
-}
+# Beyond the client's own attempts, which cover seconds: an outage of minutes.
+_RETRIES = 2
+_RETRY_SECONDS = 60
+
+_LISTED = "repositories_listed"
 
 
 @asset(
@@ -72,33 +73,53 @@ def github_repos(context: AssetExecutionContext, github: ResourceParam[GitHub], 
     from mds_assets.github.pipeline import land
 
     days = to_days(context.partition_keys)
-    try:
-        crawl = github.crawl(days)
-    except GitHubError as error:
-        raise Failure(str(error), allow_retries=False) from None
-    context.log.info(
-        "%s rows of %s in %s requests; %s requests left this hour",
-        sum(map(len, crawl.days.values())),
-        ", ".join(github.organisations),
-        crawl.requests,
-        crawl.rate_limit_remaining,
-    )
+    crawl = github.crawl(days, context.log)
     started = time.perf_counter()
     with lake.workspace() as folder:
-        load_id, files = land(crawl.days, _LANDED_COLUMNS, folder)
+        try:
+            load_id, files = land(crawl, folder)
+        except GitHubError as error:
+            failure = Failure(str(error), allow_retries=False)
+            if error.retryable:
+                raise RetryRequested(max_retries=_RETRIES, seconds_to_wait=_RETRY_SECONDS) from failure
+            raise failure from None
         lake.add(context.asset_key, f"{load_id}.parquet", files)
     seconds = time.perf_counter() - started
+    context.log.info(
+        "%s rows of %s in %s requests", crawl.rows.total(), ", ".join(github.organisations), crawl.requests
+    )
+    warnings = [*crawl.warnings, *_shrunk(context, crawl.listed)]
     for day in days:
         context.add_asset_metadata(
             {
                 **file_metadata(lake.files(context.asset_key, day)),
                 COLUMN_SCHEMA: GITHUB_REPOS,
                 "load": load_id,
-                "rows_landed": len(crawl.days[day]),
+                "rows_landed": crawl.rows[day],
                 "observed_at": crawl.observed_at.isoformat(),
                 "api_requests": crawl.requests,
                 "rate_limit_remaining": crawl.rate_limit_remaining,
+                _LISTED: crawl.listed,
+                "warnings": warnings,
                 "seconds": round(seconds, 3),
             },
             partition_key=str(day),
         )
+
+
+def _shrunk(context: AssetExecutionContext, listed: dict[str, int]) -> list[str]:
+    """A warning for each organisation that lists a tenth fewer repositories than the run before saw, or fewer yet."""
+    last = context.instance.get_latest_materialization_event(context.asset_key)
+    told = last.asset_materialization.metadata.get(_LISTED) if last and last.asset_materialization else None
+    before = told.value if isinstance(told, JsonMetadataValue) and isinstance(told.value, dict) else {}
+    warnings: list[str] = []
+    for organisation, number in listed.items():
+        known = before.get(organisation, 0)
+        # Above 100 the number is a count of pages: the last may have held one repository.
+        if number < 0.9 * (known if known <= 100 else known - 99):
+            warnings.append(
+                f"GITHUB_ORG {organisation!r}: GitHub lists at most {number} repositories, and listed about {known} to "
+                "the run before. Were some deleted or moved, or has GITHUB_TOKEN lost a permission?"
+            )
+            context.log.warning("%s", warnings[-1])
+    return warnings

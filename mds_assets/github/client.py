@@ -1,4 +1,4 @@
-"""The GitHub REST API: which repositories of the configured organisations were active on which days.
+"""Which repositories of the configured organisations were active on which days, as GitHub's REST API tells.
 
 A repository is active at the later of `updated_at` and `pushed_at`. One third of real pushes leave `updated_at` as it
 was, so the list is read in both orders, each until it is older than the range that was asked for.
@@ -6,40 +6,24 @@ was, so the list is read in both orders, each until it is older than the range t
 https://docs.github.com/en/rest/repos/repos#list-organization-repositories
 """
 
-from collections.abc import Iterator, Sequence
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime
+from datetime import time as time_of_day
 from typing import Any
-from urllib.parse import urlsplit
 
-import requests
+from requests.adapters import BaseAdapter
 
-Repository = dict[str, Any]  # as GitHub sends it: some 100 fields, of which new ones appear any day
+from mds_assets.github.connection import Answer, Connection, GitHubError, NotFoundError
+from mds_assets.github.repository import Json, Repository, parse, row
+
+Log = logging.Logger | logging.LoggerAdapter[Any]
 
 _PER_PAGE = 100  # GitHub's maximum
-_TIMEOUT = (10, 30)  # seconds to connect, seconds between two bytes
-_ORDERS = (("updated", "updated_at"), ("pushed", "pushed_at"))
-
-
-class GitHubError(Exception):
-    """GitHub refused a request or sent what is not a list of repositories. One line: what, why and the way out."""
-
-
-@dataclass
-class Crawl:
-    """What one crawl saw.
-
-    Attributes:
-        observed_at: When it began, UTC. Every row bears it.
-        days: For each day of the range the rows to land: GitHub's repository plus `org` and `observed_at`.
-        requests: Requests made to GitHub.
-        rate_limit_remaining: Requests left in the current hour, as GitHub last said; None when it did not.
-    """
-
-    observed_at: datetime
-    days: dict[date, list[Repository]]
-    requests: int = 0
-    rate_limit_remaining: int | None = None
+_ORDERS = ("updated", "pushed")
 
 
 @dataclass
@@ -49,161 +33,173 @@ class GitHub:
     Attributes:
         organisations: Their logins.
         api_url: The API's root, `https://api.github.com` or a GitHub Enterprise Server's `https://HOST/api/v3`.
-        session: Makes the requests; carries the token. See `github_session`.
+        token: Sent to that host only, over that scheme only.
+        api_version: The version of the API, a date.
+        max_wait: Seconds that one request may wait for rate limits and between attempts; a longer wait is an error.
+        timeout: Seconds to connect, seconds between two bytes.
+        transport: Answers in GitHub's place, in process.
+        sleep: Waits some seconds.
     """
 
     organisations: Sequence[str]
     api_url: str
-    session: requests.Session = field(repr=False)
-    _users: set[str] = field(default_factory=set[str], init=False, repr=False)
+    token: str | None = field(default=None, repr=False)
+    api_version: str = "2022-11-28"
+    max_wait: float = 900
+    timeout: tuple[float, float] = (10, 30)
+    transport: BaseAdapter | None = None
+    sleep: Callable[[float], None] = time.sleep
 
-    def crawl(self, days: Sequence[date]) -> Crawl:
-        """Fetch the repositories whose newest activity lies on one of these days, in as few requests as GitHub allows.
+    def crawl(self, days: Sequence[date], log: Log = logging.getLogger(__name__)) -> "Crawl":  # noqa: B008
+        """The repositories whose newest activity lies on one of these days, in as few requests as GitHub allows.
 
         Args:
             days: UTC days, in order, without gaps.
+            log: Gets a line a page, and one for each failure that is tried again.
 
         Returns:
-            Each repository once, or twice where it was active again between the two orders.
-
-        Raises:
-            GitHubError: GitHub refused, or sent something else than repositories.
+            A crawl that begins when it is iterated.
         """
-        crawl = Crawl(observed_at=datetime.now(UTC), days={day: [] for day in days})
-        for organisation in self.organisations:
-            seen: set[tuple[object, datetime]] = set()
-            for repository in self._listed(organisation, days[0], crawl):
-                active = active_at(repository)
-                observation = (repository.get("id"), active)
-                if active.date() in crawl.days and observation not in seen:
-                    seen.add(observation)
-                    row = without_derivable_urls(repository)
-                    row.pop("temp_clone_token", None)  # a credential, of a repository that the token may clone
-                    row.update(org=organisation, observed_at=crawl.observed_at)
-                    crawl.days[active.date()].append(row)
-        return crawl
+        return Crawl(self, days, log)
 
-    def _listed(self, organisation: str, first: date, crawl: Crawl) -> Iterator[Repository]:
-        """Everything active since the start of `first`, and a little more; in both orders where one is not enough."""
-        since = datetime.combine(first, time(), UTC)
-        for order, timestamp in _ORDERS:
-            for page, is_last in self._pages(organisation, order, crawl):
-                yield from page
-                if is_last:
+
+@dataclass
+class Crawl:
+    """One crawl. Iterate it once for the rows to land, by day, a page of GitHub's at a time.
+
+    A row is GitHub's repository plus `org` and `observed_at`. Each repository comes once, or twice where it was active
+    again between the two orders. Iterating raises GitHubError when GitHub refuses, or sends something else than
+    repositories.
+
+    Attributes:
+        observed_at: When it began, UTC. Every row bears it.
+        rows: Rows so far, by day.
+        requests: Requests sent so far, failed ones included.
+        rate_limit_remaining: Requests left in the current hour, as GitHub last said; None when it did not.
+        listed: For each organisation, how many repositories GitHub lists: exactly up to 100, above that at most.
+        warnings: What looks wrong, though nothing was refused.
+    """
+
+    github: GitHub
+    days: Sequence[date]
+    log: Log
+    observed_at: datetime = field(default_factory=lambda: datetime.now(UTC), init=False)
+    rows: Counter[date] = field(default_factory=Counter[date], init=False)
+    requests: int = field(default=0, init=False)
+    rate_limit_remaining: int | None = field(default=None, init=False)
+    listed: dict[str, int] = field(default_factory=dict[str, int], init=False)
+    warnings: list[str] = field(default_factory=list[str], init=False)
+    _pages_told: int | None = field(default=None, init=False, repr=False)
+
+    def __iter__(self) -> Iterator[dict[date, list[Json]]]:
+        """Ask GitHub, one organisation after the other."""
+        github = self.github
+        connection = Connection(
+            github.api_url,
+            github.token,
+            api_version=github.api_version,
+            timeout=github.timeout,
+            max_wait=github.max_wait,
+            sleep=github.sleep,
+            log=self.log,
+            transport=github.transport,
+        )
+        wanted = set(self.days)
+        try:
+            for organisation in github.organisations:
+                seen: set[tuple[int | None, datetime]] = set()
+                for page in self._listing(connection, organisation):
+                    by_day: dict[date, list[Json]] = {}
+                    for sent, repository in page:
+                        active = repository.active_at
+                        observation = (repository.id, active)
+                        if active.date() in wanted and observation not in seen:
+                            seen.add(observation)
+                            landed = row(sent, repository, organisation, self.observed_at)
+                            by_day.setdefault(active.date(), []).append(landed)
+                    self.rows.update({day: len(rows) for day, rows in by_day.items()})
+                    yield by_day
+        finally:
+            connection.close()
+
+    def _listing(self, connection: Connection, organisation: str) -> Iterator[list[tuple[Json, Repository]]]:
+        """Everything active since the first day, and a little more; in both orders where one is not enough."""
+        since = datetime.combine(self.days[0], time_of_day(), UTC)
+        kind = "orgs"
+        for order in _ORDERS:
+            query = {"sort": order, "direction": "desc", "per_page": str(_PER_PAGE)}
+            try:
+                first = connection.get(organisation, self._url(kind, organisation), query)
+            except NotFoundError:
+                if kind == "users":
+                    raise
+                # A user is not an organisation to GitHub, and has a path of its own.
+                kind = "users"
+                first = connection.get(organisation, self._url(kind, organisation), query)
+            for number, answer in enumerate(self._pages(connection, organisation, first), start=1):
+                page = [(sent, parse(sent, organisation)) for sent in _repositories(answer, organisation)]
+                self._note(connection, organisation, order, number, answer, len(page))
+                yield page
+                if not answer.next:
                     return  # everything is listed: another order has nothing to add
-                moments = [_moment(repository, timestamp) for repository in page]
+                moments = [getattr(repository, f"{order}_at") for _, repository in page]
                 if any(moment and moment < since for moment in moments):
                     break
 
-    def _pages(self, organisation: str, order: str, crawl: Crawl) -> Iterator[tuple[list[Repository], bool]]:
-        """Each page, and whether it is the last."""
-        query = {"sort": order, "direction": "desc", "per_page": str(_PER_PAGE)}
-        kind = "users" if organisation in self._users else "orgs"
-        response = self._get(f"{self.api_url}/{kind}/{organisation}/repos", query, crawl)
-        if response.status_code == requests.codes.not_found and kind == "orgs":
-            # A user is not an organisation to GitHub, and has a path of its own.
-            self._users.add(organisation)
-            response = self._get(f"{self.api_url}/users/{organisation}/repos", query, crawl)
-        while True:
-            # The next page may have another path (/organizations/ID/repos): only GitHub's own link is right.
-            following = response.links.get("next", {}).get("url")
-            yield _repositories(response, organisation), not following
-            if not following:
-                return
-            # The request carries the token: it goes to the configured host alone, over its scheme.
-            if urlsplit(following)[:2] != urlsplit(self.api_url)[:2]:
-                raise GitHubError(
-                    f"GITHUB_ORG {organisation!r}: the next page, {following!r}, is on another host than "
-                    f"GITHUB_API_URL={self.api_url!r} and is not asked for. Check GITHUB_API_URL and any proxy."
-                )
-            response = self._get(following, None, crawl)
+    def _url(self, kind: str, organisation: str) -> str:
+        return f"{self.github.api_url}/{kind}/{organisation}/repos"
 
-    def _get(self, url: str, query: dict[str, str] | None, crawl: Crawl) -> requests.Response:
-        try:
-            response = self.session.get(url, params=query, timeout=_TIMEOUT)
-        except requests.RequestException as error:
-            reason: BaseException = error
-            while reason.__context__:  # requests and urllib3 wrap it several times, each quoting the other
-                reason = reason.__context__
-            raise GitHubError(f"GET {url} failed: {reason}. Check GITHUB_API_URL and the network.") from error
-        crawl.requests += 1
-        remaining = response.headers.get("x-ratelimit-remaining", "")
-        crawl.rate_limit_remaining = int(remaining) if remaining.isdigit() else None
-        return response
+    def _pages(self, connection: Connection, organisation: str, answer: Answer) -> Iterator[Answer]:
+        """This page and those after it. The next may have another path: only GitHub's own link is right."""
+        yield answer
+        while answer.next:
+            answer = connection.get(organisation, answer.next)
+            yield answer
 
-
-def github_session(token: str | None = None) -> requests.Session:
-    """A session that introduces itself as GitHub asks, with the token if there is one.
-
-    https://docs.github.com/en/rest/using-the-rest-api/getting-started-with-the-rest-api
-    """
-    session = requests.Session()
-    session.headers["Accept"] = "application/vnd.github+json"
-    session.headers["User-Agent"] = "mds-assets"
-    session.headers["X-GitHub-Api-Version"] = "2022-11-28"
-
-    def authenticate(request: requests.PreparedRequest) -> requests.PreparedRequest:
-        if token:
-            request.headers["Authorization"] = f"Bearer {token}"
-        return request
-
-    # Also without a token: where a session has no `auth`, requests sends what ~/.netrc has for the host instead.
-    session.auth = authenticate
-    return session
-
-
-def active_at(repository: Repository) -> datetime:
-    """When the repository was last active: the later of `updated_at` and `pushed_at` (null when never pushed), UTC.
-
-    Raises:
-        GitHubError: It has neither, so it belongs to no day.
-    """
-    moments = [moment for _, key in _ORDERS if (moment := _moment(repository, key))]
-    if not moments:
-        name = repository.get("full_name") or repository.get("id")
-        raise GitHubError(f"GitHub sent repository {name} without updated_at and pushed_at: it belongs to no day.")
-    return max(moments)
-
-
-def without_derivable_urls(value: Repository) -> Repository:
-    """The same object without `*_url` fields that extend its own `url`, such as `keys_url`; in nested objects too.
-
-    They make up three quarters of a repository's bytes and say nothing that `url` does not say.
-    """
-    own = value.get("url")
-    prefix = own + "/" if isinstance(own, str) else None
-    return {
-        key: without_derivable_urls(item) if isinstance(item, dict) else item
-        for key, item in value.items()
-        if not (prefix and key.endswith("_url") and isinstance(item, str) and item.startswith((prefix, f"{own}{{")))
-    }
-
-
-def _moment(repository: Repository, key: str) -> datetime | None:
-    value = repository.get(key)
-    return datetime.fromisoformat(value).astimezone(UTC) if value else None
-
-
-def _repositories(response: requests.Response, organisation: str) -> list[Repository]:
-    """The repositories that a response holds, or what went wrong, in one line."""
-    who = f"GITHUB_ORG {organisation!r}"
-    where = f"(GET {response.url.partition('?')[0]} answered {response.status_code})"
-    if response.status_code == requests.codes.not_found:
-        raise GitHubError(
-            f"{who}: GitHub knows no organisation or user of this name {where}. Check its spelling and whether it "
-            "was renamed; a private one needs a GITHUB_TOKEN that may see it."
+    def _note(
+        self, connection: Connection, organisation: str, order: str, number: int, answer: Answer, length: int
+    ) -> None:
+        """Tell of a page, and of what looks wrong with it."""
+        self.requests, self.rate_limit_remaining = connection.requests, connection.rate_limit_remaining
+        first = number == 1
+        if first:
+            self._pages_told = answer.pages
+            if order == _ORDERS[0] and not (answer.next and not answer.pages):
+                self.listed[organisation] = length if answer.pages is None else answer.pages * _PER_PAGE
+        self.log.info(
+            "%s: page %s of %s by %s_at; %s requests left this hour",
+            organisation,
+            number,
+            self._pages_told or number,
+            order,
+            "unknown" if self.rate_limit_remaining is None else self.rate_limit_remaining,
         )
-    if response.status_code == requests.codes.unauthorized:
-        raise GitHubError(
-            f"{who}: GITHUB_TOKEN was refused {where}: it is mistyped, expired or revoked. "
-            "Set a valid one, or unset it to read public repositories at 60 requests an hour."
-        )
-    if not response.ok:
-        raise GitHubError(f"{who}: GitHub refused {where}: {response.text[:200]!r}")
-    try:
-        page = response.json()
-    except requests.JSONDecodeError:
-        page = None
-    if not isinstance(page, list) or not all(isinstance(item, dict) for item in page):
-        raise GitHubError(f"{who}: GitHub sent no list of repositories {where}. Check GITHUB_API_URL.")
-    return page
+        if first and not length:
+            self._warn(
+                f"GITHUB_ORG {organisation!r}: GitHub lists no repository at all. If it has some, GITHUB_TOKEN may not "
+                "see them."
+            )
+        elif not length or (not answer.next and self._pages_told and number < self._pages_told):
+            self._warn(
+                f"GITHUB_ORG {organisation!r}: page {number} by {order}_at ends the listing or is empty, though GitHub "
+                f"told of {self._pages_told} pages. Run it again if repositories are missing."
+            )
+
+    def _warn(self, warning: str) -> None:
+        self.warnings.append(warning)
+        self.log.warning("%s", warning)
+
+
+def _repositories(answer: Answer, organisation: str) -> list[Json]:
+    body = answer.body
+    if isinstance(body, list) and all(isinstance(item, dict) for item in body):
+        return body
+    found = (
+        f"a list that holds {next(repr(item)[:50] for item in body if not isinstance(item, dict))}"
+        if isinstance(body, list)
+        else f"{type(body).__name__} {repr(body)[:100]}"
+    )
+    raise GitHubError(
+        f"GITHUB_ORG {organisation!r}: GET {answer.url} answered 200 with {found}: no list of repositories. "
+        "Check GITHUB_API_URL and any proxy."
+    )

@@ -18,6 +18,7 @@ from dagster_duckdb import DuckDBResource
 from pydantic import PrivateAttr
 from upath import UPath
 
+from mds_assets.io_managers.lake import FILE_NAME, Lake
 from mds_assets.io_managers.schema import DAY, check_fits
 
 # GLOBAL, so that cursors have them too.
@@ -38,6 +39,7 @@ class LakeDuckDB(DuckDBResource):
     entered once, at the first use, and closed with the run, whatever happened.
     """
 
+    lake: Lake
     database: str = ":memory:"
     _run: str = PrivateAttr()
 
@@ -59,8 +61,10 @@ class LakeDuckDB(DuckDBResource):
         """The run's connection, with timestamps in UTC."""
         if self._run not in _opened:
             closing = ExitStack()
+            # A folder of this run: DuckDB's spill files of two processes have the same names.
+            spilled = closing.enter_context(self.lake.workspace())
             connection = closing.enter_context(self.get_connection())
-            connection.execute(SETTINGS)
+            connection.execute(f"{SETTINGS} SET GLOBAL temp_directory = {_literal(spilled)};")
             _opened[self._run] = connection, closing
         return _opened[self._run][0]
 
@@ -115,11 +119,8 @@ def write(
     schema: TableSchema,
     days: Sequence[date],
     folder: Path,
-    file_name: str,
 ) -> list[Path]:
-    """COPY a relation, run once, to `folder/day=D/<file_name>` for each day that has rows.
-
-    DuckDB puts a number before the suffix `.tmp` of `file_name` when there are several days.
+    """COPY a relation, run once, to one file in `folder/day=D` for each day that has rows.
 
     Returns:
         The files written.
@@ -131,11 +132,15 @@ def write(
     check_fits(table, _arrow_schema(relation), schema)
     for setting in duckdb.extract_statements(SETTINGS):  # the relation may be of a connection that an asset made
         relation.query("output_rows", setting.query)
-    columns = ", ".join(f"{_quote(c.name)}::{c.type} AS {_quote(c.name)}" for c in schema.columns)
+    produced = dict(zip(relation.columns, map(str, relation.types), strict=True))
+    columns = ", ".join(
+        f"{_cast(table, column.name, produced[column.name], column.type)} AS {_quote(column.name)}"
+        for column in schema.columns
+    )
     if len(days) == 1:
         # One day needs no split, and a plain COPY takes half the time of a partitioned one.
         (day,) = days
-        target = folder / f"day={day}" / file_name
+        target = folder / f"day={day}" / FILE_NAME
         target.parent.mkdir(parents=True, exist_ok=True)
         rows = (
             f"SELECT {columns} FROM output_rows WHERE CASE WHEN {DAY} = DATE '{day}' THEN true "  # noqa: S608
@@ -145,10 +150,7 @@ def write(
     else:
         target = folder
         rows = f"SELECT {columns}, {DAY} FROM output_rows"  # noqa: S608
-        options = (
-            "FORMAT parquet, COMPRESSION zstd, PARTITION_BY (day), OVERWRITE_OR_IGNORE, "
-            f"FILENAME_PATTERN {_literal(file_name.removesuffix('.tmp'))}, FILE_EXTENSION 'tmp'"
-        )
+        options = "FORMAT parquet, COMPRESSION zstd, PARTITION_BY (day)"
     copied = select(relation, "output_rows", f"COPY ({rows}) TO {_literal(target)} ({options}, RETURN_FILES)")
     return [Path(file) for _, files in copied.fetchall() for file in files]
 
@@ -160,6 +162,16 @@ def _arrow_schema(relation: duckdb.DuckDBPyRelation) -> pa.Schema:
     )
     with duckdb.connect() as con:
         return con.from_query(f"SELECT {types}").to_arrow_table().schema
+
+
+def _cast(table: str, name: str, produced: str, declared: str) -> str:
+    """The column as its declared type; DuckDB's own error for a number out of range does not name the column."""
+    value = _quote(name)
+    if declared not in {"INTEGER", "BIGINT"} or produced in {declared, '"NULL"'}:
+        return f"{value}::{declared}"
+    refused = f"error('{table}.{name} is ' || {value} || ', out of range for {declared}')"
+    fits = f"try_cast({value} AS {declared}) IS NOT NULL OR {value} IS NULL"
+    return f"CASE WHEN {fits} THEN {value}::{declared} ELSE {refused} END"
 
 
 def _quote(name: str) -> str:

@@ -16,6 +16,7 @@ from dagster import TableSchema
 from polars.io.partition import FileProviderArgs
 from upath import UPath
 
+from mds_assets.io_managers.lake import FILE_NAME
 from mds_assets.io_managers.schema import DAY, arrow_schema, check_fits
 
 
@@ -45,8 +46,8 @@ def scan(files: Sequence[UPath], schema: TableSchema) -> pl.LazyFrame:
     )
 
 
-def write(table: str, frame: pl.LazyFrame, schema: TableSchema, folder: Path, file_name: str) -> list[Path]:
-    """Sink a frame, run once and streamed, to `folder/day=D/<file_name>` for each day that has rows.
+def write(table: str, frame: pl.LazyFrame, schema: TableSchema, folder: Path) -> list[Path]:
+    """Sink a frame, run once and streamed, to `folder/day=D` for each day that has rows.
 
     Returns:
         The files written.
@@ -63,7 +64,7 @@ def write(table: str, frame: pl.LazyFrame, schema: TableSchema, folder: Path, fi
 
     # Polars is given open files, not paths: when a row fails, it raises while its other threads go on to create theirs.
     def opened(args: FileProviderArgs) -> IO[bytes]:
-        file = folder / f"day={args.partition_keys.item()}" / file_name
+        file = folder / f"day={args.partition_keys.item()}" / FILE_NAME
         with opening:
             if failed:
                 raise InterruptedError("the sink has failed")

@@ -1,14 +1,19 @@
 """Promises of raw: append-only, every field, declared columns always there, a changed type never."""
 
+import json
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from dagster import DagsterInstance
 
+from mds_assets.assets import raw
+from mds_assets.assets.staging import REPOS
 from mds_assets_tests.github.server import GitHubServer
-from mds_assets_tests.project import Project, metadata
+from mds_assets_tests.github.test_connection import answers, on
+from mds_assets_tests.project import Project, failure, metadata
 
 DAY = date(2026, 3, 2)
 
@@ -77,17 +82,166 @@ def test_a_new_field_of_github_lands_and_staging_passes_over_it(tmp_path: Path):
     assert [row[1] for row in project.rows("staging/repos", DAY)] == [1, 2]
 
 
-@pytest.mark.parametrize("drift", [{"stargazers_count": "many"}, {"size": 1.5}, {"archived": "perhaps"}])
-def test_a_declared_field_of_another_type_fails_the_run_and_lands_nothing(tmp_path: Path, drift: dict[str, Any]):
+@pytest.mark.parametrize(
+    ("drift", "named"),
+    [
+        ({"stargazers_count": "many"}, "stargazers_count='many'"),
+        ({"stargazers_count": 2**63}, "stargazers_count=9223372036854775808"),
+        ({"stargazers_count": 3.0}, "stargazers_count=3.0"),
+        ({"forks_count": True}, "forks_count=True"),
+        ({"id": True}, "id=True"),
+        ({"name": 7}, "name=7"),
+        ({"size": 1.5}, "size=1.5"),
+        ({"archived": "perhaps"}, "archived='perhaps'"),
+        ({"license": "MIT"}, "license='MIT'"),
+        ({"license": {"spdx_id": 1}}, "license.spdx_id=1"),
+        ({"topics": "a,b"}, "topics='a,b'"),
+        ({"topics": ["a", 1]}, "topics.1=1"),
+        ({"created_at": 1577836800}, "created_at=1577836800"),
+        ({"created_at": "2020-01-01T00:00:00"}, "created_at='2020-01-01T00:00:00': it has no time zone"),
+        ({"pushed_at": "yesterday"}, "pushed_at='yesterday'"),
+        ({"pushed_at": "0001-01-01T00:00:00+01:00"}, "outside the years 1 to 9999"),
+        ({"pushed_at": "2026-03-02T10:00:00.1234567Z"}, "at most microseconds"),
+        ({"updated_at": None}, "neither updated_at nor pushed_at"),
+        ({"description": "broken \ud800"}, "description="),
+        ({"novelty": {"deep": ["broken \udfff"]}}, "no Unicode"),
+    ],
+)
+def test_a_field_of_another_type_fails_the_run_by_name_and_lands_nothing(
+    tmp_path: Path, drift: dict[str, Any], named: str
+):
     with GitHubServer({"acme": [repo(1)]}) as server:
         project = Project(tmp_path, server.url, ["acme"])
         project.materialise(DAY)
         before = project.contents()
-        server.repos["acme"] = [repo(1), repo(2, **drift)]
+        # The last of the second page: the rest was read before.
+        server.repos["acme"] = [repo(number) for number in range(1, 110)] + [repo(200, **drift)]
         result = project.materialise(DAY, raise_on_error=False)
-    assert not result.success
-    assert next(iter(drift)) in str([event.step_failure_data.error for event in result.get_step_failure_events()])
+    said = failure(result)
+    assert said.startswith("GITHUB_ORG 'acme': GitHub sent repository ")
+    assert ("acme/repo-200" in said) and (named in said)
+    assert "\n" not in said
     assert project.contents() == before
+    assert list((project.lake / ".tmp").iterdir()) == []
+
+
+def test_extreme_values_pass_through_staging_exactly(tmp_path: Path):
+    nulls = dict.fromkeys(repo(3)) | {"id": 3, "name": "nulls", "updated_at": "2026-03-02T10:00:00Z"}
+    fields = {
+        "stargazers_count": 2**31 - 1,
+        "size": 0,
+        "description": "\U0001f389 \x00 '\"\\\n" + "x" * 1_000_000,
+        "topics": ["\U0001f389", ""],
+        "license": {"spdx_id": "MIT", "more": [1]},
+        "created_at": "1970-01-01T00:00:00.000001+00:00",
+        "updated_at": "2026-03-03T01:30:00+05:30",
+        "pushed_at": "2026-03-02T20:00:00.123456Z",
+    }
+    with GitHubServer(
+        {"acme": [repo(1, **fields), {"id": 2, "name": "bare", "pushed_at": "2026-03-02T10:00:00Z"}, nulls]}
+    ) as server:
+        project = Project(tmp_path, server.url, ["acme"])
+        project.materialise(DAY)
+    names = [column.name for column in REPOS.columns]
+    extreme, bare, empty = (dict(zip(names, row, strict=False)) for row in project.rows("staging/repos", DAY))
+    assert extreme["stars"] == 2**31 - 1
+    assert extreme["size_kb"] == 0
+    assert extreme["description"] == fields["description"]
+    assert extreme["topics"] == fields["topics"]
+    assert extreme["license"] == "MIT"
+    assert extreme["created_at"] == datetime(1970, 1, 1, 0, 0, 0, 1, UTC)
+    assert extreme["updated_at"] == datetime(2026, 3, 2, 20, tzinfo=UTC)
+    assert extreme["active_at"] == extreme["pushed_at"] == datetime(2026, 3, 2, 20, 0, 0, 123456, UTC)
+    for row, name in ((bare, "bare"), (empty, "nulls")):
+        assert row["repo_name"] == name
+        assert (row["description"], row["language"], row["topics"]) == ("", "Unknown", [])
+        assert {row[column] for column in ("stars", "forks", "size_kb", "license", "is_fork", "created_at")} == {None}
+
+
+def test_more_stars_than_staging_can_hold_are_refused_by_name_and_raw_keeps_them(tmp_path: Path):
+    with GitHubServer({"acme": [repo(1, stargazers_count=2**31)]}) as server:
+        project = Project(tmp_path, server.url, ["acme"])
+        result = project.materialise(DAY, raise_on_error=False)
+    assert "staging/repos.stars is 2147483648, out of range for INTEGER" in failure(result)
+    assert project.days("staging/repos") == []
+    assert pq.ParquetFile(loads(project)[0]).read()["stargazers_count"].to_pylist() == [2**31]
+
+
+def test_fields_that_staging_does_not_read_land_as_they_are_whatever_their_types(tmp_path: Path):
+    """A column that dlt guesses from its first value does not decide about the next."""
+    novelties = ["2024-01-01T00:00:00Z", "main", 1, 1.5, None, {"a": 1}, [1, "b"]]
+    with GitHubServer({"acme": []}) as server:
+        project = Project(tmp_path, server.url, ["acme"])
+        for first in range(len(novelties)):
+            server.repos["acme"] = [
+                repo(number, novelty=novelty) for number, novelty in enumerate(novelties[first:] + novelties[:first], 1)
+            ]
+            project.materialise(DAY)
+    for load in loads(project):
+        rows = pq.ParquetFile(load).read().to_pylist()
+        landed = [
+            next((row[name] for name in row if name.startswith("novelty") and row[name] is not None), None)
+            for row in rows
+        ]
+        # Among fractions, a whole number is one.
+        assert {value if isinstance(value, str) else json.dumps(value) for value in landed} - {"1", "1.0"} == {
+            "2024-01-01T00:00:00Z", "main", "1.5", "null", '{"a":1}', '[1,"b"]'
+        }  # fmt: skip
+
+
+def test_a_field_with_a_name_of_the_lakes_own_lands_under_another(tmp_path: Path):
+    own = {"day": "Monday", "Org": "theirs", "observed_at": "never", "_dlt_load_id": 7, "_dlt_id": "x"}
+    with GitHubServer({"acme": [repo(1, **own)]}) as server:
+        project = Project(tmp_path, server.url, ["acme"])
+        project.materialise(DAY)
+    (landed,) = pq.ParquetFile(loads(project)[0]).read().to_pylist()
+    assert landed["org"] == "acme"
+    assert {landed[name] for name in ("github_day", "github_org", "github_observed_at")} == {
+        "Monday",
+        "theirs",
+        "never",
+    }
+    assert [row[:2] for row in project.rows("staging/repos", DAY)] == [("acme", 1)]
+
+
+def test_an_outage_is_tried_again_by_dagster_and_a_refusal_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(raw, "_RETRY_SECONDS", 0.1)
+    with GitHubServer({"acme": [repo(1)]}) as server:
+        project = Project(tmp_path, server.url, ["acme"])
+        server.intercept = on(set(range(1, 6)), answers(502))  # all that the client itself tries
+        result = project.materialise(DAY)
+        assert result.success
+        assert len(server.requests) == 6
+        assert len([event for event in result.all_events if event.is_step_up_for_retry]) == 1
+
+        server.intercept = on(set(range(99)), answers(403))
+        result = project.materialise(DAY, raise_on_error=False)
+        assert len(server.requests) == 7
+        assert not [event for event in result.all_events if event.is_step_up_for_retry]
+
+        server.intercept = on(set(range(99)), answers(502))
+        assert "502" in failure(project.materialise(DAY, raise_on_error=False))
+        assert len(server.requests) == 22  # at first, and twice again
+
+
+def test_a_listing_that_shrinks_or_is_empty_is_a_warning_of_the_next_run(tmp_path: Path):
+    instance = DagsterInstance.ephemeral()
+
+    def warnings() -> list[str]:
+        return metadata(project.materialise(DAY, instance=instance), "raw/github_repos", DAY)["warnings"]
+
+    with GitHubServer({"acme": [repo(number) for number in range(1, 951)]}) as server:
+        project = Project(tmp_path, server.url, ["acme"])
+        assert warnings() == []
+        server.repos["acme"] = [repo(number) for number in range(1, 802)]  # one more than eight pages
+        assert warnings() == []
+        server.repos["acme"] = [repo(number) for number in range(1, 601)]
+        (shrunk,) = warnings()
+        assert "GITHUB_ORG 'acme': GitHub lists at most 600 repositories, and listed about 900" in shrunk
+        server.repos["acme"] = []
+        empty, shrunk = warnings()
+        assert "no repository at all" in empty
+        assert "at most 0" in shrunk
 
 
 def test_each_days_metadata_tells_the_load(tmp_path: Path):

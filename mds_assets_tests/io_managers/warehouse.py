@@ -29,7 +29,7 @@ from dagster import (
 )
 
 from mds_assets.definitions import resources
-from mds_assets.io_managers.lake import Table as LakeTable
+from mds_assets.io_managers.io_manager import Table as LakeTable
 from mds_assets.io_managers.schema import COLUMN_SCHEMA, arrow_schema, column
 from mds_assets.partitions import ONE_RUN, to_days
 from mds_assets.settings import settings

@@ -1,0 +1,142 @@
+"""What a repository is: the fields that staging reads and their types, and the day it belongs to.
+
+Everything else that GitHub sends is landed as it is. What does not belong here: asking GitHub (`client.py`).
+
+https://docs.github.com/en/rest/repos/repos#list-organization-repositories
+"""
+
+import json
+import re
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from mds_assets.github.connection import GitHubError
+
+Json = dict[str, Any]  # as GitHub sends it: some 100 fields, of which new ones appear any day
+
+
+def _moment(value: object) -> datetime | None:
+    """GitHub's timestamps are ISO 8601 text with a zone. What would have to be guessed or rounded is refused."""
+    if value is None:
+        return None
+    if not isinstance(value, str) or re.search(r"\.\d{7}", value):
+        raise ValueError("it is not ISO 8601 text with a zone and at most microseconds")
+    moment = datetime.fromisoformat(value)
+    if moment.tzinfo is None:
+        raise ValueError("it has no time zone")
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("it lies outside the years 1 to 9999") from None
+
+
+Number = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+Moment = Annotated[datetime, BeforeValidator(_moment)]
+
+
+class License(BaseModel):
+    """A licence, as far as staging reads it."""
+
+    model_config = ConfigDict(strict=True)
+
+    spdx_id: str | None = None
+
+
+class Repository(BaseModel):
+    """The fields that staging reads. Each may be null or absent, which is the same; another type is refused."""
+
+    model_config = ConfigDict(strict=True)
+
+    id: Number | None = None
+    name: str | None = None
+    full_name: str | None = None
+    description: str | None = None
+    stargazers_count: Number | None = None
+    forks_count: Number | None = None
+    open_issues_count: Number | None = None
+    size: Number | None = None
+    language: str | None = None
+    license: License | None = None
+    topics: list[str] | None = None
+    fork: bool | None = None
+    archived: bool | None = None
+    created_at: Moment | None = None
+    updated_at: Moment | None = None
+    pushed_at: Moment | None = None
+
+    @property
+    def active_at(self) -> datetime:
+        """The later of `updated_at` and `pushed_at` (null when never pushed), UTC."""
+        return max(moment for moment in (self.updated_at, self.pushed_at) if moment)
+
+
+def parse(sent: Json, organisation: str) -> Repository:
+    """The fields that staging reads.
+
+    Raises:
+        GitHubError: A field has another type than GitHub documents, or text that is no Unicode. The message names the
+            organisation, the repository, the field and the value.
+    """
+    try:
+        repository = Repository.model_validate(sent)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"]))
+        reason = first["msg"].removeprefix("Value error, ")
+        raise _refused(sent, organisation, f"{field}={_short(first['input'])}: {reason}") from None
+    if not (repository.updated_at or repository.pushed_at):
+        raise _refused(sent, organisation, "neither updated_at nor pushed_at: it belongs to no day")
+    return repository
+
+
+def row(sent: Json, repository: Repository, organisation: str, observed_at: datetime) -> Json:
+    """What lands of a repository: all that GitHub sent but derivable URLs, and who was asked when.
+
+    Raises:
+        GitHubError: It holds text that is no Unicode, which no file can hold.
+    """
+    landed = {
+        # A field of GitHub's with a name that the lake needs itself keeps its value under another.
+        f"github_{name}" if name.lower() in _OWN else name: value
+        for name, value in without_derivable_urls(sent).items()
+        if name != "temp_clone_token"  # a credential, of a repository that GITHUB_TOKEN may clone
+    }
+    for name, value in landed.items():
+        try:
+            json.dumps([name, value], ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise _refused(sent, organisation, f"{ascii(name)[1:-1]}={_short(value)}: it is no Unicode text") from None
+    moments = {name: getattr(repository, name) for name in ("created_at", "updated_at", "pushed_at")}
+    return {**landed, **moments, "org": organisation, "observed_at": observed_at}
+
+
+def without_derivable_urls(value: Json) -> Json:
+    """The same object without `*_url` fields that extend its own `url`, such as `keys_url`; in nested objects too.
+
+    They make up three quarters of a repository's bytes and say nothing that `url` does not say.
+    """
+    own = value.get("url")
+    prefix = own + "/" if isinstance(own, str) else None
+    return {
+        key: without_derivable_urls(item) if isinstance(item, dict) else item
+        for key, item in value.items()
+        if not (prefix and key.endswith("_url") and isinstance(item, str) and item.startswith((prefix, f"{own}{{")))
+    }
+
+
+_OWN = {"day", "org", "observed_at", "_dlt_id", "_dlt_load_id"}
+
+
+def _refused(sent: Json, organisation: str, reason: str) -> GitHubError:
+    name = sent.get("full_name") or sent.get("name") or sent.get("id")
+    return GitHubError(
+        f"GITHUB_ORG {organisation!r}: GitHub sent repository {_short(name)} with {reason}. Nothing was landed. "
+        "If GitHub changed the field for good, change its type in mds_assets/github/repository.py."
+    )
+
+
+def _short(value: object) -> str:
+    text = ascii(value)
+    return text if len(text) <= 100 else f"{text[:97]}..."

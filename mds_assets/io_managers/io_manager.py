@@ -1,0 +1,229 @@
+"""The IO manager: a table of the lake as whichever type an asset's annotation names, for any number of days.
+
+What does not belong here: where files lie and how they are replaced (`lake.py`), how an engine reads or writes
+(`duckdb.py`, `polars.py`), what a table's declaration means (`schema.py`).
+"""
+
+import time
+from collections.abc import Iterable, Sequence
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import duckdb
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+from dagster import (
+    AssetKey,
+    ConfigurableIOManager,
+    Failure,
+    InputContext,
+    MetadataValue,
+    OutputContext,
+    RetryRequested,
+    StepExecutionContext,
+    TableRecord,
+    TableSchema,
+    TimeWindowPartitionMapping,
+)
+from upath import UPath
+
+from mds_assets.io_managers import duckdb as duckdb_engine
+from mds_assets.io_managers import polars as polars_engine
+from mds_assets.io_managers.lake import FILE_NAME, InputsChangedError, Lake, State
+from mds_assets.io_managers.schema import COLUMN_SCHEMA, DAY, SchemaError, arrow_schema, declared_schema
+from mds_assets.partitions import days_between, to_days
+
+Table: TypeAlias = duckdb.DuckDBPyRelation | pa.Table | pa.RecordBatchReader | pl.LazyFrame | pl.DataFrame
+
+
+class LakeIOManager(ConfigurableIOManager):
+    """Reads and writes tables of the lake, as whichever type an asset's annotation names.
+
+    | annotation | reading | writing |
+    |---|---|---|
+    | `duckdb.DuckDBPyRelation` | lazy, on the run's one connection | COPY, run once |
+    | `pyarrow.Table` | whole | COPY |
+    | `pyarrow.RecordBatchReader` | a stream, on a connection of its own | COPY, streamed |
+    | `polars.LazyFrame` | lazy | sink, streamed |
+    | `polars.DataFrame` | whole | sink |
+
+    A table is always one table, with a `day` DATE column, for one day, many or none. Both layers of tables share this
+    class and differ only in `engine`: the type that an asset without an annotation gets.
+    """
+
+    lake: Lake
+    duckdb: duckdb_engine.LakeDuckDB
+    engine: Literal["duckdb", "polars"]
+    preview_rows: int = 0
+
+    def load_input(self, context: InputContext) -> Table:
+        """One table for all partitions of the input; what was never materialised is left out and reported."""
+        key = context.asset_key
+        upstream = context.upstream_output
+        schema = declared_schema(key.to_user_string(), upstream.definition_metadata if upstream else None)
+        days = to_days(context.asset_partition_keys) if context.has_asset_partitions else self.lake.days(key)
+        if context.has_asset_partitions:  # before the files are listed, so that none can be missed
+            states = _inputs.setdefault(_attempt(context.step_context), {})
+            states.update({(key, day): self.lake.state(key, day) for day in days})
+        files = {day: found for day in days if (found := self.lake.files(key, day))}
+        self._report_windows(context, set(files))
+        wanted = context.dagster_type.typing_type
+        if wanted is Any:
+            wanted = {"duckdb": duckdb.DuckDBPyRelation, "polars": pl.LazyFrame}[self.engine]
+        return self._read(wanted, [file for found in files.values() for file in found], schema)
+
+    def _read(self, wanted: type, files: Sequence[UPath], schema: TableSchema) -> Table:
+        if wanted is pl.LazyFrame:
+            return polars_engine.scan(files, schema)
+        if wanted is pl.DataFrame:
+            return polars_engine.scan(files, schema).collect()
+        if wanted is duckdb.DuckDBPyRelation:
+            return duckdb_engine.read(self.duckdb.connection, files, schema)
+        if wanted is pa.Table:
+            return duckdb_engine.read(self.duckdb.connection, files, schema).to_arrow_table()
+        if wanted is pa.RecordBatchReader:
+            # While a reader is open its connection refuses any other query.
+            return duckdb_engine.read(self.duckdb.connection.cursor(), files, schema).to_arrow_reader()
+        raise SchemaError(f"an asset cannot take a table as {wanted}: annotate it as one of {Table}")
+
+    def _report_windows(self, context: InputContext, found: set[date]) -> None:
+        """Put on each day's materialisation which days it asked for and which there were."""
+        step = context.step_context
+        if not (context.has_asset_partitions and step.assets_def and step.has_partitions):
+            return
+        mapping = step.assets_def.get_partition_mapping(context.asset_key)
+        name = context.asset_key.to_user_string()
+        first, last = (
+            (mapping.start_offset, mapping.end_offset) if isinstance(mapping, TimeWindowPartitionMapping) else (0, 0)
+        )
+        run = step.partition_key_range
+        for day in days_between(date.fromisoformat(run.start), date.fromisoformat(run.end)):
+            asked = days_between(day + timedelta(days=first), day + timedelta(days=last))
+            missing = [str(day) for day in asked if day not in found]
+            step.add_asset_metadata(
+                {
+                    f"{name}/window": f"{asked[0]}...{asked[-1]}",
+                    f"{name}/days_found": len(asked) - len(missing),
+                    f"{name}/days_missing": missing,
+                },
+                partition_key=str(day),
+            )
+
+    def handle_output(self, context: OutputContext, obj: Table) -> None:
+        """Write one table for all days of the run, each day's file at once, and report each day's facts.
+
+        Raises:
+            SchemaError: The table is not what its asset declares, or has a row outside the run's days. Nothing
+                visible has changed then.
+            RetryRequested: Another run changed the asset's input meanwhile. Nothing visible has changed then either.
+        """
+        key = context.asset_key
+        table = key.to_user_string()
+        schema = declared_schema(table, context.definition_metadata)
+        if not context.has_asset_partitions:
+            raise SchemaError(f"{table} has no daily partitions: give its asset partitions_def=DAILY")
+        days = to_days(context.asset_partition_keys)
+        started = time.perf_counter()
+        inputs = _inputs.pop(_attempt(context.step_context), {})
+        try:
+            with self.lake.replacing(key, inputs) as (folder, becomes):
+                by_day = _by_day(table, self._write(table, obj, schema, days, folder), days)
+                for day in days:
+                    file = by_day.get(day) or _write_empty(folder / f"{DAY}={day}" / FILE_NAME, schema)
+                    _refuse_nulls(table, file, schema)
+                    becomes[file] = Path(f"{DAY}={day}", FILE_NAME)
+        except InputsChangedError as error:
+            raise RetryRequested(max_retries=_RETRIES) from Failure(f"{table}: {error}: run it again.")
+        seconds = time.perf_counter() - started
+        for day in days:
+            file = self.lake.folder(key) / f"{DAY}={day}" / FILE_NAME
+            context.step_context.add_asset_metadata(
+                {**file_metadata([file]), COLUMN_SCHEMA: schema, "seconds": round(seconds, 3)}
+                | self._preview(file, schema),
+                partition_key=str(day),
+            )
+
+    def _write(self, table: str, obj: object, schema: TableSchema, days: Sequence[date], folder: Path) -> list[Path]:
+        try:
+            if isinstance(obj, pl.LazyFrame | pl.DataFrame):
+                return polars_engine.write(table, obj.lazy(), schema, folder)
+            if isinstance(obj, duckdb.DuckDBPyRelation | pa.Table | pa.RecordBatchReader):
+                relation = duckdb_engine.to_relation(self.duckdb.connection, obj)
+                return duckdb_engine.write(table, relation, schema, days, folder)
+        except (duckdb.DataError, duckdb.InvalidInputException, pl.exceptions.InvalidOperationError) as error:
+            raise SchemaError(f"{table} cannot be written for {days[0]}...{days[-1]}: {error}") from error
+        raise SchemaError(f"{table} returned a {type(obj).__name__}: return one of {Table}")
+
+    def _preview(self, file: UPath, schema: TableSchema) -> dict[str, MetadataValue]:
+        if not self.preview_rows:
+            return {}
+        # Imported here: few ask for a preview, and the import takes a fifth of Dagster's own time.
+        from dagster_polars.io_managers.utils import cast_polars_single_value_to_dagster_table_types as to_cell
+
+        rows = polars_engine.scan([file], schema).drop(DAY).head(self.preview_rows).collect().to_dicts()
+        records = [TableRecord({name: to_cell(value) for name, value in row.items()}) for row in rows]
+        return {"preview": MetadataValue.table(records, schema)}
+
+
+def _attempt(step: StepExecutionContext) -> tuple[str, str, int]:
+    return step.run_id, step.step.key, step.previous_attempt_count
+
+
+# What each step under way has read. Here, because a step's input and its output have different IO managers.
+_inputs: dict[tuple[str, str, int], dict[tuple[AssetKey, date], State]] = {}
+
+_RETRIES = 10  # of a step whose inputs other runs keep changing
+
+
+def file_metadata(files: Iterable[UPath]) -> dict[str, Any]:
+    """What Dagster shows of a day: rows and bytes of its files, and their (or their folder's) URI."""
+    files = list(files)
+    rows = sum(pq.read_metadata(file).num_rows for file in files)
+    uri = files[0] if len(files) == 1 else files[0].parent
+    return {
+        "dagster/partition_row_count": rows,
+        "dagster/uri": MetadataValue.path(str(uri)),
+        "bytes": sum(file.stat().st_size for file in files),
+    }
+
+
+def _by_day(table: str, written: Sequence[Path], days: Sequence[date]) -> dict[date, Path]:
+    """The written files by their day; refuses any other day than the run's, and two files of one day."""
+    by_name = {f"{DAY}={day}": day for day in days}
+    outside = sorted({file.parent.name for file in written} - by_name.keys())
+    if outside:
+        raise SchemaError(f"{table} has rows of {outside} outside the run's days {days[0]}...{days[-1]}")
+    if len({file.parent for file in written}) != len(written):
+        raise SchemaError(f"{table}: a day was split over several files, which a reader could see half replaced")
+    return {by_name[file.parent.name]: file for file in written}
+
+
+def _write_empty(file: Path, schema: TableSchema) -> Path:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(arrow_schema(schema, with_day=False).empty_table(), file, compression="zstd")
+    return file
+
+
+def _refuse_nulls(table: str, file: Path, schema: TableSchema) -> None:
+    """Refuse nulls where the declaration has none.
+
+    The statistics in the file's footer tell, so no row is read again; but for lists, whose statistics count elements.
+    """
+    required = [column.name for column in schema.columns if not column.constraints.nullable]
+    lists = [column.name for column in schema.columns if column.type.endswith("[]") and column.name in required]
+    nulls = dict.fromkeys(required, 0)
+    footer = pq.read_metadata(file)
+    for row_group in map(footer.row_group, range(footer.num_row_groups)):
+        for chunk in map(row_group.column, range(row_group.num_columns)):
+            if chunk.path_in_schema in nulls and row_group.num_rows:  # an empty row group has no statistics
+                nulls[chunk.path_in_schema] += chunk.statistics.null_count
+    if lists:
+        nulls |= pl.scan_parquet(file, glob=False).select(pl.col(lists).null_count()).collect().row(0, named=True)
+    for name, count in nulls.items():
+        if count:
+            raise SchemaError(
+                f"{table}.{name} is null in {count} rows of {file.parent.name}, declared not null: "
+                "fill or drop them, or declare it nullable."
+            )

@@ -1,0 +1,353 @@
+"""Promises of a request to GitHub: retried where that helps, waited for as GitHub asks, else refused in one line."""
+
+import logging
+import re
+import socket
+import struct
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from typing import Any
+
+import pytest
+
+from mds_assets.github.connection import GitHubError
+from mds_assets_tests.github.server import GitHubHandler, GitHubServer
+from mds_assets_tests.github.test_client import DAY, Found, crawl, repo
+
+TOKEN = "ghp_1234567890abcdefSECRET"
+WORLD = [repo(number, "02T10:00", None) for number in range(1, 151)]  # two pages
+
+Fault = Callable[[GitHubHandler], None]
+
+
+def answers(status: int, body: Any = None, **headers: str) -> Fault:
+    """A fault that answers this; an underscore in a header's name is a hyphen."""
+    body = {"message": "said by GitHub"} if body is None else body
+    spelt = {"x_ratelimit_remaining": "X-RateLimit-Remaining", "x_ratelimit_reset": "X-RateLimit-Reset"}
+
+    def fault(handler: GitHubHandler) -> None:
+        handler.answer(status, body, {spelt.get(name, name.replace("_", "-")): headers[name] for name in headers})
+
+    return fault
+
+
+def resets(handler: GitHubHandler) -> None:
+    """Ends the connection with a TCP reset."""
+    handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    handler.connection.close()
+    handler.close_connection = True
+
+
+def hangs_up(handler: GitHubHandler) -> None:
+    """Ends the connection without an answer."""
+    handler.close_connection = True
+
+
+def breaks_off(handler: GitHubHandler) -> None:
+    """Sends less than it announced."""
+    handler.answer(200, [{"id": 1}], {"Content-Length": "1000"})
+    handler.close_connection = True
+
+
+def sends_half_a_document(handler: GitHubHandler) -> None:
+    """Sends JSON that breaks off, as a proxy does that was itself cut off."""
+    half = b'[{"id": 1, "na'
+    handler.send_response(200)
+    handler.send_header("Content-Type", "application/json; charset=utf-8")
+    handler.send_header("Content-Length", str(len(half)))
+    handler.end_headers()
+    handler.wfile.write(half)
+
+
+def stalls(handler: GitHubHandler) -> None:
+    """Is silent for longer than the client of this file waits."""
+    time.sleep(1)
+    hangs_up(handler)
+
+
+def on(numbers: set[int], fault: Fault) -> Callable[[GitHubHandler, int], bool]:
+    """An `intercept` that has the fault at these requests."""
+
+    def intercept(handler: GitHubHandler, number: int) -> bool:
+        if number in numbers:
+            fault(handler)
+        return number in numbers
+
+    return intercept
+
+
+def crawl_with(fault: Fault, at: set[int], **options: Any) -> tuple[Found, GitHubServer]:
+    """A crawl of two pages on which the fault happens at these requests."""
+    with GitHubServer({"acme": WORLD}, intercept=on(at, fault)) as server:
+        return crawl(server, **options), server
+
+
+PASSING = {
+    "500": answers(500),
+    "502 with HTML": answers(502, "<html>Bad gateway</html>", Content_Type="text/html"),
+    "503": answers(503),
+    "a reset": resets,
+    "a hang-up": hangs_up,
+    "a body that breaks off": breaks_off,
+    "half a document": sends_half_a_document,
+    "a stall": stalls,
+}
+
+
+@pytest.mark.parametrize("fault", PASSING.values(), ids=PASSING)
+@pytest.mark.parametrize("at", [{1}, {2}, {1, 2, 3, 5}])
+def test_a_failure_that_passes_is_retried_with_growing_waits(fault: Fault, at: set[int]):
+    found, server = crawl_with(fault, at, timeout=(5, 0.5))
+    assert len(found.days[DAY]) == 150
+    assert found.crawl.requests == len(server.requests) == 2 + len(at)
+    waits = [1, 2, 4, 1] if len(at) == 4 else [1]
+    for waited, wait in zip(found.waits, waits, strict=True):
+        assert wait <= waited <= wait + 1  # and up to a second more, at random
+
+
+def test_a_failure_that_does_not_pass_ends_after_5_attempts_and_may_be_tried_later():
+    with GitHubServer({"acme": []}, intercept=on(set(range(99)), answers(502))) as server:
+        with pytest.raises(GitHubError) as error:
+            crawl(server)
+        assert len(server.requests) == 5
+    assert error.value.retryable
+    assert_names(error, "502", "said by GitHub", "at the last of 5 attempts", "githubstatus.com")
+
+
+def test_nothing_listens_is_one_line():
+    server = GitHubServer({})
+    server.url = "http://127.0.0.1:9"
+    with pytest.raises(GitHubError, match=r"GET http://127\.0\.0\.1:9/orgs/acme/repos.*Connection refused") as error:
+        crawl(server)
+    assert error.value.retryable
+
+
+def test_a_host_that_does_not_exist_is_not_asked_twice():
+    server = GitHubServer({})
+    server.url = "https://no-such-host.invalid"
+    with pytest.raises(GitHubError) as error:
+        crawl(server)
+    # Without any network a resolver may only say that it does not know yet, which may pass.
+    if "Temporary failure" not in str(error.value):
+        assert not error.value.retryable
+    assert_names(error, "no-such-host.invalid", "GITHUB_API_URL")
+
+
+def test_a_certificate_that_is_not_trusted_is_not_asked_twice():
+    with GitHubServer({}) as server:
+        server.url = server.url.replace("http:", "https:")  # it does not speak TLS at all
+        with pytest.raises(GitHubError) as error:
+            crawl(server)
+    assert_names(error, "https://127.0.0.1", "GITHUB_API_URL")
+
+
+def nothing_left(status: int, reset_in: float, **headers: str) -> Fault:
+    """The primary rate limit, to be reset so many seconds after the answer."""
+    return lambda handler: answers(
+        status, x_ratelimit_remaining="0", x_ratelimit_reset=str(int(time.time() + reset_in)), **headers
+    )(handler)
+
+
+LIMITS = {
+    "429 with retry-after": (answers(429, retry_after="7"), 7),
+    "403 with retry-after": (answers(403, retry_after="7"), 7),
+    "retry-after as a date": (
+        lambda handler: answers(429, retry_after=format_datetime(datetime.now(UTC) + timedelta(seconds=30)))(handler),
+        30,
+    ),
+    "retry-after before the reset": (nothing_left(403, 600, retry_after="7"), 7),
+    "the primary limit": (nothing_left(403, 300), 300),
+    "the primary limit by 429": (nothing_left(429, 300), 300),
+    "a reset that is past": (nothing_left(403, -300), 1),
+    "the secondary limit": (answers(403, {"message": "You have exceeded a secondary rate limit."}), 60),
+    "429 without more": (answers(429), 60),
+    "429 with nonsense": (answers(429, retry_after="soon"), 60),
+}
+
+
+@pytest.mark.parametrize(("fault", "wait"), LIMITS.values(), ids=LIMITS)
+def test_a_rate_limit_is_waited_for_as_github_asks(fault: Fault, wait: float):
+    found, server = crawl_with(fault, {2})
+    assert len(found.days[DAY]) == 150
+    assert found.crawl.requests == len(server.requests) == 3
+    assert found.waits == [pytest.approx(wait, abs=5)]
+    assert found.waits[0] >= wait - 2  # seconds are cut from dates; the test itself takes time
+
+
+def test_waits_that_github_does_not_set_are_a_minute_and_growing():
+    found, _ = crawl_with(answers(403, {"message": "You have exceeded a secondary rate limit"}), {1, 2, 3})
+    assert found.waits == [60, 120, 240]
+
+
+def test_a_reset_is_reckoned_by_githubs_clock_not_by_this_machine():
+    ahead = datetime.now(UTC) + timedelta(hours=5)
+    headers = {"Date": format_datetime(ahead, usegmt=True), "x_ratelimit_remaining": "0"}
+
+    def fault(handler: GitHubHandler) -> None:
+        handler.send_response_only(403)
+        for name, value in (headers | {"x_ratelimit_reset": str(int(ahead.timestamp()) + 20)}).items():
+            handler.send_header(name.replace("_", "-"), value)
+        handler.send_header("Content-Length", "0")
+        handler.end_headers()
+
+    assert crawl_with(fault, {1})[0].waits == [pytest.approx(21, abs=1)]
+
+
+def test_a_wait_beyond_the_bound_ends_the_run_and_says_when_to_come_back():
+    with GitHubServer({"acme": []}, intercept=on({1}, answers(429, retry_after="3600"))) as server:
+        with pytest.raises(GitHubError) as error:
+            crawl(server, max_wait=900)
+        assert len(server.requests) == 1
+    assert not error.value.retryable
+    back = datetime.strptime(re.findall(r"Come back at (.*) UTC", str(error.value))[0] + "Z", "%Y-%m-%d %H:%M:%S%z")
+    assert abs(back - datetime.now(UTC) - timedelta(hours=1)) < timedelta(minutes=1)
+    assert_names(error, "429", "GITHUB_MAX_WAIT_SECONDS=900", "GITHUB_TOKEN")
+
+
+def test_waits_of_one_request_are_bounded_together():
+    with (
+        GitHubServer({"acme": []}, intercept=on(set(range(99)), answers(429, retry_after="300"))) as server,
+        pytest.raises(GitHubError, match="Come back"),
+    ):
+        crawl(server, max_wait=900)
+    assert len(server.requests) == 4
+
+
+def test_a_limit_that_asks_for_no_wait_is_not_asked_for_ever():
+    with GitHubServer({"acme": []}, intercept=on(set(range(99)), answers(429, retry_after="0"))) as server:
+        with pytest.raises(GitHubError, match="at the last of 10 attempts"):
+            crawl(server)
+        assert len(server.requests) == 10
+
+
+REFUSALS = {
+    "unauthorized": (answers(401, {"message": "Bad credentials"}), ["401", "Bad credentials", "GITHUB_TOKEN"], 1),
+    "forbidden": (answers(403), ["403", "said by GitHub", "Metadata: read"], 1),
+    "forbidden with budget left": (answers(403, x_ratelimit_remaining="12"), ["403", "scope `repo`"], 1),
+    "single sign-on": (
+        answers(403, x_github_sso="required; url=https://github.com/orgs/acme/sso?a=1"),
+        ["403", "single sign-on at https://github.com/orgs/acme/sso?a=1"],
+        1,
+    ),
+    "not found": (answers(404), ["404", "spelling", "renamed", "private", "https://HOST/api/v3"], 2),
+    "a wrong version": (answers(400), ["400", "said by GitHub", "GITHUB_API_VERSION"], 1),
+    "gone": (answers(410), ["410", "GITHUB_API_URL"], 1),
+    "unprocessable": (answers(422), ["422"], 1),
+    "an object": (answers(200, {"message": "hello"}), ["200", "dict", "hello", "no list of repositories"], 1),
+    "a list of text": (answers(200, ["some text"]), ["200", "some text", "no list of repositories"], 1),
+    "something else": (answers(200, [{"login": "octocat"}]), ["updated_at", "pushed_at", "belongs to no day"], 1),
+    "nothing": (answers(200, None, Content_Type="application/json"), ["200"], 1),
+}
+
+
+@pytest.mark.parametrize(("fault", "named", "requests"), REFUSALS.values(), ids=REFUSALS)
+def test_a_refusal_is_one_line_that_names_everything_and_is_not_retried(fault: Fault, named: list[str], requests: int):
+    with GitHubServer({"acme": []}, intercept=on(set(range(99)), fault)) as server:
+        with pytest.raises(GitHubError) as error:
+            crawl(server, token=TOKEN)
+        assert len(server.requests) == requests
+    assert not error.value.retryable
+    assert_names(error, *named)
+
+
+def test_html_in_place_of_json_is_refused_with_its_beginning_and_is_not_retried():
+    def fault(handler: GitHubHandler) -> None:
+        page = b"<html><title>Log in to the proxy</title></html>"
+        handler.send_response(200)
+        handler.send_header("Content-Type", "text/html")
+        handler.send_header("Content-Length", str(len(page)))
+        handler.end_headers()
+        handler.wfile.write(page)
+
+    with GitHubServer({"acme": []}, intercept=on({1}, fault)) as server:
+        with pytest.raises(GitHubError) as error:
+            crawl(server)
+        assert len(server.requests) == 1
+    assert_names(error, "200", "Log in to the proxy", "not JSON", "https://HOST/api/v3")
+
+
+def test_github_that_quotes_the_token_does_not_bring_it_into_an_error():
+    with (
+        GitHubServer({"acme": []}, intercept=on({1}, answers(422, {"message": f"you sent {TOKEN}"}))) as server,
+        pytest.raises(GitHubError) as error,
+    ):
+        crawl(server, token=TOKEN)
+    assert_names(error, "you sent ***")
+
+
+def test_a_redirect_on_the_same_host_is_followed_with_the_token():
+    """GitHub does so for what was renamed or moved."""
+    with GitHubServer({"acme": WORLD}, token=TOKEN) as server:
+        moved = answers(301, Location=f"{server.url}/orgs/acme/repos?sort=updated&direction=desc&per_page=100")
+        server.intercept = on({1}, moved)
+        found = crawl(server, token=TOKEN)
+    assert len(found.days[DAY]) == 150
+    assert found.crawl.requests == 3
+
+
+def test_redirects_without_end_are_refused():
+    with GitHubServer({"acme": []}) as server:
+        server.intercept = on(set(range(99)), lambda handler: answers(302, Location=handler.path)(handler))
+        with pytest.raises(GitHubError, match="answered 302"):
+            crawl(server)
+        assert len(server.requests) == 6
+
+
+@pytest.mark.parametrize("token", ["", TOKEN])
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize("how", ["next", "redirect"])
+def test_neither_a_next_page_nor_a_redirect_leads_to_another_host_or_scheme(how: str, scheme: str, token: str):
+    with GitHubServer({"acme": []}) as elsewhere, GitHubServer({"acme": []}) as server:
+        foreign = elsewhere.url if scheme == "http" else server.url.replace("http", "https")
+        target = f"{foreign}/orgs/acme/repos"
+        fault = answers(200, [], Link=f'<{target}>; rel="next"') if how == "next" else answers(302, Location=target)
+        server.intercept = on({1}, fault)
+        with pytest.raises(GitHubError) as error:
+            crawl(server, token=token)
+        assert len(server.requests) == 1
+        assert elsewhere.requests == []
+    assert_names(error, "another host", target, "GITHUB_API_URL")
+
+
+def test_a_proxy_of_the_environment_does_not_see_what_goes_to_this_machine(monkeypatch: pytest.MonkeyPatch):
+    with GitHubServer({}) as proxy, GitHubServer({"acme": WORLD}) as server:
+        monkeypatch.setenv("http_proxy", proxy.url)
+        monkeypatch.delenv("no_proxy", raising=False)
+        assert len(crawl(server, token=TOKEN).days[DAY]) == 150
+        assert proxy.requests == []
+
+
+def test_each_page_and_each_retry_is_told(caplog: pytest.LogCaptureFixture):
+    caplog.set_level(logging.INFO)
+    crawl_with(answers(500), {2})
+    said = [record.getMessage() for record in caplog.records if record.name.startswith("mds_assets")]
+    assert said[0] == "acme: page 1 of 2 by updated_at; 4999 requests left this hour"
+    assert re.fullmatch(r"acme: GET http://.*page=2: answered 500 'said by GitHub'; again in [12] s", said[1])
+    assert said[2] == "acme: page 2 of 2 by updated_at; 4997 requests left this hour"
+
+
+def test_an_organisation_without_any_repository_is_a_warning():
+    with GitHubServer({"acme": [], "other": WORLD}) as server:
+        found = crawl(server, organisations=("acme", "other"))
+    assert [warning[:50] for warning in found.crawl.warnings] == ["GITHUB_ORG 'acme': GitHub lists no repository at a"]
+    assert found.crawl.listed == {"acme": 0, "other": 200}
+
+
+def test_a_listing_that_ends_before_its_announced_end_is_a_warning():
+    with GitHubServer({"acme": [repo(number, "02T10:00", None) for number in range(1, 351)]}) as server:
+        server.intercept = on({2}, answers(200, []))
+        found = crawl(server)
+    assert len(found.crawl.warnings) == 1
+    assert "page 2" in found.crawl.warnings[0]
+    assert "4 pages" in found.crawl.warnings[0]
+
+
+def assert_names(error: pytest.ExceptionInfo[GitHubError], *named: str) -> None:
+    """The error is one line that names the organisation, the request and the rest, and never the token."""
+    line = str(error.value)
+    assert "\n" not in line
+    assert TOKEN not in line
+    for part in ("GITHUB_ORG 'acme'", *named):
+        assert part in line
