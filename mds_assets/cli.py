@@ -145,13 +145,19 @@ def _progress_logger(on_step: Callable[[str], None]) -> "LoggerDefinition":
     class Handler(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             event: DagsterEvent | None = getattr(record, "dagster_event", None)
-            if event is None and record.levelno == logging.INFO:  # what an asset logs itself
+            if event is None and record.levelno in (logging.INFO, logging.WARNING):  # what an asset logs itself
                 message: str = getattr(record, "dagster_meta", {}).get("orig_message", record.getMessage())
-                console.print(f"  [dim]{escape(message)}[/]", soft_wrap=True)
+                style = "dim" if record.levelno == logging.INFO else "yellow"
+                console.print(f"  [{style}]{escape(message)}[/]", soft_wrap=True)
             elif event is None:
                 return
             elif event.event_type_value == "STEP_START":
                 on_step(_table(event))
+            elif event.event_type_value == "STEP_UP_FOR_RETRY":
+                retry = event.step_retry_data
+                cause = retry.error and retry.error.cause
+                wait = f"again in {retry.seconds_to_wait} s" if retry.seconds_to_wait else "again"
+                console.print(f"  [yellow]{escape(cause.message.strip() if cause else '')} {wait}[/]", soft_wrap=True)
             elif event.event_type_value == "ASSET_CHECK_EVALUATION":
                 check_steps.add(event.step_key)
                 check = event.asset_check_evaluation_data

@@ -163,6 +163,7 @@ def as_github(snapshot: Snapshot) -> dict[str, object]:
             "id": SAMPLE_ORG_ID,
             "node_id": f"O_synthetic_{SAMPLE_ORG_ID}",
             "avatar_url": f"{SAMPLE_API_URL}/avatars/synthetic.png",
+            "gravatar_id": "",
             "url": f"{SAMPLE_API_URL}/users/{SAMPLE_ORG}",
             "html_url": f"{SAMPLE_API_URL}/{SAMPLE_ORG}",
             "repos_url": f"{SAMPLE_API_URL}/users/{SAMPLE_ORG}/repos",
