@@ -12,6 +12,7 @@ from typing import Any
 
 import duckdb
 from dagster import AssetKey, DagsterInstance, ExecuteInProcessResult
+from pydantic import SecretStr
 
 from mds_assets.definitions import build_definitions, resources
 from mds_assets.settings import settings
@@ -43,6 +44,7 @@ class Project:
                         "data_dir": str(self.lake),
                         "api_url": api_url,
                         "organisations": tuple(organisations),
+                        "token": SecretStr(token) if token else None,
                     }
                 )
             )

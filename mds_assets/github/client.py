@@ -131,7 +131,7 @@ class Crawl:
             try:
                 first = connection.get(organisation, self._url(kind, organisation), query)
             except NotFoundError:
-                if kind == "users":
+                if kind == "users" or order != _ORDERS[0]:
                     raise
                 # A user is not an organisation to GitHub, and has a path of its own.
                 kind = "users"

@@ -169,7 +169,6 @@ def test_a_crawl_asks_only_for_what_github_describes(
     kind: str, github: GitHubServer, description: dict[str, Any], example: dict[str, Any]
 ):
     """Of 250 repositories 120 were active on the day: it takes both orders, and two pages of each."""
-
     times = ["2026-03-02T10:00:00Z"] * 120 + ["2026-03-01T10:00:00Z"] * 130
     repos = [example | {"id": number, "updated_at": time, "pushed_at": time} for number, time in enumerate(times)]
     github.repos, github.users = ({"acme": repos}, {}) if kind == "organisation" else ({}, {"acme": repos})
