@@ -5,6 +5,7 @@ What does not belong here: anything that Dagster's own CLI and UI cannot do as w
 
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
@@ -192,7 +193,9 @@ def _first_failure(result: "ExecuteInProcessResult") -> str:
             error = failure.error
             while error and error.cause:
                 error = error.cause
-            return f"{_table(event)}: {error.message.strip().splitlines()[0] if error else 'failed'}"
+            # Dagster writes the exception's class with its module.
+            said = re.sub(r"^[\w.]+\.(?=\w+: )", "", error.message.strip().splitlines()[0]) if error else "failed"
+            return f"{_table(event)}: {said}"
     return "the run failed before its first step: `make dev` shows its log"
 
 

@@ -264,6 +264,7 @@ def test_a_full_disk_is_told_and_changes_no_table(
     assert ended.returncode == 1
     line = ended.stderr.splitlines()[-1]
     record_property("seen", line)
+    assert "MDS_DATA_DIR=" in line
     assert "No space left on device" in line
     filler.unlink()
     after = visible(project)
@@ -282,6 +283,7 @@ def test_a_read_only_lake_is_told_and_changes_nothing(
     ended = run(project)
     record_property("seen", ended.stderr.splitlines()[-1])
     assert ended.returncode == 1
+    assert "MDS_DATA_DIR=" in ended.stderr
     assert "Read-only file system" in ended.stderr
     assert visible(project) == before
     subprocess.run(["mount", "-o", "remount,rw", small_disk], check=True)

@@ -3,6 +3,7 @@
 What does not belong here: what a file holds, and how an engine reads or writes it.
 """
 
+import errno
 import os
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
@@ -20,6 +21,8 @@ from mds_assets.io_managers.schema import DAY
 from mds_assets.partitions import to_days
 
 FILE_NAME = "data.parquet"
+
+_UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 
 # What changes whenever a file of a table's day is added, replaced or removed: names, inodes, times.
 State: TypeAlias = frozenset[tuple[str, int, int]]
@@ -58,15 +61,26 @@ class Lake(ConfigurableResource[None]):
 
         A killed process leaves its folder behind, but no longer holds the lock beside it: whoever needs a workspace
         next removes it.
+
+        Raises:
+            LakeError: The lake cannot be written.
         """
-        self.scratch.mkdir(parents=True, exist_ok=True)
-        for lock_file in self.scratch.glob("*.lock"):
-            with suppress(Timeout), _removing(lock_file, blocking=False):
-                pass
-        lock_file = self.scratch / f"{uuid4().hex}.lock"
-        with _removing(lock_file, blocking=True) as folder:
-            folder.mkdir()
-            yield folder
+        try:
+            self.scratch.mkdir(parents=True, exist_ok=True)
+            for lock_file in self.scratch.glob("*.lock"):
+                with suppress(Timeout), _removing(lock_file, blocking=False):
+                    pass
+            lock_file = self.scratch / f"{uuid4().hex}.lock"
+            with _removing(lock_file, blocking=True) as folder:
+                folder.mkdir()
+                yield folder
+        except OSError as error:
+            if error.errno not in _UNWRITABLE:
+                raise
+            raise LakeError(
+                f"the lake MDS_DATA_DIR={self.root!r} cannot be written: {error.strerror}. Make room or get access, or "
+                "set MDS_DATA_DIR to another folder, and run it again."
+            ) from None
 
     def add(self, key: AssetKey, name: str, files: Mapping[date, Path]) -> None:
         """Move each day's file into the table under this name, beside the files that are there.
@@ -116,6 +130,10 @@ class Lake(ConfigurableResource[None]):
     def state(self, key: AssetKey, day: date) -> State:
         """The state of a table's day."""
         return frozenset((file.name, (stat := file.stat()).st_ino, stat.st_mtime_ns) for file in self.files(key, day))
+
+
+class LakeError(Exception):
+    """The lake cannot be written. One line: the folder, why, the way out."""
 
 
 class InputsChangedError(Exception):
