@@ -2,11 +2,13 @@
 # uv.lock. `make` alone lists the targets.
 PYTHON ?= python3
 PORT ?= 3000
+SCHEDULES ?= 200
+SEED ?= 0
 BIN := .venv/bin
 export DAGSTER_HOME := $(CURDIR)/.dagster
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev test lint format
+.PHONY: help run dev test chaos lint format
 
 help: ## List the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
@@ -19,6 +21,9 @@ dev: .venv/synced ## Dagster's UI, daemon and schedule on http://127.0.0.1:3000 
 
 test: .venv/synced-dev ## Run the tests
 	$(BIN)/pytest -n 2 --dist loadgroup
+
+chaos: .venv/synced-dev ## Disturb runs as SCHEDULES=200 seeds from SEED=0 on say, and look for what they lost, doubled or leaked
+	$(BIN)/python -m mds_assets_tests.chaos --schedules $(SCHEDULES) --first-seed $(SEED)
 
 lint: .venv/synced-dev ## Check style, security rules, types and the lock file
 	$(BIN)/ruff check

@@ -1,0 +1,333 @@
+"""What must hold after every round and at the end, whatever happened."""
+
+import re
+import sqlite3
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mds_assets.partitions import days_between
+from mds_assets_tests import oracle
+from mds_assets_tests.chaos.faults import Fault
+from mds_assets_tests.chaos.schedule import Kill
+
+RAW, STAGING, LANGUAGES, ACTIVITY = TABLES = (
+    "raw/github_repos",
+    "staging/repos",
+    "marts/repos_per_language",
+    "marts/daily_activity",
+)
+LOOKBACK_DAYS = 7
+_COMPRESSED = re.compile(rb"\x1f\x8b\x08|\x78[\x01\x9c\xda]")
+
+Kind = Literal["lost", "duplicated", "half-written", "wrong", "secret", "failed", "leftover"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+Rows = list[tuple[Any, ...]]
+Tables = dict[tuple[str, date], Rows]  # by table and day
+
+
+@dataclass(frozen=True)
+class Violation:
+    """What should not have happened: a kind to count, and the particulars."""
+
+    kind: Kind
+    text: str
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A run that is over.
+
+    Attributes:
+        name: Of the run.
+        number: Of the run in its schedule; it marks the rows that GitHub showed it.
+        days: First and last.
+        world: What GitHub showed it.
+        well: It said that it succeeded.
+        killed: It was killed.
+        hung: It did not end.
+        excused: It met a fault that it need not get over.
+        met: All faults that it met.
+        kill: How it was to be killed.
+        came_to: Its requests, steps and milliseconds.
+        printed: Its stdout and stderr.
+    """
+
+    name: str
+    number: int
+    days: tuple[date, date]
+    world: list[dict[str, Any]]
+    well: bool
+    killed: bool
+    hung: bool
+    excused: bool
+    met: list[Fault]
+    kill: Kill | None
+    came_to: Counter[Kill]
+    printed: Path
+
+    @cached_property
+    def expected(self) -> dict[date, list[dict[str, Any]]]:
+        """What it was to land on each of its days."""
+        expected: dict[date, list[dict[str, Any]]] = {day: [] for day in days_between(*self.days)}
+        for repo in self.world:
+            if (day := oracle.active_at(repo).date()) in expected:
+                expected[day].append(repo)
+        return expected
+
+
+@dataclass(frozen=True)
+class _Load:
+    """A file of raw: whose it is, and when that run looked."""
+
+    run: Ended
+    day: date
+    observed_at: datetime | None
+    digest: str
+
+
+class Inspection:
+    """Looks at everything that a schedule has left on the disk, after each round, and remembers it."""
+
+    def __init__(self, folder: Path, organisation: str, secret: str):
+        """Nothing has happened yet."""
+        self._folder, self._lake = folder, folder / "lake"
+        self._organisation = organisation
+        self._secret = secret.encode()
+        self._loads: dict[Path, _Load] = {}
+        self._strange: set[Path] = set()
+        self._days: set[tuple[str, date]] = set()
+        self._searched: dict[Path, tuple[int, int]] = {}
+
+    def after(self, round_: Sequence[Ended]) -> Iterator[Violation]:
+        """What is wrong after these runs, while none is under way."""
+        names = ", ".join(run.name for run in round_)
+        for violation in self._inspect(round_):
+            yield Violation(violation.kind, f"after {names}: {violation.text}".replace(f"{self._folder}/", ""))
+
+    def _inspect(self, round_: Sequence[Ended]) -> Iterator[Violation]:
+        yield from map(_failure, (run for run in round_ if not (run.well or run.killed or run.excused)))
+        found: dict[Path, pa.Table] = {}
+        for file in visible(self._lake):
+            try:
+                found[file] = pq.ParquetFile(file).read()
+            except (pa.ArrowException, OSError) as error:
+                yield Violation("half-written", f"{file} cannot be read: {error}")
+        yield from self._days_lost(found)
+        yield from self._raw(found, round_)
+        staged: oracle.Staged = {}
+        for day in sorted({day_of(file) for file in found}):
+            files = [file for file in found if file.parent == self._lake / STAGING / f"day={day}"]
+            rows = [oracle.Row(*row.values()) for file in files for row in found[file].to_pylist()]
+            staged[day] = {(row.org, row.repo_id): row for row in rows}
+            yield from self._staging(day, rows)
+        yield from self._marts(found, staged, round_)
+        yield from self._secrets()
+
+    def _days_lost(self, found: Iterable[Path]) -> Iterator[Violation]:
+        days = {(str(file.parent.parent.relative_to(self._lake)), day_of(file)) for file in found}
+        for table, day in sorted(self._days - days):
+            yield Violation("lost", f"{table} had {day} before")
+        self._days |= days
+
+    def _raw(self, found: dict[Path, pa.Table], round_: Sequence[Ended]) -> Iterator[Violation]:
+        for file, load in self._loads.items():
+            if not file.exists():
+                yield Violation("lost", f"{file} was there before")
+            elif sha256(file.read_bytes()).hexdigest() != load.digest:
+                yield Violation("lost", f"{file} held something else before")
+        landed: set[tuple[int, date]] = set()
+        known = self._loads.keys() | self._strange
+        for file in (file for file in found if file.is_relative_to(self._lake / RAW) and file not in known):
+            rows, day = found[file].to_pylist(), day_of(file)
+            run = _whose(rows, day, [run for run in round_ if (run.number, day) not in landed] or round_)
+            if not run:
+                self._strange.add(file)
+                yield Violation("wrong", f"{file}: {len(rows)} rows that GitHub showed to no run of this round")
+                continue
+            if (run.number, day) in landed:
+                yield Violation("duplicated", f"{file}: {run.name} has landed {day} twice")
+            landed.add((run.number, day))
+            observed = {row["observed_at"] for row in rows}
+            if len(observed) > 1:
+                yield Violation("wrong", f"{file} was observed at several times: {observed}")
+            self._loads[file] = _Load(
+                run, day, min(observed) if observed else None, sha256(file.read_bytes()).hexdigest()
+            )
+            yield from _differences(str(file), map(_facts, rows), map(_facts, run.expected[day]), "half-written")
+        for run in (run for run in round_ if run.well):
+            for day in days_between(*run.days):
+                if (run.number, day) not in landed:
+                    yield Violation("lost", f"{run.name} went well and has landed no {day}")
+
+    def _staging(self, day: date, rows: Sequence[oracle.Row]) -> Iterator[Violation]:
+        """Staging holds all loads of runs that went well; of the others each whole or not at all."""
+        seen = {row.observed_at for row in rows}
+        loads = [load for load in self._loads.values() if load.day == day]
+        staged = [load for load in loads if load.observed_at and (load.run.well or load.observed_at in seen)]
+        observations = [
+            oracle.Observation(self._organisation, load.observed_at, repo)
+            for load in staged
+            if load.observed_at
+            for repo in load.run.expected[day]
+        ]
+        expected = oracle.staging(observations).get(day, {})
+        yield from _differences(f"{STAGING} {day}", rows, expected.values(), "lost")
+
+    def _marts(
+        self, found: dict[Path, pa.Table], staged: oracle.Staged, round_: Sequence[Ended]
+    ) -> Iterator[Violation]:
+        marts: Tables = {(LANGUAGES, day): [] for day in staged} | {(ACTIVITY, day): [] for day in staged}
+        for file in (file for file in found if file.is_relative_to(self._lake / "marts")):
+            table, day = str(file.parent.parent.relative_to(self._lake)), day_of(file)
+            marts[table, day] += [tuple(row.values()) for row in found[file].to_pylist()]
+        for (table, day), rows in marts.items():
+            for key, times in Counter(row[:2] for row in rows).items():
+                if times > 1:
+                    yield Violation("duplicated", f"{table} {day}: {key} is there {times} times")
+        # Runs of other days may have staged a day of the window later: then the mart is to be run again.
+        if all(run.well for run in round_) and len({run.days for run in round_}) == 1:
+            for day in days_between(*round_[0].days):
+                languages = oracle.repos_per_language(staged, day, LOOKBACK_DAYS)
+                activity = oracle.daily_activity(staged, day, LOOKBACK_DAYS)
+                yield from _differences(f"{LANGUAGES} {day}", marts.get((LANGUAGES, day), []), languages, "lost")
+                yield from _differences(f"{ACTIVITY} {day}", marts.get((ACTIVITY, day), []), activity, "lost")
+
+    def _secrets(self) -> Iterator[Violation]:
+        """Everything below the schedule's folder that has changed since, whatever it is."""
+        for file in (file for file in self._folder.rglob("*") if file.is_file()):
+            state = file.stat().st_mtime_ns, file.stat().st_size
+            if self._searched.get(file) != state:
+                self._searched[file] = state
+                if self._secret in str(file).encode() or any(self._secret in content for content in contents(file)):
+                    yield Violation("secret", f"the token is in {file}")
+
+
+def visible(lake: Path) -> list[Path]:
+    """The Parquet files that readers see: nothing on their way has a name that begins with a dot."""
+    return [
+        file
+        for layer in ("raw", "staging", "marts")
+        for file in sorted((lake / layer).rglob("*.parquet"))
+        if not any(part.startswith(".") for part in file.relative_to(lake).parts)
+    ]
+
+
+def day_of(file: Path) -> date:
+    """The day whose folder holds the file."""
+    return date.fromisoformat(file.parent.name.removeprefix("day="))
+
+
+def tables_of(lake: Path) -> Tables:
+    """Staging and marts of all days; without `observed_at`, which differs from crawl to crawl."""
+    tables: Tables = {}
+    for file in visible(lake):
+        table = str(file.parent.parent.relative_to(lake))
+        if table != RAW:
+            rows = pq.ParquetFile(file).read().to_pylist()
+            values = [tuple(value for name, value in row.items() if name != "observed_at") for row in rows]
+            tables.setdefault((table, day_of(file)), []).extend(values)
+    return tables
+
+
+def unlike(tables: Tables, expected: Tables) -> Iterator[Violation]:
+    """How the healed tables differ from those that were never disturbed."""
+    for table, day in sorted(tables.keys() | expected.keys()):
+        name = f"in the end {table} {day}"
+        if (table, day) not in tables:
+            yield Violation("lost", f"{name} is not there")
+        elif (table, day) not in expected:
+            yield Violation("wrong", f"{name} is there")
+        else:
+            yield from _differences(name, tables[table, day], expected[table, day], "lost")
+
+
+def leftovers(lake: Path) -> Iterator[Violation]:
+    """What lies in the lake beside the tables after an undisturbed run."""
+    day_files = {file for table in TABLES for file in lake.joinpath(table).glob("day=*/[!.]*.parquet")}
+    scratch = set(lake.joinpath(".tmp").iterdir()) if lake.joinpath(".tmp").is_dir() else set[Path]()
+    elsewhere = (file for file in lake.rglob("*") if file.is_file() and not file.is_relative_to(lake / ".tmp"))
+    for file in sorted(scratch | set(elsewhere) - day_files):
+        yield Violation("leftover", f"in the end there is {file.relative_to(lake)}")
+
+
+def contents(file: Path) -> Iterator[bytes]:
+    """The bytes of a file, what is compressed in it, and all values of a database or a table."""
+    data = file.read_bytes()
+    yield data
+    if data.startswith(b"SQLite format 3"):  # a value that is longer than a page is not in one piece
+        with closing(sqlite3.connect(file)) as db:
+            for (table,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
+                rows = db.execute(f'SELECT * FROM "{table}"')  # noqa: S608
+                for value in (value for row in rows for value in row):
+                    packed = value.encode() if isinstance(value, str) else value if isinstance(value, bytes) else b""
+                    yield packed
+                    yield from _unpacked(packed)
+    elif data.startswith(b"PAR1"):
+        with suppress(pa.ArrowException, OSError):
+            yield str(pq.ParquetFile(file).read().to_pylist()).encode()
+    else:
+        yield from _unpacked(data)
+
+
+def _unpacked(data: bytes) -> Iterator[bytes]:
+    for start in _COMPRESSED.finditer(data):
+        with suppress(zlib.error):
+            yield zlib.decompressobj(wbits=zlib.MAX_WBITS | 32).decompress(data[start.start() :])
+
+
+def _failure(run: Ended) -> Violation:
+    lines = [line for line in run.printed.read_text(errors="replace").splitlines() if line.strip()]
+    said = next((line for line in lines if "Failure: " in line or "Error: " in line), lines[-1] if lines else "")
+    met = f"met {', '.join(run.met)}" if run.met else "met no fault"
+    return Violation("failed", f"{run.name} {met} and {'did not end' if run.hung else 'failed'}: {said.strip()[:300]}")
+
+
+def _whose(rows: list[dict[str, Any]], day: date, runs: Sequence[Ended]) -> Ended | None:
+    """The run that landed these rows. An empty load is of a run that saw nothing, rather of one that went well."""
+    marks = {row.get("chaos_run") for row in rows}
+    fitting = [
+        run
+        for run in sorted(runs, key=lambda run: not run.well)
+        if run.days[0] <= day <= run.days[1] and (marks == {run.number} if rows else not run.expected[day])
+    ]
+    return fitting[0] if fitting else None
+
+
+def _facts(repo: dict[str, Any]) -> tuple[Any, ...]:
+    """Some of what raw and GitHub must agree on."""
+    times = (repo.get(name) for name in ("created_at", "updated_at", "pushed_at"))
+    moments = [datetime.fromisoformat(time) if isinstance(time, str) else time for time in times]
+    fields = ("id", "full_name", "description", "stargazers_count", "forks_count", "size", "language")
+    return (*(repo.get(name) for name in fields), *moments)
+
+
+def _differences(
+    what: str, found: Iterable[tuple[Any, ...]], expected: Iterable[tuple[Any, ...]], when_missing: Kind
+) -> Iterator[Violation]:
+    """At most one violation of each kind: rows missing, there twice, or not as they should be."""
+    here, there = Counter(map(_text, found)), Counter(map(_text, expected))
+    missing, twice = there - here, [row for row, times in here.items() if times > max(1, there[row])]
+    extra = [row for row in here if row not in there]
+    if missing:
+        number = f"{missing.total()} of {there.total()} rows"
+        yield Violation(when_missing, f"{what}: {number} are missing, as {min(missing)[:150]}")
+    if twice:
+        yield Violation("duplicated", f"{what}: {len(twice)} rows are there more than once, as {min(twice)[:150]}")
+    if extra:
+        yield Violation("wrong", f"{what}: {len(extra)} rows should not be there, as {min(extra)[:150]}")
+
+
+def _text(row: tuple[Any, ...]) -> str:
+    """A row to compare and to show; Arrow's UTC and Python's are two classes."""
+    return repr(tuple(str(value.astimezone(UTC)) if isinstance(value, datetime) else value for value in row))

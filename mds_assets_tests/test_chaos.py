@@ -1,0 +1,126 @@
+"""Promises under chaos: a few of the schedules of `make chaos`, and that its search finds what it is to find."""
+
+import gzip
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from mds_assets_tests.chaos import schedule
+from mds_assets_tests.chaos.checks import (
+    ACTIVITY,
+    LANGUAGES,
+    RAW,
+    STAGING,
+    Inspection,
+    Kind,
+    leftovers,
+    tables_of,
+    unlike,
+)
+from mds_assets_tests.chaos.faults import Fault
+from mds_assets_tests.chaos.play import SECRET, TOKEN, Outcome, new_folder, play
+from mds_assets_tests.chaos.schedule import Kill
+from mds_assets_tests.recordings import needs_recordings
+
+# One worker for all, as they share the process that has imported everything.
+pytestmark = [needs_recordings, pytest.mark.xdist_group("chaos")]
+
+
+def test_a_schedule_is_a_function_of_its_seed_and_200_seeds_try_everything():
+    schedules = [schedule.make(seed) for seed in range(200)]
+    assert schedules == [schedule.make(seed) for seed in range(200)]
+    rounds = [runs for made in schedules for stage in made.stages for runs in stage.rounds]
+    assert {len(runs) for runs in rounds} == {1, 2, 3, 4}
+    runs = [run for together in rounds for run in together]
+    assert {run.kill[0] for run in runs if run.kill} == set(Kill)
+    assert {fault for run in runs for _, fault in run.faults} == set(Fault)
+
+
+@pytest.mark.parametrize("seed", [19, 41, 63])
+def test_whatever_happens_nothing_is_lost_doubled_half_written_or_leaked(seed: int):
+    with new_folder() as folder:
+        outcome = play(schedule.make(seed), folder)
+    assert not outcome.violations, "\n".join(f"{violation.kind}: {violation.text}" for violation in outcome.violations)
+
+
+@pytest.fixture(scope="module")
+def played() -> Iterator[tuple[Path, Outcome]]:
+    """A lake that nothing has happened to but a run."""
+    with new_folder() as folder:
+        made = next(made for made in map(schedule.make, range(99)) if made.organisation == "jenkinsci")
+        yield folder, play(made.undisturbed, folder)
+
+
+def rewrite(lake: Path, table: str, change: Callable[[pa.Table], pa.Table]) -> None:
+    """Write a table's newest day again, changed."""
+    file = newest(lake, table)
+    pq.write_table(change(pq.ParquetFile(file).read()), file)
+
+
+def newest(lake: Path, table: str) -> Path:
+    """The file of a table's newest day."""
+    return max(lake.joinpath(table).glob("*/*.parquet"))
+
+
+def one_twice(rows: pa.Table) -> pa.Table:
+    """The rows and the first of them again."""
+    return pa.concat_tables([rows, rows.slice(0, 1)])
+
+
+def mart_of_another_day(lake: Path) -> None:
+    """The newest day of a mart says what its first day said."""
+    shutil.copy(min(lake.glob(f"{LANGUAGES}/*/*")), newest(lake, LANGUAGES))
+
+
+def load_again(lake: Path) -> None:
+    """The newest day of raw has the same load twice."""
+    shutil.copy(newest(lake, RAW), newest(lake, RAW).with_stem("x"))
+
+
+def with_token(rows: pa.Table) -> pa.Table:
+    """The rows with a column more, which Parquet compresses."""
+    return rows.append_column("x", pa.array([TOKEN] * len(rows)))
+
+
+DAMAGES: dict[str, tuple[Kind, Callable[[Path], object]]] = {
+    "a raw file is gone": ("lost", lambda lake: newest(lake, RAW).unlink()),
+    "a raw file is written again": ("lost", lambda lake: rewrite(lake, RAW, lambda rows: rows.take([*range(9)]))),
+    "a raw file has not all rows": ("half-written", lambda lake: rewrite(lake, RAW, lambda rows: rows.slice(1))),
+    "a raw file has a row twice": ("duplicated", lambda lake: rewrite(lake, RAW, one_twice)),
+    "a load is there twice": ("duplicated", load_again),
+    "a file ends too early": ("half-written", lambda lake: os.truncate(newest(lake, STAGING), 999)),
+    "a staging day is gone": ("lost", lambda lake: shutil.rmtree(newest(lake, STAGING).parent)),
+    "a staging row is gone": ("lost", lambda lake: rewrite(lake, STAGING, lambda rows: rows.slice(1))),
+    "a staging row is there twice": ("duplicated", lambda lake: rewrite(lake, STAGING, one_twice)),
+    "a mart's row is gone": ("lost", lambda lake: rewrite(lake, ACTIVITY, lambda rows: rows.slice(1))),
+    "a mart's row is there twice": ("duplicated", lambda lake: rewrite(lake, LANGUAGES, one_twice)),
+    "a mart is an earlier day's": ("wrong", mart_of_another_day),
+    "a load was left in the scratch folder": ("leftover", lambda lake: lake.joinpath(".tmp", "x").mkdir(parents=True)),
+    "a write was left beside a day": ("leftover", lambda lake: newest(lake, ACTIVITY).with_name(".x.tmp").touch()),
+    "the token is in a file's name": ("secret", lambda lake: lake.with_name(f"x{TOKEN}").touch()),
+    "a part of the token is in a log": ("secret", lambda lake: lake.with_name("x").write_text(f"x{SECRET}")),
+    "the token is packed": ("secret", lambda lake: lake.with_name("x").write_bytes(gzip.compress(TOKEN.encode()))),
+    "the token is in a table": ("secret", lambda lake: rewrite(lake, RAW, with_token)),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_the_search_finds(damage: str, played: tuple[Path, Outcome], tmp_path: Path):
+    folder = shutil.copytree(played[0], tmp_path / "copy")
+    lake, ended = folder / "lake", played[1].ended
+    before = Inspection(folder, "jenkinsci", SECRET)
+    assert not [*before.after(ended), *leftovers(lake)]
+    undamaged = tables_of(lake)
+
+    kind, inflict = DAMAGES[damage]
+    inflict(lake)
+    at_once = Inspection(folder, "jenkinsci", SECRET)
+    found = [*before.after([]), *at_once.after(ended), *leftovers(lake)]
+    assert kind in {violation.kind for violation in found}
+    if "mart" in damage:
+        assert kind in {violation.kind for violation in unlike(tables_of(lake), undamaged)}
