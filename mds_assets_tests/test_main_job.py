@@ -2,6 +2,8 @@
 
 import os
 import random
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -198,6 +200,35 @@ def test_a_day_without_activity_is_a_valid_day_with_typed_files_and_no_rows(tmp_
         assert project.days(table) == [quiet]
         assert project.rows(table) == []
         assert metadata(result, table, quiet)["dagster/partition_row_count"] == 0
+
+
+# Runs a command and prints its peak memory in kB. In between, as a process inherits the peak of the one that forks it.
+_PEAK = """
+import resource, subprocess, sys
+ended = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+sys.exit(ended.returncode)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems count memory differently")
+@needs_recordings
+def test_10000_repositories_take_less_than_400_mb(tmp_path: Path):
+    recorded = jenkinsci()
+    moments = {"updated_at": f"{LAST}T10:00:00Z", "pushed_at": f"{LAST}T11:00:00Z"}
+    repos = [recorded[number % len(recorded)] | {"id": number} | moments for number in range(10_000)]
+    with GitHubServer({"jenkinsci": repos}) as github:
+        project = Project(tmp_path, github.url, ["jenkinsci"])
+        mds = str(Path(sys.executable).with_name("mds"))
+        ended = subprocess.run(
+            [sys.executable, "-c", _PEAK, mds, "run", "--from", str(LAST), "--to", str(LAST)],
+            env=os.environ | project.environment,
+            capture_output=True,
+            check=True,
+        )
+    assert len(github.requests) == 100
+    assert len(project.rows("staging/repos", LAST)) == 10_000
+    assert int(ended.stdout) < 400 * 1024
 
 
 def test_the_environment_of_the_tests_never_asks_the_real_github():

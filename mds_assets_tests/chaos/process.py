@@ -123,6 +123,8 @@ def _open_instance(folder: Path) -> None:
 
 
 def _run(errand: Errand) -> None:
+    # As in a process that was not forked from this server, whose killed children leave named semaphores behind.
+    multiprocessing.set_start_method("fork", force=True)
     output = os.open(errand.printed, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(output, 1)
     os.dup2(output, 2)
