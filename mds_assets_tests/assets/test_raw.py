@@ -1,7 +1,7 @@
 """Promises of raw: append-only, every field, declared columns always there, a changed type never."""
 
 import json
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -242,6 +242,29 @@ def test_a_listing_that_shrinks_or_is_empty_is_a_warning_of_the_next_run(tmp_pat
         empty, shrunk = warnings()
         assert "no repository at all" in empty
         assert "at most 0" in shrunk
+
+
+def test_organisations_never_mix_and_one_that_is_added_later_backfills_on_its_own(tmp_path: Path):
+    """Also where both have a repository of the same id, as when it moved from one to the other."""
+    yesterday = DAY - timedelta(days=1)
+    older = {"updated_at": "2026-03-01T10:00:00Z"}
+    repos = {"acme": [repo(1, stargazers_count=10), repo(2, **older)], "other": [repo(1, stargazers_count=20)]}
+    with GitHubServer(repos) as server:
+        project = Project(tmp_path, server.url, ["acme"])
+        project.materialise(yesterday, DAY)
+        alone = project.rows("staging/repos")
+        marts = project.rows("marts/repos_per_language", DAY)
+        added = Project(tmp_path, server.url, ["other"])
+        added.materialise(yesterday, DAY)
+        assert [row for row in added.rows("staging/repos") if row[0] == "acme"] == alone
+        assert [row[:2] for row in added.rows("staging/repos") if row[0] == "other"] == [("other", 1)]
+        assert [row for row in added.rows("marts/repos_per_language", DAY) if row[0] == "acme"] == marts
+        together = Project(tmp_path, server.url, ["acme", "other"])
+        together.materialise(yesterday, DAY)
+    assert [(row[0], row[1], row[5]) for row in together.rows("staging/repos", DAY)] == [
+        ("acme", 1, 10),
+        ("other", 1, 20),
+    ]
 
 
 def test_each_days_metadata_tells_the_load(tmp_path: Path):
