@@ -6,9 +6,7 @@ same for every user; that is code.
 """
 
 import re
-from contextlib import suppress
 from datetime import UTC, date, datetime
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -17,13 +15,16 @@ import click
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from mds_assets.github.connection import is_loopback
+
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
 
 # GitHub's own rule for logins: letters, digits and single hyphens, at most 39 characters. Users of an Enterprise with
 # managed accounts carry an underscore and a short code besides.
 _LOGIN = re.compile(r"[A-Za-z0-9](?:-?[A-Za-z0-9_])*")
 # What a secret looks like that was put into the wrong variable: a token, or the password in a URL.
-_SECRET = re.compile(r"gh[a-z]_\w+|github_pat_\w+|(?<=://)[^/@]*(?=@)")
+_SECRET = re.compile(r"gh[a-z]_\w+|github_pat_\w+|\b[0-9a-f]{40}\b|(?<=://).*(?=@)")
+_HOST = re.compile(r"[a-z0-9._-]+|[0-9a-f:]+")
 _BYTES = re.compile(r"\d+(\.\d+)?\s*([KMGT]i?B|B|%)", re.IGNORECASE)
 
 
@@ -129,9 +130,12 @@ class Settings(BaseSettings):
     @classmethod
     def _api_url_is_http(cls, value: str, others: ValidationInfo) -> str:
         url = urlsplit(value)
-        if url.scheme not in {"http", "https"} or not url.hostname or url.query or url.fragment or "@" in url.netloc:
+        host = url.hostname or ""
+        if not _HOST.fullmatch(host) or (url.port or 0) < 0:  # `port` raises where it is no number
+            raise ValueError("its host or port is wrong")
+        if url.scheme not in {"http", "https"} or url.query or url.fragment or "@" in url.netloc:
             raise ValueError("it is not a plain http(s) URL")
-        if url.scheme == "http" and others.data.get("token") and not _is_loopback(url.hostname):
+        if url.scheme == "http" and others.data.get("token") and not is_loopback(host):
             raise ValueError("GITHUB_TOKEN would travel unencrypted; use https")
         return value.rstrip("/")
 
@@ -156,12 +160,6 @@ class Settings(BaseSettings):
         if value and (not _BYTES.fullmatch(value) or not re.search("[1-9]", value)):
             raise ValueError("it is not an amount of memory")
         return value
-
-
-def _is_loopback(host: str) -> bool:
-    with suppress(ValueError):
-        return ip_address(host).is_loopback
-    return host == "localhost"
 
 
 def load_settings() -> Settings:

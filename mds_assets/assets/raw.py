@@ -74,6 +74,7 @@ def github_repos(context: AssetExecutionContext, github: ResourceParam[GitHub], 
 
     days = to_days(context.partition_keys)
     crawl = github.crawl(days, context.log)
+    listed_before = _listed_before(context)
     started = time.perf_counter()
     with lake.workspace() as folder:
         try:
@@ -88,7 +89,9 @@ def github_repos(context: AssetExecutionContext, github: ResourceParam[GitHub], 
     context.log.info(
         "%s rows of %s in %s requests", crawl.rows.total(), ", ".join(github.organisations), crawl.requests
     )
-    warnings = [*crawl.warnings, *_shrunk(context, crawl.listed)]
+    shrunk = _shrunk(listed_before, crawl.listed)
+    for warning in shrunk:
+        context.log.warning("%s", warning)
     for day in days:
         context.add_asset_metadata(
             {
@@ -99,27 +102,28 @@ def github_repos(context: AssetExecutionContext, github: ResourceParam[GitHub], 
                 "observed_at": crawl.observed_at.isoformat(),
                 "api_requests": crawl.requests,
                 "rate_limit_remaining": crawl.rate_limit_remaining,
-                _LISTED: crawl.listed,
-                "warnings": warnings,
+                _LISTED: listed_before | crawl.listed,
+                "warnings": [*crawl.warnings, *shrunk],
                 "seconds": round(seconds, 3),
             },
             partition_key=str(day),
         )
 
 
-def _shrunk(context: AssetExecutionContext, listed: dict[str, int]) -> list[str]:
-    """A warning for each organisation that lists a tenth fewer repositories than the run before saw, or fewer yet."""
+def _listed_before(context: AssetExecutionContext) -> dict[str, int]:
+    """How many repositories each organisation listed to the last run that asked for it, as far as Dagster knows."""
     last = context.instance.get_latest_materialization_event(context.asset_key)
     told = last.asset_materialization.metadata.get(_LISTED) if last and last.asset_materialization else None
-    before = told.value if isinstance(told, JsonMetadataValue) and isinstance(told.value, dict) else {}
-    warnings: list[str] = []
-    for organisation, number in listed.items():
-        known = before.get(organisation, 0)
-        # Above 100 the number is a count of pages: the last may have held one repository.
-        if number < 0.9 * (known if known <= 100 else known - 99):
-            warnings.append(
-                f"GITHUB_ORG {organisation!r}: GitHub lists at most {number} repositories, and listed about {known} to "
-                "the run before. Were some deleted or moved, or has GITHUB_TOKEN lost a permission?"
-            )
-            context.log.warning("%s", warnings[-1])
-    return warnings
+    return dict(told.value) if isinstance(told, JsonMetadataValue) and isinstance(told.value, dict) else {}
+
+
+def _shrunk(before: dict[str, int], listed: dict[str, int]) -> list[str]:
+    """A warning for each organisation that lists over a tenth fewer repositories than before."""
+    # Above 100 the numbers are those of pages: the last may have held one repository.
+    least = {organisation: known if known <= 100 else known - 99 for organisation, known in before.items()}
+    return [
+        f"GITHUB_ORG {organisation!r}: GitHub lists at most {number} repositories, and listed about "
+        f"{before[organisation]} before. Were some deleted or moved, or has GITHUB_TOKEN lost a permission?"
+        for organisation, number in listed.items()
+        if number < 0.9 * least.get(organisation, 0)
+    ]

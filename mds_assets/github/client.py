@@ -10,6 +10,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from datetime import time as time_of_day
@@ -113,12 +114,15 @@ class Crawl:
                     for sent, repository in page:
                         active = repository.active_at
                         observation = (repository.id, active)
-                        if active.date() in wanted and observation not in seen:
+                        if active.date() in wanted and (repository.id is None or observation not in seen):
                             seen.add(observation)
                             landed = row(sent, repository, organisation, self.observed_at)
                             by_day.setdefault(active.date(), []).append(landed)
                     self.rows.update({day: len(rows) for day, rows in by_day.items()})
                     yield by_day
+        except GitHubError as error:
+            error.args = (connection.redacted(str(error)),)
+            raise
         finally:
             connection.close()
 
@@ -128,11 +132,10 @@ class Crawl:
         kind = "orgs"
         for order in _ORDERS:
             query = {"sort": order, "direction": "desc", "per_page": str(_PER_PAGE)}
-            try:
+            first = None
+            with suppress(NotFoundError) if order == _ORDERS[0] else nullcontext():
                 first = connection.get(organisation, self._url(kind, organisation), query)
-            except NotFoundError:
-                if kind == "users" or order != _ORDERS[0]:
-                    raise
+            if not first:
                 # A user is not an organisation to GitHub, and has a path of its own.
                 kind = "users"
                 first = connection.get(organisation, self._url(kind, organisation), query)

@@ -16,18 +16,34 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
+from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 import requests
 from requests.adapters import BaseAdapter
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exponential_jitter
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception_type,
+    stop_after_attempt,
+    wait_exponential_jitter,
+)
+from urllib3.util import parse_url
 
 _ATTEMPTS = 5  # at a request that fails for another reason than a rate limit
 _ATTEMPTS_AT_LIMIT = 10
 _REDIRECTS = 5
 _FIRST_WAIT_AT_LIMIT = 60.0  # seconds, when GitHub does not say how long; doubled each time
-_backoff = wait_exponential_jitter(initial=1, max=30)
+_LONGEST_WAIT = 31_536_000.0  # a year: more is nonsense, and may be no date
+
+
+_PASSING = (
+    requests.ConnectionError,
+    requests.Timeout,
+    requests.exceptions.ChunkedEncodingError,
+    requests.exceptions.ContentDecodingError,
+)
 
 
 class GitHubError(Exception):
@@ -44,11 +60,14 @@ class GitHubError(Exception):
 
 
 class _PassingError(Exception):
-    """A request failed in a way that passes. `wait` is in seconds; None where GitHub did not say."""
+    """A request failed in a way that passes."""
 
-    def __init__(self, reason: str, *, at_limit: bool = False, wait: float | None = None) -> None:
+
+class _LimitError(Exception):
+    """A rate limit. `wait` is in seconds; None where GitHub did not say."""
+
+    def __init__(self, reason: str, wait: float | None) -> None:
         super().__init__(reason)
-        self.at_limit = at_limit
         self.wait = wait
 
 
@@ -94,6 +113,9 @@ class Connection:
         transport: BaseAdapter | None = None,
     ) -> None:
         """Open nothing yet; see `mds_assets.github.client.GitHub` for what the arguments mean."""
+        api = parse_url(api_url)
+        if token and api.scheme != "https" and not is_loopback(api.host or ""):
+            raise GitHubError(f"GITHUB_API_URL={api_url!r}: GITHUB_TOKEN would travel unencrypted; use https.")
         self.requests = 0
         self.rate_limit_remaining: int | None = None
         self._api_url = api_url
@@ -108,8 +130,8 @@ class Connection:
         self._session.headers["X-GitHub-Api-Version"] = api_version
         # Also without a token: where a session has no `auth`, requests sends what ~/.netrc has for the host instead.
         self._session.auth = self._authenticate
-        # A plain http URL is one of this machine: a proxy of the environment would see the token.
-        self._session.trust_env = urlsplit(api_url).scheme == "https"
+        # Over plain http a proxy of the environment would see the token, and would be asked for this machine's own.
+        self._session.trust_env = not (api.scheme == "http" and is_loopback(api.host or ""))
         if transport:
             self._session.mount(api_url, transport)
 
@@ -129,50 +151,79 @@ class Connection:
             GitHubError: Any other refusal; a failure that did not pass; a wait longer than `max_wait`.
         """
         request = requests.Request("GET", url, params=query).prepare().url or url
+        line = f"GITHUB_ORG {organisation!r}: GET {request}: "
 
         def tell(state: RetryCallState) -> None:
-            self._log.warning(
-                "%s: GET %s: %s; again in %.0f s", organisation, request, _why(state), state.upcoming_sleep
+            told = f"{organisation}: GET {request}: {_why(state)}; again in {state.upcoming_sleep:.0f} s"
+            self._log.warning("%s", self.redacted(told))
+
+        def failed(state: RetryCallState) -> Answer:
+            raise GitHubError(
+                f"{line}{_why(state)}, at the last of {state.attempt_number} attempts. Check GITHUB_API_URL, the "
+                "network and https://www.githubstatus.com, and run it again.",
+                retryable=True,
             )
 
-        def give_up(state: RetryCallState) -> Answer:
-            raise self._given_up(organisation, request, state)
+        def limited(state: RetryCallState) -> Answer:
+            raise GitHubError(line + self._come_back(state))
 
-        return Retrying(
+        passing = Retrying(
             retry=retry_if_exception_type(_PassingError),
-            wait=_wait,
-            stop=lambda state: state.attempt_number >= _attempts(state) or self._takes_too_long(state),
+            wait=wait_exponential_jitter(initial=1, max=30),
+            stop=stop_after_attempt(_ATTEMPTS),
             sleep=self._sleep,
             before_sleep=tell,
-            retry_error_callback=give_up,
-        )(self._once, organisation, request)
+            retry_error_callback=failed,
+        )
+        limits = Retrying(
+            retry=retry_if_exception_type(_LimitError),
+            wait=_wait,
+            stop=lambda state: (
+                state.attempt_number >= _ATTEMPTS_AT_LIMIT or state.idle_for + state.upcoming_sleep > self._max_wait
+            ),
+            sleep=self._sleep,
+            before_sleep=tell,
+            retry_error_callback=limited,
+        )
+        return limits(passing, self._once, organisation, request)
 
     def _once(self, organisation: str, url: str) -> Answer:
         response = self._send(organisation, url)
         for _ in range(_REDIRECTS):
             if not response.is_redirect:
                 break
-            target = urljoin(response.url, response.headers["location"])
-            response = self._send(organisation, self.own(organisation, target, "GitHub redirects to"))
+            target = self._own(organisation, response, response.headers["location"], "GitHub redirects to")
+            response = self._send(organisation, target)
         if not 200 <= response.status_code < 300:
             self._refuse(organisation, response)
         return self._read(organisation, response)
 
-    def own(self, organisation: str, url: str, what: str) -> str:
-        """The URL, which GitHub's answer named, if it leads to the configured host: the token goes nowhere else.
+    def _own(self, organisation: str, response: requests.Response, target: str, what: str) -> str:
+        """The URL that an answer names, if it leads to the configured host: the token goes nowhere else.
 
         Raises:
             GitHubError: It leads elsewhere.
         """
-        if _origin(url) != _origin(self._api_url):
-            raise GitHubError(
-                f"GITHUB_ORG {organisation!r}: {what} {url!r}, which is on another host than "
-                f"GITHUB_API_URL={self._api_url!r} and is not asked for. Check GITHUB_API_URL and any proxy."
-            )
-        return url
+        with suppress(ValueError):  # it is none
+            url = urljoin(response.url, target)
+            if self._is_own(url):
+                return url
+        raise GitHubError(
+            f"GITHUB_ORG {organisation!r}: {what} {target!r}, which is on another host than "
+            f"GITHUB_API_URL={self._api_url!r} and is not asked for. Check GITHUB_API_URL and any proxy."
+        )
+
+    def redacted(self, text: str) -> str:
+        """The text without the token, which GitHub or whatever stands between may have quoted."""
+        return text.replace(self._token, "***") if self._token else text
+
+    def _is_own(self, url: str) -> bool:
+        with suppress(ValueError):
+            return _origin(url) == _origin(self._api_url)
+        return False
 
     def _authenticate(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        if self._token and _origin(request.url or "") == _origin(self._api_url):
+        if self._token and self._is_own(request.url or ""):
             request.headers["Authorization"] = f"Bearer {self._token}"
         return request
 
@@ -181,27 +232,25 @@ class Connection:
         try:
             # Redirects are followed by hand: requests would follow them to any host.
             response = self._session.get(url, timeout=self._timeout, allow_redirects=False)
-        except requests.RequestException as error:
-            reason: BaseException = error
-            while reason.__context__:  # requests and urllib3 wrap it several times, each quoting the other
-                reason = reason.__context__
-            said = self._clean(str(reason) or type(reason).__name__)
+        except _PASSING as error:
+            reason = _innermost(error)
+            said = str(reason) or type(reason).__name__
             # A name that does not exist and a certificate that is not trusted do not pass.
             unknown_name = isinstance(reason, socket.gaierror) and reason.errno == socket.EAI_NONAME
-            if (
-                unknown_name
-                or isinstance(reason, ssl.SSLCertVerificationError)
-                or not isinstance(
-                    error, requests.ConnectionError | requests.Timeout | requests.exceptions.ChunkedEncodingError
-                )
-            ):
-                raise GitHubError(
-                    f"GITHUB_ORG {organisation!r}: GET {url} failed: {said}. Check GITHUB_API_URL and the network."
-                ) from None
-            raise _PassingError(said) from None
+            if unknown_name or isinstance(reason, ssl.SSLCertVerificationError):
+                raise self._failed(organisation, url, said) from None
+            raise _PassingError(self._clean(said)) from None
+        except (OSError, ValueError, TypeError) as error:  # a URL, proxy or certificate file that cannot be used
+            raise self._failed(organisation, url, str(_innermost(error))) from None
         remaining = response.headers.get("x-ratelimit-remaining", "")
         self.rate_limit_remaining = int(remaining) if remaining.isdecimal() else None
         return response
+
+    def _failed(self, organisation: str, url: str, reason: str) -> GitHubError:
+        return GitHubError(
+            f"GITHUB_ORG {organisation!r}: GET {url} failed: {self._clean(reason)}. Check GITHUB_API_URL, the network, "
+            "and what the environment says of proxies and certificates."
+        )
 
     def _refuse(self, organisation: str, response: requests.Response) -> None:
         """Raise what a status other than 2xx means."""
@@ -213,12 +262,12 @@ class Connection:
         nothing_left = headers.get("x-ratelimit-remaining") == "0"
         if status == HTTPStatus.TOO_MANY_REQUESTS or (
             status == HTTPStatus.FORBIDDEN
-            and ("retry-after" in headers or nothing_left or "rate limit" in message.lower())
+            and ("retry-after" in headers or nothing_left or re.search("rate limit|abuse", message, re.IGNORECASE))
         ):
             wait = _retry_after(headers.get("retry-after", ""), response)
             if wait is None and nothing_left:
                 wait = _until_reset(headers.get("x-ratelimit-reset", ""), response)
-            raise _PassingError(said, at_limit=True, wait=wait)
+            raise _LimitError(said, wait)
         line = f"GITHUB_ORG {organisation!r}: GET {response.url} {said}: "
         if status == HTTPStatus.NOT_FOUND:
             raise NotFoundError(line + self._not_found())
@@ -256,7 +305,7 @@ class Connection:
         try:
             body = json.loads(response.content)
         except (ValueError, RecursionError):
-            if "json" in response.headers.get("content-type", ""):
+            if response.content.lstrip()[:1] in {b"[", b"{"}:
                 raise _PassingError(f"answered {response.status_code} with JSON that breaks off") from None
             raise GitHubError(
                 f"GITHUB_ORG {organisation!r}: GET {response.url} answered {response.status_code} with "
@@ -265,7 +314,7 @@ class Connection:
             ) from None
         following, last = (response.links.get(relation, {}).get("url") for relation in ("next", "last"))
         if following:
-            following = self.own(organisation, urljoin(response.url, following), "the next page is")
+            following = self._own(organisation, response, following, "the next page is")
         number = re.search(r"[?&]page=(\d+)", last or "")
         return Answer(response.url, body, following, int(number[1]) if number else None)
 
@@ -277,51 +326,36 @@ class Connection:
         return self._clean(text)
 
     def _clean(self, text: str) -> str:
-        if self._token:
-            text = text.replace(self._token, "***")
-        text = " ".join(text.split())
+        text = " ".join(self.redacted(text).split())
         return text if len(text) <= 200 else f"{text[:197]}..."
 
-    def _takes_too_long(self, state: RetryCallState) -> bool:
-        return state.idle_for + state.upcoming_sleep > self._max_wait
-
-    def _given_up(self, organisation: str, url: str, state: RetryCallState) -> GitHubError:
-        line = f"GITHUB_ORG {organisation!r}: GET {url}: {_why(state)}"
-        failure = _failure(state)
-        if not (failure and failure.at_limit and self._takes_too_long(state)):
-            return GitHubError(
-                f"{line}, at the last of {state.attempt_number} attempts. Check GITHUB_API_URL, the network and "
-                "https://www.githubstatus.com, and run it again.",
-                retryable=True,
-            )
+    def _come_back(self, state: RetryCallState) -> str:
         wait, waited = state.upcoming_sleep, state.idle_for
         back = datetime.now(UTC) + timedelta(seconds=wait + 1)
         token = "" if self._token else " Without GITHUB_TOKEN there are 60 requests an hour, with one 5,000."
-        return GitHubError(
-            f"{line}. Come back at {back:%Y-%m-%d %H:%M:%S} UTC: a wait of {wait:.0f} s, after {waited:.0f} s of "
-            f"waiting, is longer than GITHUB_MAX_WAIT_SECONDS={self._max_wait:.0f} allows.{token}"
+        return (
+            f"{_why(state)}. Come back at {back:%Y-%m-%d %H:%M:%S} UTC: after {waited:.0f} s of waiting, {wait:.0f} s "
+            f"more are asked for, beyond GITHUB_MAX_WAIT_SECONDS={self._max_wait:.0f} or {_ATTEMPTS_AT_LIMIT} attempts."
+            f"{token}"
         )
 
 
-def _failure(state: RetryCallState) -> _PassingError | None:
-    error = state.outcome.exception() if state.outcome else None
-    return error if isinstance(error, _PassingError) else None
-
-
 def _why(state: RetryCallState) -> str:
-    return str(_failure(state))
-
-
-def _attempts(state: RetryCallState) -> int:
-    failure = _failure(state)
-    return _ATTEMPTS_AT_LIMIT if failure and failure.at_limit else _ATTEMPTS
+    return str(state.outcome.exception() if state.outcome else None)
 
 
 def _wait(state: RetryCallState) -> float:
-    failure = _failure(state)
-    if not failure or not failure.at_limit:
-        return _backoff(state)
-    return failure.wait if failure.wait is not None else _FIRST_WAIT_AT_LIMIT * 2 ** (state.attempt_number - 1)
+    limit = state.outcome.exception() if state.outcome else None
+    if isinstance(limit, _LimitError) and limit.wait is not None:
+        return min(limit.wait, _LONGEST_WAIT)
+    return _FIRST_WAIT_AT_LIMIT * 2 ** (state.attempt_number - 1)
+
+
+def _innermost(error: BaseException) -> BaseException:
+    """What went wrong: requests and urllib3 wrap it several times, each quoting the other."""
+    while error.__context__:
+        error = error.__context__
+    return error
 
 
 def _retry_after(value: str, response: requests.Response) -> float | None:
@@ -336,7 +370,7 @@ def _retry_after(value: str, response: requests.Response) -> float | None:
 def _until_reset(value: str, response: requests.Response) -> float | None:
     if not value.isdecimal():
         return None
-    return max(1.0, int(value) - _now(response).timestamp() + 1)
+    return max(1.0, float(value) - _now(response).timestamp() + 1)
 
 
 def _now(response: requests.Response) -> datetime:
@@ -346,6 +380,14 @@ def _now(response: requests.Response) -> datetime:
     return datetime.now(UTC)
 
 
-def _origin(url: str) -> tuple[str, str | None, int | None]:
-    parts = urlsplit(url)
-    return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+def is_loopback(host: str) -> bool:
+    """Whether this host is this machine."""
+    with suppress(ValueError):
+        return ip_address(host.strip("[]")).is_loopback
+    return host == "localhost"
+
+
+def _origin(url: str) -> tuple[str | None, str | None, int | None]:
+    """Scheme, host and port, read as the library reads them that connects to them."""
+    parts = parse_url(url)
+    return parts.scheme, parts.host, parts.port or {"http": 80, "https": 443}.get(parts.scheme or "")

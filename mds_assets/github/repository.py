@@ -92,41 +92,44 @@ def parse(sent: Json, organisation: str) -> Repository:
 
 
 def row(sent: Json, repository: Repository, organisation: str, observed_at: datetime) -> Json:
-    """What lands of a repository: all that GitHub sent but derivable URLs, and who was asked when.
+    """What lands of a repository: all that GitHub sent but derivable URLs and credentials, and who was asked when.
 
     Raises:
         GitHubError: It holds text that is no Unicode, which no file can hold.
     """
-    landed = {
-        # A field of GitHub's with a name that the lake needs itself keeps its value under another.
-        f"github_{name}" if name.lower() in _OWN else name: value
-        for name, value in without_derivable_urls(sent).items()
-        if name != "temp_clone_token"  # a credential, of a repository that GITHUB_TOKEN may clone
-    }
+    landed = {f"github_{name}" if name in _OURS else name: value for name, value in _kept(sent).items()}
     for name, value in landed.items():
         try:
             json.dumps([name, value], ensure_ascii=False).encode()
         except UnicodeEncodeError:
             raise _refused(sent, organisation, f"{ascii(name)[1:-1]}={_short(value)}: it is no Unicode text") from None
+        if isinstance(value, str) and re.match("[\ufdd0-\ufdef]", value):
+            raise _refused(sent, organisation, f"{name}={_short(value)}: it begins with a noncharacter")
     moments = {name: getattr(repository, name) for name in ("created_at", "updated_at", "pushed_at")}
     return {**landed, **moments, "org": organisation, "observed_at": observed_at}
 
 
-def without_derivable_urls(value: Json) -> Json:
-    """The same object without `*_url` fields that extend its own `url`, such as `keys_url`; in nested objects too.
+_OURS = {"org", "observed_at"}
 
-    They make up three quarters of a repository's bytes and say nothing that `url` does not say.
+
+def _kept(value: Any) -> Any:
+    """The same without what follows from the rest, and without credentials, in nested objects and lists too.
+
+    An object's `*_url` fields that extend its own `url`, such as `keys_url`, are three quarters of a repository's bytes
+    and say nothing that `url` does not say. `temp_clone_token` lets whoever has it clone a private repository.
     """
+    if isinstance(value, list):
+        return [_kept(item) for item in value]
+    if not isinstance(value, dict):
+        return value
     own = value.get("url")
     prefix = own + "/" if isinstance(own, str) else None
     return {
-        key: without_derivable_urls(item) if isinstance(item, dict) else item
+        key: _kept(item)
         for key, item in value.items()
-        if not (prefix and key.endswith("_url") and isinstance(item, str) and item.startswith((prefix, f"{own}{{")))
+        if key != "temp_clone_token"
+        and not (prefix and key.endswith("_url") and isinstance(item, str) and item.startswith((prefix, f"{own}{{")))
     }
-
-
-_OWN = {"day", "org", "observed_at", "_dlt_id", "_dlt_load_id"}
 
 
 def _refused(sent: Json, organisation: str, reason: str) -> GitHubError:

@@ -1,6 +1,6 @@
 """How DuckDB reads and writes a table of the lake: relations in, one COPY out.
 
-What does not belong here: paths, atomic replacement and metadata (`lake.py`).
+What does not belong here: paths and atomic replacement (`lake.py`), metadata (`io_manager.py`).
 """
 
 import glob

@@ -97,7 +97,7 @@ class Lake(ConfigurableResource[None]):
             _move(targets, moved)
         except BaseException:
             for target in moved:
-                target.unlink()
+                target.unlink(missing_ok=True)
             raise
 
     @contextmanager
@@ -149,7 +149,8 @@ def _removing(lock_file: Path, *, blocking: bool) -> Generator[Path]:
             yield folder
         finally:
             rmtree(folder, ignore_errors=True)
-            lock_file.unlink()
+            if not folder.exists():  # else the next run tries again
+                lock_file.unlink()
 
 
 def _move(files: Mapping[Path, Path], moved: list[Path]) -> None:
@@ -157,5 +158,5 @@ def _move(files: Mapping[Path, Path], moved: list[Path]) -> None:
     for target in files.values():
         target.parent.mkdir(parents=True, exist_ok=True)
     for file, target in files.items():
-        os.replace(file, target)
         moved.append(target)
+        os.replace(file, target)

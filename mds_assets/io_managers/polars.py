@@ -3,7 +3,7 @@
 dagster-polars' Parquet IO manager is not used for this: with Polars 2 its scan fails (`rechunk` and `retries` are
 gone), and its sink takes one partition only, is not atomic and leaves out the statistics that day filters live on.
 
-What does not belong here: paths, atomic replacement and metadata (`lake.py`).
+What does not belong here: paths and atomic replacement (`lake.py`), metadata (`io_manager.py`).
 """
 
 from collections.abc import Sequence

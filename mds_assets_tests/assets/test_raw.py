@@ -1,6 +1,7 @@
 """Promises of raw: append-only, every field, declared columns always there, a changed type never."""
 
 import json
+import random
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -104,6 +105,7 @@ def test_a_new_field_of_github_lands_and_staging_passes_over_it(tmp_path: Path):
         ({"pushed_at": "2026-03-02T10:00:00.1234567Z"}, "at most microseconds"),
         ({"updated_at": None}, "neither updated_at nor pushed_at"),
         ({"description": "broken \ud800"}, "description="),
+        ({"novelty": "\ufdd0abc"}, "novelty='\\ufdd0abc': it begins with a noncharacter"),
         ({"novelty": {"deep": ["broken \udfff"]}}, "no Unicode"),
     ],
 )
@@ -167,41 +169,57 @@ def test_more_stars_than_staging_can_hold_are_refused_by_name_and_raw_keeps_them
     assert pq.ParquetFile(loads(project)[0]).read()["stargazers_count"].to_pylist() == [2**31]
 
 
-def test_fields_that_staging_does_not_read_land_as_they_are_whatever_their_types(tmp_path: Path):
-    """A column that dlt guesses from its first value does not decide about the next."""
-    novelties = ["2024-01-01T00:00:00Z", "main", 1, 1.5, None, {"a": 1}, [1, "b"]]
-    with GitHubServer({"acme": []}) as server:
+NOVELTIES = [
+    None, True, False, 0, 1, 7, 2**63 - 1, 2**64 + 1, 1.5, 2.0, 1e300, "", "0", "007", " 12 ", "1_000", "1.10", "nan",
+    "yes", "main", "2024-01-01T00:00:00Z", "\uf02babc", "\uf026123", {}, [], {"a": [2**64 + 1, None]}, [1, "b"],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_field_that_staging_does_not_read_lands_as_it_is_whatever_its_types(tmp_path: Path, seed: int):
+    """No value decides what becomes of another, in whichever order they come."""
+    sent = random.Random(seed).sample(NOVELTIES, len(NOVELTIES))
+    with GitHubServer({"acme": [repo(number, novelty=value) for number, value in enumerate(sent)]}) as server:
         project = Project(tmp_path, server.url, ["acme"])
-        for first in range(len(novelties)):
-            server.repos["acme"] = [
-                repo(number, novelty=novelty) for number, novelty in enumerate(novelties[first:] + novelties[:first], 1)
-            ]
-            project.materialise(DAY)
-    for load in loads(project):
-        rows = pq.ParquetFile(load).read().to_pylist()
-        landed = [
-            next((row[name] for name in row if name.startswith("novelty") and row[name] is not None), None)
-            for row in rows
-        ]
-        # Among fractions, a whole number is one.
-        assert {value if isinstance(value, str) else json.dumps(value) for value in landed} - {"1", "1.0"} == {
-            "2024-01-01T00:00:00Z", "main", "1.5", "null", '{"a":1}', '[1,"b"]'
-        }  # fmt: skip
+        project.materialise(DAY, layers=["raw"])
+    for row in pq.ParquetFile(loads(project)[0]).read().to_pylist():
+        landed = [row[name] for name in row if name.startswith("novelty") and row[name] is not None]
+        expected = sent[row["id"]]
+        if isinstance(expected, dict | list):
+            expected = json.dumps(expected, separators=(",", ":"))
+        elif expected == 2**64 + 1:
+            expected = str(expected)
+        assert [(type(value), value) for value in landed] == [(type(expected), expected)] * (expected is not None)
 
 
-def test_a_field_with_a_name_of_the_lakes_own_lands_under_another(tmp_path: Path):
-    own = {"day": "Monday", "Org": "theirs", "observed_at": "never", "_dlt_load_id": 7, "_dlt_id": "x"}
-    with GitHubServer({"acme": [repo(1, **own)]}) as server:
+def test_no_field_takes_the_column_of_another(tmp_path: Path):
+    """However dlt would spell them; what staging reads and what the lake adds keep their names."""
+    alike = {"stargazersCount": 7, "updatedAt": "2030-01-01T00:00:00Z", "fooBar": 1, "foo_bar": 2, "FooBar": 3}
+    own = {"day": "Monday", "Day ": "Tuesday", "github_day": "x", "org": "theirs", "Org": "o", "_dlt_load_id": 7}
+    odd = {"é": 1, "日本": 2, "_": 3, "": 4, "n" * 300: 5, "observed_at": "never", "_dlt_id": "y"}
+    with GitHubServer({"acme": [repo(1, stargazers_count=1, **alike, **own, **odd)]}) as server:
         project = Project(tmp_path, server.url, ["acme"])
         project.materialise(DAY)
     (landed,) = pq.ParquetFile(loads(project)[0]).read().to_pylist()
-    assert landed["org"] == "acme"
-    assert {landed[name] for name in ("github_day", "github_org", "github_observed_at")} == {
-        "Monday",
-        "theirs",
-        "never",
-    }
+    assert (landed["org"], landed["stargazers_count"]) == ("acme", 1)
+    assert landed["updated_at"] == datetime(2026, 3, 2, 10, tzinfo=UTC)
+    assert "day" not in landed
+    values = list(landed.values())
+    for value in [*alike.values(), *own.values(), *odd.values()]:
+        assert value in values
+    assert [values.count(number) for number in (2, 3, 4, 5)] == [2, 2, 1, 1]
     assert [row[:2] for row in project.rows("staging/repos", DAY)] == [("acme", 1)]
+
+
+def test_a_field_that_turns_up_late_in_a_long_day_lands_in_the_same_file(tmp_path: Path):
+    """Or else dlt begins another file where a column turns up after it has written rows."""
+    repos = [repo(number) | ({"late": "here"} if number > 5_200 else {}) for number in range(5_300)]
+    with GitHubServer({"acme": repos}) as server:
+        project = Project(tmp_path, server.url, ["acme"])
+        project.materialise(DAY, layers=["raw"])
+    (load,) = loads(project)
+    late = pq.ParquetFile(load).read(["late"])["late"].to_pylist()
+    assert (len(late), late.count("here")) == (5_300, 99)
 
 
 def test_an_outage_is_tried_again_by_dagster_and_a_refusal_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -235,6 +253,9 @@ def test_a_listing_that_shrinks_or_is_empty_is_a_warning_of_the_next_run(tmp_pat
         assert warnings() == []
         server.repos["acme"] = [repo(number) for number in range(1, 802)]  # one more than eight pages
         assert warnings() == []
+        other = Project(tmp_path / "other", server.url, ["other"])  # asks for another organisation in between
+        server.repos |= {"other": [repo(number) for number in range(1, 60)]}
+        other.materialise(DAY, instance=instance)
         server.repos["acme"] = [repo(number) for number in range(1, 601)]
         (shrunk,) = warnings()
         assert "GITHUB_ORG 'acme': GitHub lists at most 600 repositories, and listed about 900" in shrunk

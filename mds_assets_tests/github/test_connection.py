@@ -8,11 +8,14 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mds_assets.github.client import GitHub
 from mds_assets.github.connection import GitHubError
+from mds_assets.github.pipeline import land
 from mds_assets_tests.github.server import GitHubHandler, GitHubServer
 from mds_assets_tests.github.test_client import DAY, Found, crawl, repo
 
@@ -217,9 +220,43 @@ def test_waits_of_one_request_are_bounded_together():
 
 def test_a_limit_that_asks_for_no_wait_is_not_asked_for_ever():
     with GitHubServer({"acme": []}, intercept=on(set(range(99)), answers(429, retry_after="0"))) as server:
-        with pytest.raises(GitHubError, match="at the last of 10 attempts"):
+        with pytest.raises(GitHubError, match="or 10 attempts"):
             crawl(server)
         assert len(server.requests) == 10
+
+
+def test_failures_and_limits_do_not_count_against_each_other():
+    with GitHubServer({"acme": WORLD}) as server:
+        server.intercept = lambda handler, number: (
+            on({1, 2, 3, 4, 6}, answers(429, retry_after="9"))(handler, number)
+            or on({5, 7, 8, 9}, answers(502))(handler, number)
+        )
+        assert len(crawl(server).days[DAY]) == 150
+        server.intercept = lambda handler, number: (
+            on({12, 13, 14, 15}, answers(502))(handler, number) or on({16}, answers(429))(handler, number)
+        )
+        assert crawl(server).waits[-1] == 60
+
+
+def test_without_any_wait_for_limits_failures_are_retried_all_the_same():
+    found, _ = crawl_with(answers(502), {1, 2}, max_wait=0)
+    assert len(found.days[DAY]) == 150
+
+
+@pytest.mark.parametrize("wait", ["9" * 30, "9" * 400])
+def test_a_wait_beyond_reason_is_still_a_line(wait: str):
+    for fault in (answers(429, retry_after=wait), answers(403, x_ratelimit_remaining="0", x_ratelimit_reset=wait)):
+        with pytest.raises(GitHubError, match="Come back at"):
+            crawl_with(fault, {1})
+
+
+def test_the_failures_of_a_user_are_told_as_they_are(tmp_path: Path):
+    """GitHub has answered 404 for an organisation of this name before; through dlt too."""
+    with GitHubServer({}, users={"octocat": []}, intercept=on({2, 3, 4, 5, 6}, answers(502))) as server:
+        github = GitHub(["octocat"], server.url, sleep=lambda _: None)
+        with pytest.raises(GitHubError, match=r"/users/octocat/repos.*answered 502") as error:
+            land(github.crawl([DAY]), tmp_path)
+    assert error.value.retryable
 
 
 REFUSALS = {
@@ -229,6 +266,11 @@ REFUSALS = {
     "single sign-on": (
         answers(403, x_github_sso="required; url=https://github.com/orgs/acme/sso?a=1"),
         ["403", "single sign-on at https://github.com/orgs/acme/sso?a=1"],
+        1,
+    ),
+    "an old server's limit": (
+        answers(403, {"message": "abuse detection mechanism"}, retry_after="9999"),
+        ["Come back"],
         1,
     ),
     "not found": (answers(404), ["404", "spelling", "renamed", "private", "https://HOST/api/v3"], 2),
@@ -268,13 +310,30 @@ def test_html_in_place_of_json_is_refused_with_its_beginning_and_is_not_retried(
     assert_names(error, "200", "Log in to the proxy", "not JSON", "https://HOST/api/v3")
 
 
-def test_github_that_quotes_the_token_does_not_bring_it_into_an_error():
+QUOTES: dict[str, Fault] = {
+    "a message": answers(422, {"message": f"you sent {TOKEN}"}),
+    "an object": answers(200, {"headers": {"Authorization": TOKEN}}),
+    "a list of text": answers(200, [TOKEN]),
+    "a field": answers(200, [repo(1, "02T10:00", None, size=TOKEN)]),
+    "a redirect": answers(302, Location=f"https://evil.example/{TOKEN}"),
+    "a next page": answers(200, [], Link=f'<https://evil.example/{TOKEN}>; rel="next"'),
+    "single sign-on": answers(403, x_github_sso=f"required; url=https://github.com/{TOKEN}"),
+    "failures": answers(502, {"message": TOKEN}),
+    "limits": answers(429, {"message": TOKEN}, retry_after="9"),
+}
+
+
+@pytest.mark.parametrize("fault", QUOTES.values(), ids=QUOTES)
+def test_github_that_quotes_the_token_brings_it_into_no_error_and_no_log(
+    fault: Fault, caplog: pytest.LogCaptureFixture
+):
     with (
-        GitHubServer({"acme": []}, intercept=on({1}, answers(422, {"message": f"you sent {TOKEN}"}))) as server,
+        GitHubServer({"acme": []}, intercept=on(set(range(99)), fault)) as server,
         pytest.raises(GitHubError) as error,
     ):
         crawl(server, token=TOKEN)
-    assert_names(error, "you sent ***")
+    assert_names(error, "***")
+    assert TOKEN not in caplog.text
 
 
 def test_a_redirect_on_the_same_host_is_followed_with_the_token():
@@ -293,6 +352,35 @@ def test_redirects_without_end_are_refused():
         with pytest.raises(GitHubError, match="answered 302"):
             crawl(server)
         assert len(server.requests) == 6
+
+
+@pytest.mark.parametrize(
+    "target", ["http://evil.example\\@HOST/", "http://HOST:99999/", "http://[bad", "//evil.example"]
+)
+@pytest.mark.parametrize("how", ["next", "redirect"])
+def test_a_url_that_only_looks_like_the_host_is_refused(how: str, target: str):
+    with GitHubServer({"acme": []}) as server:
+        target = target.replace("HOST", server.url.removeprefix("http://") if "evil" in target else "127.0.0.1")
+        fault = answers(200, [], Link=f'<{target}>; rel="next"') if how == "next" else answers(302, Location=target)
+        server.intercept = on({1}, fault)
+        with pytest.raises(GitHubError, match=r"another host|Invalid IPv6 URL"):
+            crawl(server)
+        assert len(server.requests) == 1
+
+
+def test_a_certificate_file_that_is_not_there_is_one_line(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/no/such/file")
+    server = GitHubServer({})
+    server.url = "https://127.0.0.1:9"
+    with pytest.raises(GitHubError, match=r"/no/such/file.*certificates"):
+        crawl(server)
+
+
+def test_a_client_made_by_hand_refuses_a_token_over_plain_http_too():
+    server = GitHubServer({})
+    server.url = "http://github.corp"
+    with pytest.raises(GitHubError, match="unencrypted"):
+        crawl(server, token=TOKEN)
 
 
 @pytest.mark.parametrize("token", ["", TOKEN])
