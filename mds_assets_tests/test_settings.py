@@ -25,6 +25,7 @@ from mds_assets.settings import PROJECT_ROOT, Settings, SettingsError, load_sett
         ("GITHUB_MAX_WAIT_SECONDS", "-1", "0 to 86400"),
         ("GITHUB_MAX_WAIT_SECONDS", "15m", "0 to 86400"),
         ("MDS_DATA_DIR", "s3://bucket/lake", "a folder"),
+        ("MDS_DATA_DIR", "100 %", "without %"),
         ("MDS_LOOKBACK_DAYS", "0", "1 to 366"),
         ("MDS_LOOKBACK_DAYS", "7.5", "1 to 366"),
         ("MDS_LOOKBACK_DAYS", "week", "1 to 366"),

@@ -69,7 +69,7 @@ def land(crawl: Crawl, folder: Path) -> tuple[str, dict[date, Path]]:
         pipeline_name=f"github_{uuid4().hex}",
         pipelines_dir=str(folder / "working"),
         # A table a day: one extract, normalize and load for all days, which N loads of one day each are not.
-        destination=filesystem(bucket_url=str(folder), layout="{table_name}/{load_id}.{file_id}.{ext}"),
+        destination=filesystem(bucket_url=folder.as_uri(), layout="{table_name}/{load_id}.{file_id}.{ext}"),
         dataset_name="landed",
     )
     # dlt warns of every field that was null in all rows: GitHub has such fields on most days. The pipeline has just set
