@@ -16,7 +16,7 @@ from dagster import (
 )
 
 from mds_assets.github.client import GitHub
-from mds_assets.github.connection import GitHubError
+from mds_assets.github.errors import GitHubError
 from mds_assets.io_managers.io_manager import file_metadata
 from mds_assets.io_managers.lake import Lake
 from mds_assets.io_managers.schema import COLUMN_SCHEMA, column

@@ -18,7 +18,8 @@ from typing import Any
 
 from requests.adapters import BaseAdapter
 
-from mds_assets.github.connection import Answer, Connection, GitHubError, NotFoundError
+from mds_assets.github.connection import Answer, Connection
+from mds_assets.github.errors import GitHubError, NotFoundError
 from mds_assets.github.repository import Json, Repository, parse, row
 
 Log = logging.Logger | logging.LoggerAdapter[Any]

@@ -1,6 +1,7 @@
-"""Requests to GitHub's API: the token, the retries, the rate limits, and what a refusal means.
+"""Requests to GitHub's API: the token, the retries and the rate limits.
 
-What does not belong here: which repositories are asked for, and in which order (`client.py`).
+What does not belong here: which repositories are asked for, and in which order (`client.py`); what a refusal means
+(`errors.py`).
 
 https://docs.github.com/en/rest/using-the-rest-api/best-practices-for-using-the-rest-api
 """
@@ -14,11 +15,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
-from http import HTTPStatus
 from ipaddress import ip_address
 from typing import Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin
 
 import requests
 from requests.adapters import BaseAdapter
@@ -30,6 +29,8 @@ from tenacity import (
     wait_exponential_jitter,
 )
 from urllib3.util import parse_url
+
+from mds_assets.github.errors import GitHubError, LimitError, PassingError, refusal
 
 _ATTEMPTS = 5  # at a request that fails for another reason than a rate limit
 _ATTEMPTS_AT_LIMIT = 10
@@ -44,31 +45,6 @@ _PASSING = (
     requests.exceptions.ChunkedEncodingError,
     requests.exceptions.ContentDecodingError,
 )
-
-
-class GitHubError(Exception):
-    """GitHub refused a request or sent what is not a list of repositories. One line: what, why and the way out.
-
-    Attributes:
-        retryable: Whether the same may succeed some minutes later.
-    """
-
-    def __init__(self, message: str, *, retryable: bool = False) -> None:
-        """Take the one line."""
-        super().__init__(message)
-        self.retryable = retryable
-
-
-class _PassingError(Exception):
-    """A request failed in a way that passes."""
-
-
-class _LimitError(Exception):
-    """A rate limit. `wait` is in seconds; None where GitHub did not say."""
-
-    def __init__(self, reason: str, wait: float | None) -> None:
-        super().__init__(reason)
-        self.wait = wait
 
 
 @dataclass
@@ -86,10 +62,6 @@ class Answer:
     body: Any
     next: str | None
     pages: int | None
-
-
-class NotFoundError(GitHubError):
-    """GitHub answered 404."""
 
 
 class Connection:
@@ -168,7 +140,7 @@ class Connection:
             raise GitHubError(line + self._come_back(state))
 
         passing = Retrying(
-            retry=retry_if_exception_type(_PassingError),
+            retry=retry_if_exception_type(PassingError),
             wait=wait_exponential_jitter(initial=1, max=30),
             stop=stop_after_attempt(_ATTEMPTS),
             sleep=self._sleep,
@@ -176,7 +148,7 @@ class Connection:
             retry_error_callback=failed,
         )
         limits = Retrying(
-            retry=retry_if_exception_type(_LimitError),
+            retry=retry_if_exception_type(LimitError),
             wait=_wait,
             stop=lambda state: (
                 state.attempt_number >= _ATTEMPTS_AT_LIMIT or state.idle_for + state.upcoming_sleep > self._max_wait
@@ -195,7 +167,7 @@ class Connection:
             target = self._own(organisation, response, response.headers["location"], "GitHub redirects to")
             response = self._send(organisation, target)
         if not 200 <= response.status_code < 300:
-            self._refuse(organisation, response)
+            raise refusal(organisation, response, self._message(response), self._api_url, with_token=bool(self._token))
         return self._read(organisation, response)
 
     def _own(self, organisation: str, response: requests.Response, target: str, what: str) -> str:
@@ -239,7 +211,7 @@ class Connection:
             unknown_name = isinstance(reason, socket.gaierror) and reason.errno == socket.EAI_NONAME
             if unknown_name or isinstance(reason, ssl.SSLCertVerificationError):
                 raise self._failed(organisation, url, said) from None
-            raise _PassingError(self._clean(said)) from None
+            raise PassingError(self._clean(said)) from None
         except (OSError, ValueError, TypeError) as error:  # a URL, proxy or certificate file that cannot be used
             raise self._failed(organisation, url, str(_innermost(error))) from None
         remaining = response.headers.get("x-ratelimit-remaining", "")
@@ -252,61 +224,12 @@ class Connection:
             "and what the environment says of proxies and certificates."
         )
 
-    def _refuse(self, organisation: str, response: requests.Response) -> None:
-        """Raise what a status other than 2xx means."""
-        status, headers = response.status_code, response.headers
-        message = self._message(response)
-        said = f"answered {status} {message!r}"
-        if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            raise _PassingError(said)
-        nothing_left = headers.get("x-ratelimit-remaining") == "0"
-        if status == HTTPStatus.TOO_MANY_REQUESTS or (
-            status == HTTPStatus.FORBIDDEN
-            and ("retry-after" in headers or nothing_left or re.search("rate limit|abuse", message, re.IGNORECASE))
-        ):
-            wait = _retry_after(headers.get("retry-after", ""), response)
-            if wait is None and nothing_left:
-                wait = _until_reset(headers.get("x-ratelimit-reset", ""), response)
-            raise _LimitError(said, wait)
-        line = f"GITHUB_ORG {organisation!r}: GET {response.url} {said}: "
-        if status == HTTPStatus.NOT_FOUND:
-            raise NotFoundError(line + self._not_found())
-        raise GitHubError(line + self._way_out(status, headers.get("x-github-sso", "")))
-
-    def _not_found(self) -> str:
-        way_out = (
-            "GitHub knows no organisation or user of this name, or GITHUB_TOKEN may not see it. Check the spelling and "
-            "whether it was renamed; a private one needs a GITHUB_TOKEN that may read it."
-        )
-        if urlsplit(self._api_url).hostname != "api.github.com":
-            way_out += (
-                f" Is GITHUB_API_URL={self._api_url!r} right? A GitHub Enterprise Server's is https://HOST/api/v3."
-            )
-        return way_out
-
-    def _way_out(self, status: int, single_sign_on: str) -> str:
-        if status == HTTPStatus.UNAUTHORIZED:
-            return (
-                "GITHUB_TOKEN was refused: it is mistyped, expired or revoked. Set a valid one, or unset it to read "
-                "public repositories at 60 requests an hour."
-            )
-        if status == HTTPStatus.FORBIDDEN and "url=" in single_sign_on:
-            return f"authorise GITHUB_TOKEN for its single sign-on at {single_sign_on.partition('url=')[2]}"
-        if status == HTTPStatus.FORBIDDEN and self._token:
-            return (
-                "GITHUB_TOKEN may not read it: a classic one needs the scope `repo` for private repositories, a "
-                "fine-grained one the organisation's approval and the permission Metadata: read."
-            )
-        if status == HTTPStatus.FORBIDDEN:
-            return "set a GITHUB_TOKEN that may read it."
-        return "GitHub refused the request. Check GITHUB_API_URL and GITHUB_API_VERSION."
-
     def _read(self, organisation: str, response: requests.Response) -> Answer:
         try:
             body = json.loads(response.content)
         except (ValueError, RecursionError):
             if response.content.lstrip()[:1] in {b"[", b"{"}:
-                raise _PassingError(f"answered {response.status_code} with JSON that breaks off") from None
+                raise PassingError(f"answered {response.status_code} with JSON that breaks off") from None
             raise GitHubError(
                 f"GITHUB_ORG {organisation!r}: GET {response.url} answered {response.status_code} with "
                 f"{self._message(response)!r}, which is not JSON: no list of repositories. Check GITHUB_API_URL (a "
@@ -346,7 +269,7 @@ def _why(state: RetryCallState) -> str:
 
 def _wait(state: RetryCallState) -> float:
     limit = state.outcome.exception() if state.outcome else None
-    if isinstance(limit, _LimitError) and limit.wait is not None:
+    if isinstance(limit, LimitError) and limit.wait is not None:
         return min(limit.wait, _LONGEST_WAIT)
     return _FIRST_WAIT_AT_LIMIT * 2 ** (state.attempt_number - 1)
 
@@ -356,28 +279,6 @@ def _innermost(error: BaseException) -> BaseException:
     while error.__context__:
         error = error.__context__
     return error
-
-
-def _retry_after(value: str, response: requests.Response) -> float | None:
-    """The header's seconds; it may also be a date."""
-    if value.isdecimal():
-        return float(value)
-    with suppress(ValueError, TypeError):
-        return max(0.0, (parsedate_to_datetime(value) - _now(response)).total_seconds())
-    return None
-
-
-def _until_reset(value: str, response: requests.Response) -> float | None:
-    if not value.isdecimal():
-        return None
-    return max(1.0, float(value) - _now(response).timestamp() + 1)
-
-
-def _now(response: requests.Response) -> datetime:
-    """The time by GitHub's clock: this machine's may be wrong."""
-    with suppress(KeyError, ValueError):
-        return parsedate_to_datetime(response.headers["date"])
-    return datetime.now(UTC)
 
 
 def is_loopback(host: str) -> bool:

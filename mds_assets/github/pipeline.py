@@ -30,7 +30,7 @@ from dlt.destinations import filesystem
 from dlt.pipeline.exceptions import PipelineStepFailed
 
 from mds_assets.github.client import Crawl
-from mds_assets.github.connection import GitHubError
+from mds_assets.github.errors import GitHubError
 from mds_assets.github.repository import Json, Repository
 
 # These columns exist in every file, even when all their values are null. Nested objects and lists are JSON text.

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from mds_assets.github.connection import GitHubError
+from mds_assets.github.errors import GitHubError
 
 Json = dict[str, Any]  # as GitHub sends it: some 100 fields, of which new ones appear any day
 

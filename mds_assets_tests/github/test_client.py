@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mds_assets.github.client import Crawl, GitHub
-from mds_assets.github.connection import GitHubError
+from mds_assets.github.errors import GitHubError
 from mds_assets.github.repository import Json
 from mds_assets.partitions import days_between
 from mds_assets_tests import oracle

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from mds_assets.github.client import GitHub
-from mds_assets.github.connection import GitHubError
+from mds_assets.github.errors import GitHubError
 from mds_assets.github.pipeline import land
 from mds_assets_tests.github.server import GitHubHandler, GitHubServer
 from mds_assets_tests.github.test_client import DAY, Found, crawl, repo

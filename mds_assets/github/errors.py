@@ -1,0 +1,124 @@
+"""What can go wrong with a request to GitHub, and the way out.
+
+https://docs.github.com/en/rest/using-the-rest-api/troubleshooting-the-rest-api
+"""
+
+import re
+from contextlib import suppress
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from urllib.parse import urlsplit
+
+import requests
+
+
+class GitHubError(Exception):
+    """GitHub refused a request or sent what is not a list of repositories. One line: what, why and the way out.
+
+    Attributes:
+        retryable: Whether the same may succeed some minutes later.
+    """
+
+    def __init__(self, message: str, *, retryable: bool = False) -> None:
+        """Take the one line."""
+        super().__init__(message)
+        self.retryable = retryable
+
+
+class NotFoundError(GitHubError):
+    """GitHub answered 404."""
+
+
+class PassingError(Exception):
+    """A request failed in a way that passes: it is asked again."""
+
+
+class LimitError(Exception):
+    """A rate limit: it is asked again later. `wait` is in seconds; None where GitHub did not say."""
+
+    def __init__(self, reason: str, wait: float | None) -> None:
+        """Take the reason and the wait."""
+        super().__init__(reason)
+        self.wait = wait
+
+
+def refusal(
+    organisation: str, response: requests.Response, message: str, api_url: str, *, with_token: bool
+) -> Exception:
+    """What a status other than 2xx means: an error to raise, or one after which the same is asked again.
+
+    Args:
+        organisation: Whose repositories were asked for.
+        response: The answer.
+        message: What GitHub says of it.
+        api_url: The configured root of the API.
+        with_token: Whether there is a token.
+    """
+    status, headers = response.status_code, response.headers
+    said = f"answered {status} {message!r}"
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return PassingError(said)
+    nothing_left = headers.get("x-ratelimit-remaining") == "0"
+    if status == HTTPStatus.TOO_MANY_REQUESTS or (
+        status == HTTPStatus.FORBIDDEN
+        and ("retry-after" in headers or nothing_left or re.search("rate limit|abuse", message, re.IGNORECASE))
+    ):
+        wait = _retry_after(headers.get("retry-after", ""), response)
+        if wait is None and nothing_left:
+            wait = _until_reset(headers.get("x-ratelimit-reset", ""), response)
+        return LimitError(said, wait)
+    line = f"GITHUB_ORG {organisation!r}: GET {response.url} {said}: "
+    if status == HTTPStatus.NOT_FOUND:
+        return NotFoundError(line + _not_found(api_url))
+    return GitHubError(line + _way_out(status, headers.get("x-github-sso", ""), with_token=with_token))
+
+
+def _not_found(api_url: str) -> str:
+    way_out = (
+        "GitHub knows no organisation or user of this name, or GITHUB_TOKEN may not see it. Check the spelling and "
+        "whether it was renamed; a private one needs a GITHUB_TOKEN that may read it."
+    )
+    if urlsplit(api_url).hostname != "api.github.com":
+        way_out += f" Is GITHUB_API_URL={api_url!r} right? A GitHub Enterprise Server's is https://HOST/api/v3."
+    return way_out
+
+
+def _way_out(status: int, single_sign_on: str, *, with_token: bool) -> str:
+    if status == HTTPStatus.UNAUTHORIZED:
+        return (
+            "GITHUB_TOKEN was refused: it is mistyped, expired or revoked. Set a valid one, or unset it to read "
+            "public repositories at 60 requests an hour."
+        )
+    if status == HTTPStatus.FORBIDDEN and "url=" in single_sign_on:
+        return f"authorise GITHUB_TOKEN for its single sign-on at {single_sign_on.partition('url=')[2]}"
+    if status == HTTPStatus.FORBIDDEN and with_token:
+        return (
+            "GITHUB_TOKEN may not read it: a classic one needs the scope `repo` for private repositories, a "
+            "fine-grained one the organisation's approval and the permission Metadata: read."
+        )
+    if status == HTTPStatus.FORBIDDEN:
+        return "set a GITHUB_TOKEN that may read it."
+    return "GitHub refused the request. Check GITHUB_API_URL and GITHUB_API_VERSION."
+
+
+def _retry_after(value: str, response: requests.Response) -> float | None:
+    """The header's seconds; it may also be a date."""
+    if value.isdecimal():
+        return float(value)
+    with suppress(ValueError, TypeError):
+        return max(0.0, (parsedate_to_datetime(value) - _now(response)).total_seconds())
+    return None
+
+
+def _until_reset(value: str, response: requests.Response) -> float | None:
+    if not value.isdecimal():
+        return None
+    return max(1.0, float(value) - _now(response).timestamp() + 1)
+
+
+def _now(response: requests.Response) -> datetime:
+    """The time by GitHub's clock: this machine's may be wrong."""
+    with suppress(KeyError, ValueError):
+        return parsedate_to_datetime(response.headers["date"])
+    return datetime.now(UTC)
