@@ -1,0 +1,1 @@
+"""What Dagster itself takes: three partitioned assets that do nothing."""
