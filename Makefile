@@ -4,11 +4,12 @@ PYTHON ?= python3
 PORT ?= 3000
 SCHEDULES ?= 200
 SEED ?= 0
+BENCH ?=
 BIN := .venv/bin
 export DAGSTER_HOME := $(CURDIR)/.dagster
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev test chaos lint format
+.PHONY: help run dev test chaos bench lint format
 
 help: ## List the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
@@ -24,6 +25,9 @@ test: .venv/synced-dev ## Run the tests
 
 chaos: .venv/synced-dev ## Disturb runs as SCHEDULES=200 seeds from SEED=0 on say, and look for what they lost, doubled or leaked
 	$(BIN)/python -m mds_assets_tests.chaos --schedules $(SCHEDULES) --first-seed $(SEED)
+
+bench: .venv/synced-dev ## Measure the project beside a plain script and Dagster alone; BENCH holds options, such as --help
+	@$(BIN)/python -m benchmarks.run $(BENCH)
 
 lint: .venv/synced-dev ## Check style, security rules, types and the lock file
 	$(BIN)/ruff check

@@ -26,8 +26,8 @@ THREADS = 2  # each writes a file of its own: DuckDB makes the rows of a range()
 
 _WORDS = (
     "agent api app async auth aws azure backup branch build bundle cache chart cli client cloud cluster code config "
-    "core credentials dashboard data deploy docker docs engine event export filter flow folder gateway git gradle graph "
-    "grid helm hook http image index job json junit kafka kit kube label lambda ldap lib log mail maven metrics mock "
+    "core credentials dashboard data deploy docker docs engine event export filter flow folder gateway git gradle "
+    "graph grid helm hook http image index job json junit kafka kit kube label lambda ldap lib log mail maven metrics mock "
     "monitor node notify oauth parser pipeline plugin proxy queue release report runner scm script sdk server shell "
     "slack sonar ssh step stream sync template test theme token tool trigger ui util vault view warnings web workflow "
     "xml yaml"
@@ -90,12 +90,14 @@ named AS (
         repo,
         second + CASE WHEN $again AND repo % 2 = 0 THEN draw(repo, 'again', 86400 - second) ELSE 0 END AS second,
         (repo * 2654435761) % 4294967296 AS id,  -- the factor is odd: no two repositories get one id
-        'org-' || $words[(draw(repo, 'org', $orgs) * draw(repo, 'skew', $orgs) // $orgs)::BIGINT % len($words) + 1]
-            || '-' || (draw(repo, 'org', $orgs) * draw(repo, 'skew', $orgs) // $orgs)::VARCHAR AS org,
+        draw(repo, 'org', $orgs) * draw(repo, 'skew', $orgs) // $orgs AS org_number,  -- some have many more than others
         one_of($words, repo, 'word 1') || '-' || one_of($words, repo, 'word 2') || '-' || repo AS name,
         draw(repo, 'stars', 40) * draw(repo, 'more', 40) * draw(repo, 'most', 20) // 50 + $day_number + $again::BIGINT AS stars,
         (TIMESTAMPTZ '2009-01-01 00:00:00+00' + to_seconds(draw(repo, 'created', 500000000))) AS created_at,
     FROM repositories
+),
+owned AS (
+    SELECT *, 'org-' || $words[org_number % len($words) + 1] || '-' || org_number AS org FROM named
 )
 SELECT
     id,
@@ -103,7 +105,8 @@ SELECT
     org || '/' || name AS full_name,
     CASE WHEN draw(repo, 'no text', 8) > 0 THEN
         one_of($phrases, repo, 'phrase') || ' ' || one_of($words, repo, 'word 3') || ' ' ||
-        one_of($words, repo, 'word 4') || ', with ' || one_of($words, repo, 'word 5') || ' and ' || draw(repo, 'n', 1000)
+        one_of($words, repo, 'word 4') || ', with ' || one_of($words, repo, 'word 5') || ' and '
+        || draw(repo, 'number', 1000)
     END AS description,
     stars AS stargazers_count,
     stars // 4 AS forks_count,
@@ -162,7 +165,7 @@ SELECT
     '{{}}' AS custom_properties,
     $load AS _dlt_load_id,
     left(to_base64(md5($load || slot)::BLOB), 14) AS _dlt_id,
-FROM named
+FROM owned
 """
 
 
@@ -184,7 +187,7 @@ def generate(
         "words": _WORDS,
         "phrases": list(_PHRASES),
         "languages": _LANGUAGES,
-        "licenses": [json.dumps(license, separators=(",", ":")) for license in _LICENSES],
+        "licenses": [json.dumps(licence, separators=(",", ":")) for licence in _LICENSES],
     }
     query = _ROWS.format(again=AGAIN)
     options = f"FORMAT parquet, COMPRESSION snappy, ROW_GROUP_SIZE {row_group_rows}"

@@ -17,11 +17,15 @@ ROOT = Path(__file__).resolve().parents[1]
 _WRAPPER = Path(__file__).with_name("wrapper.py")
 _SETTINGS = re.compile("GITHUB_|MDS_|DAGSTER_")
 # Empty: the default, whatever `.env` says.
-_DEFAULTS = dict.fromkeys(
-    ("GITHUB_ORG", "GITHUB_TOKEN", "GITHUB_API_URL", "MDS_LOOKBACK_DAYS", "MDS_PREVIEW_ROWS")
-    + ("MDS_DUCKDB_MEMORY_LIMIT", "MDS_DUCKDB_THREADS"),
-    "",
-)  # fmt: skip
+_DEFAULTS = {
+    "GITHUB_ORG": "",
+    "GITHUB_TOKEN": "",
+    "GITHUB_API_URL": "",
+    "MDS_LOOKBACK_DAYS": "",
+    "MDS_PREVIEW_ROWS": "",
+    "MDS_DUCKDB_MEMORY_LIMIT": "",
+    "MDS_DUCKDB_THREADS": "",
+}
 
 
 @dataclass(frozen=True)
@@ -121,6 +125,4 @@ def _steps(home: Path) -> dict[str, float]:
     with DagsterInstance.from_config(str(home)) as instance:
         (run,) = instance.get_runs(limit=1)
         ended = [log.dagster_event for log in instance.all_logs(run.run_id, of_type=DagsterEventType.STEP_SUCCESS)]
-        return {
-            str(event.step_key): event.step_success_data.duration_ms / 1000 for event in ended if event is not None
-        }
+        return {str(event.step_key): event.step_success_data.duration_ms / 1000 for event in ended if event is not None}

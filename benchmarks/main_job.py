@@ -1,0 +1,60 @@
+"""Staging and both marts of a day and of a range: limit, ours, floor and Dagster's defaults, interleaved."""
+
+from collections.abc import Callable, Sequence
+from datetime import date
+
+from benchmarks.compare import compare
+from benchmarks.lakes import LAST, LOOKBACK_DAYS, Lakes, days_until
+from benchmarks.process import Command, Took, median, rounds
+from benchmarks.report import Ratio, Section
+
+CASES = ("limit", "ours", "floor", "defaults")
+
+
+def measure(
+    lakes: Lakes, days: Sequence[date], cases: Sequence[str], count: int, told: Callable[[str], None]
+) -> Section:
+    """Run the cases on these days and compare what they wrote."""
+    span = "a day" if len(days) == 1 else f"a range of {len(days)} days"
+    section = Section(f"{lakes.rows:,} rows a day: staging and marts of {span}, window of {LOOKBACK_DAYS} days")
+    told(section.title)
+    commands: dict[str, Command] = {
+        "limit": lakes.limit_command(days),
+        "floor": lakes.floor_command(days),
+        "ours": lakes.ours_command(days),
+        "defaults": lakes.ours_command(days, module="benchmarks.defaults", home="defaults"),
+    }
+    commands = {name: command for name, command in commands.items() if name in cases}
+    for command in commands.values():
+        if command.home and not command.home.exists():
+            command.run()  # the first run in a home makes Dagster's databases
+    section.took = rounds(commands, count, told)
+    if {"limit", "ours"} <= commands.keys():
+        section.remarks.append(f"limit and ours: {compare(lakes.limit, lakes.ours, days)}.")
+    section.ratios = ratios({name: median(took) for name, took in section.took.items()}, lakes.rows, len(days))
+    return section
+
+
+def ratios(took: dict[str, Took], rows: int, days: int) -> list[Ratio]:
+    """The figures that have a target, and what they are without."""
+    limit, ours, floor, defaults = (took.get(case) for case in CASES)
+    found: list[Ratio] = []
+    if ours and floor:
+        found.append(Ratio("wall: ours / floor", ours.wall / floor.wall, 1.5 if rows <= 1_000 and days == 1 else None))
+    if ours and floor and limit:
+        target = None if rows < 1_000_000 else 1.15 if rows >= 5_000_000 and days == 1 else 1.3
+        found.append(Ratio("wall: (ours - floor) / limit", (ours.wall - floor.wall) / limit.wall, target))
+        found.append(Ratio("CPU: (ours - floor) / limit", (ours.cpu - floor.cpu) / limit.cpu))
+    if ours and limit:
+        found.append(
+            Ratio("peak memory: ours / limit", ours.peak_mb / limit.peak_mb, 1.2 if rows >= 5_000_000 else None)
+        )
+        found.append(Ratio("inside steps: ours / limit", ours.inside / limit.inside))
+    if defaults and ours:
+        found.append(Ratio("wall: defaults / ours", defaults.wall / ours.wall))
+    return found
+
+
+def spans(count: int = 7) -> list[list[date]]:
+    """The last day alone, and the range that ends with it."""
+    return [[LAST], days_until(LAST, count)]

@@ -1,0 +1,237 @@
+"""The smaller measurements: what each promise of speed and memory besides the main job's costs by itself."""
+
+import os
+import shutil
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+from dagster import AssetKey, AssetMaterialization, DagsterInstance
+
+from benchmarks.compare import compare
+from benchmarks.generate import generate
+from benchmarks.lakes import LAST, Lakes, days_until
+from benchmarks.process import Command, median, python, rounds
+from benchmarks.report import Ratio, Section
+from mds_assets_tests.github.server import GitHubServer
+from mds_assets_tests.recordings import RECORDINGS, jenkinsci
+
+Told = Callable[[str], None]
+TABLES = ("raw/github_repos", "staging/repos", "marts/repos_per_language", "marts/daily_activity")
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How large the lakes of the parts are; a test makes them small.
+
+    Attributes:
+        history: Earlier days of a long history, and of a short one.
+        ranges: Days of a long range, and of a short one.
+        range_rows: Rows a day of these ranges.
+        hand_off: Rows a day of the window that is handed off.
+        bounded: Rows a day where memory is bounded.
+        bound_mb: The bound, in MiB; a quarter of it is DuckDB's.
+    """
+
+    history: tuple[int, int] = (3_650, 10)
+    ranges: tuple[int, int] = (365, 30)
+    range_rows: int = 300
+    hand_off: int = 1_000_000
+    bounded: int = 5_000_000
+    bound_mb: int = 4_096
+
+
+def imports(_work: Path, count: int, told: Told, _sizes: Sizes) -> Section:
+    """What is imported before anything is needed."""
+    section = Section("Imports")
+    commands = {
+        "import dagster": Command(python("-c", "import dagster")),
+        "import mds_assets.definitions": Command(python("-c", "import mds_assets.definitions")),
+        "import the engines": Command(python("-c", "import duckdb, polars, pyarrow.parquet")),
+    }
+    section.took = rounds(commands, count, told)
+    alone, ours, _ = (median(took).wall for took in section.took.values())
+    section.ratios = [Ratio("wall: import mds_assets.definitions / import dagster", ours / alone, 1.6)]
+    return section
+
+
+def raw(work: Path, count: int, told: Told, _sizes: Sizes) -> Section:
+    """A day from GitHub to the marts, on the recorded organisation; on the sample where there are no recordings."""
+    day = date(2019, 10, 25)
+    lakes = Lakes(work / "raw", 75, [day], start=date(2019, 1, 1))
+    with _github(jenkinsci() if RECORDINGS.is_dir() else []) as variables:
+        section = Section(f"Raw, staging and marts of a day of {lakes.rows} rows" if variables else "The sample's day")
+        days = [day] if variables else [date.today() - timedelta(days=1)]  # noqa: DTZ011  # any day will do
+        commands = {
+            "floor": lakes.floor_command(days),
+            "ours": lakes.ours_command(days, select="*", variables=variables),
+        }
+        for command in commands.values():
+            command.run()
+        section.took = rounds(commands, count, told)
+    floor, ours = (median(took).wall for took in section.took.values())
+    section.ratios = [Ratio("wall: ours with raw / floor", ours / floor, 2.5)]
+    return section
+
+
+def long_range(work: Path, count: int, told: Told, sizes: Sizes) -> Section:
+    """A long range in one run, against a short one."""
+    section = Section(f"Staging and marts of a range of days of {sizes.range_rows} rows")
+    commands: dict[str, Command] = {}
+    for length in sizes.ranges:
+        days = days_until(LAST, length)
+        lakes = Lakes(work / f"range-{length}", sizes.range_rows, days, start=days_until(LAST, sizes.ranges[0])[0])
+        if not lakes.ours.exists():
+            generate(lakes.ours, days, sizes.range_rows)
+        commands[f"{length} days"] = lakes.ours_command(days)
+    for command in commands.values():
+        command.run()
+    section.took = rounds(commands, count, told)
+    long, short = (median(took).wall for took in section.took.values())
+    section.ratios = [Ratio(f"wall: {sizes.ranges[0]} days / {sizes.ranges[1]} days", long / short, 3)]
+    return section
+
+
+def history(work: Path, count: int, told: Told, sizes: Sizes) -> Section:
+    """A day with thousands of earlier days in the lake and in Dagster's records, against one with a few."""
+    section = Section("A day of 100 rows after a history")
+    runs: dict[str, Command] = {}
+    loads: dict[str, Command] = {}
+    for length in sizes.history:
+        days = days_until(LAST, length + 1)
+        lakes = Lakes(work / f"history-{length}", 100, days, start=days[0])
+        run = lakes.ours_command([LAST])
+        if not lakes.ours.exists():
+            told(f"making {length} earlier days")
+            generate(lakes.ours, days[-1:], 100)
+            run.run()
+            _repeat(lakes.ours, days[:-1])
+            if run.home:
+                _record(run.home, days[:-1])
+        runs[f"{length} earlier days"] = run
+        loaded = "from mds_assets.definitions import defs; defs.resolve_all_job_defs()"
+        loads[f"{length} earlier days: definitions"] = replace(run, words=python("-c", loaded), home=None)
+    section.took = rounds(runs | loads, count, told)
+    long, short, long_load, short_load = (median(took).wall for took in section.took.values())
+    section.ratios = [
+        Ratio("wall: a day after the long history / after the short one", long / short, 1.05),
+        Ratio("wall: load of the definitions, long / short", long_load / short_load, 1.05),
+    ]
+    return section
+
+
+def _repeat(lake: Path, days: list[date]) -> None:
+    """Give these days the files of the last one; nothing reads them."""
+    for table in TABLES:
+        files = list((lake / table / f"day={LAST}").iterdir())
+        for day in days:
+            folder = lake / table / f"day={day}"
+            folder.mkdir()
+            for file in files:
+                os.link(file, folder / file.name)
+
+
+def _record(home: Path, days: list[date]) -> None:
+    """Tell Dagster that all tables of these days were materialised."""
+    with DagsterInstance.from_config(str(home)) as instance:
+        for day in days:
+            for table in TABLES:
+                event = AssetMaterialization(AssetKey(table.split("/")), partition=str(day))
+                instance.report_runless_asset_event(event)
+
+
+def hand_off(work: Path, _count: int, told: Told, sizes: Sizes) -> Section:
+    """Staging as the marts get it, against a plain scan of the same files with the same columns."""
+    section = Section(f"The hand-off: 7 days of {sizes.hand_off:,} rows as a LazyFrame")
+    lakes = Lakes(work / f"{sizes.hand_off}", sizes.hand_off, days_until(LAST, 7))
+    lakes.prepare(told)
+    if not (lakes.ours / "staging/repos" / f"day={LAST}").exists():
+        lakes.ours_command([LAST]).run()
+    words = python("-m", "benchmarks.hand_off", str(lakes.ours), str(lakes.days[0]), str(LAST))
+    took = Command(words, {"MDS_START_DATE": str(lakes.start)}, prints_steps=True).run()
+    section.ratios = [
+        Ratio("seconds: a plain scan", took.steps["plain"]),
+        Ratio("seconds: the IO manager's scan", took.steps["ours"]),
+        Ratio("the IO manager's scan / a plain scan", took.steps["ours"] / took.steps["plain"], 1.02),
+    ]
+    return section
+
+
+def dlt(_work: Path, count: int, told: Told, _sizes: Sizes) -> Section:
+    """What dlt takes after GitHub has answered."""
+    section = Section("dlt: 2,204 recorded repositories")
+    if not RECORDINGS.is_dir():
+        section.remarks.append("There are no recordings beside the repository.")
+        return section
+    repos = [
+        recorded | dict.fromkeys(("updated_at", "pushed_at"), f"{LAST - timedelta(days=number % 30)}T10:00:00Z")
+        for number, recorded in enumerate(jenkinsci())
+    ]
+    in_one_day = [repo | dict.fromkeys(("updated_at", "pushed_at"), f"{LAST}T10:00:00Z") for repo in repos]
+    with _github(in_one_day) as one_day, _github(repos) as thirty_days:
+        commands = {
+            name: Command(python("-m", "benchmarks.landing", str(days)), variables, prints_steps=True)
+            for name, days, variables in (("one day", 1, one_day), ("30 days", 30, thirty_days))
+        }
+        section.took = rounds(commands, count, told)
+    one, many = (median(took) for took in section.took.values())
+    section.ratios = [
+        Ratio("seconds after the last byte, one day", one.steps["after the last byte"], 2),
+        Ratio("seconds that 30 days take longer than one", many.inside - one.inside, 4),
+    ]
+    return section
+
+
+def bounded(work: Path, _count: int, told: Told, sizes: Sizes) -> Section:
+    """A day of many rows in a process that may not have much memory."""
+    section = Section(f"Bounded memory: {sizes.bounded:,} rows a day in {sizes.bound_mb:,} MiB")
+    lakes = Lakes(work / f"{sizes.bounded}", sizes.bounded, days_until(LAST, 7))
+    lakes.prepare(told)
+    commands = {
+        "limit, unbounded": lakes.limit_command([LAST]),
+        "ours, bounded": lakes.ours_command(
+            [LAST],
+            data_limit=sizes.bound_mb * 1024**2,
+            variables={"MDS_DUCKDB_MEMORY_LIMIT": f"{sizes.bound_mb // 4}MiB"},
+        ),
+    }
+    try:
+        section.took = rounds(commands, 1, told)
+        section.remarks.append(f"With and without the bound: {compare(lakes.limit, lakes.ours, [LAST])}.")
+    except RuntimeError as failed:
+        section.remarks.append(f"It fails: {str(failed).strip().splitlines()[-1]}")
+    section.remarks.append(
+        "The bound is RLIMIT_DATA, which counts all private writable memory of the process; the resident memory in "
+        "the table also counts pages of files that Polars maps, which the system can drop."
+    )
+    section.ratios = [Ratio("completed, with equal marts (0: yes)", float("It fails" in section.remarks[0]), 0.5)]
+    return section
+
+
+PARTS: dict[str, Callable[[Path, int, Told, Sizes], Section]] = {
+    "imports": imports,
+    "raw": raw,
+    "long-range": long_range,
+    "history": history,
+    "hand-off": hand_off,
+    "dlt": dlt,
+    "bounded": bounded,
+}
+
+
+@contextmanager
+def _github(repos: Sequence[dict[str, Any]]) -> Generator[dict[str, str]]:
+    """A GitHub with these repositories of jenkinsci, as settings; none without repositories: the sample."""
+    if not repos:
+        yield {}
+        return
+    with GitHubServer({"jenkinsci": list(repos)}) as server:
+        yield {"GITHUB_ORG": "jenkinsci", "GITHUB_API_URL": server.url, "MDS_START_DATE": "2019-01-01"}
+
+
+def remove(work: Path) -> None:
+    """Remove the lakes."""
+    shutil.rmtree(work, ignore_errors=True)
