@@ -27,10 +27,10 @@ THREADS = 2  # each writes a file of its own: DuckDB makes the rows of a range()
 _WORDS = (
     "agent api app async auth aws azure backup branch build bundle cache chart cli client cloud cluster code config "
     "core credentials dashboard data deploy docker docs engine event export filter flow folder gateway git gradle "
-    "graph grid helm hook http image index job json junit kafka kit kube label lambda ldap lib log mail maven metrics mock "
-    "monitor node notify oauth parser pipeline plugin proxy queue release report runner scm script sdk server shell "
-    "slack sonar ssh step stream sync template test theme token tool trigger ui util vault view warnings web workflow "
-    "xml yaml"
+    "graph grid helm hook http image index job json junit kafka kit kube label lambda ldap lib log mail maven "
+    "metrics mock monitor node notify oauth parser pipeline plugin proxy queue release report runner scm script sdk "
+    "server shell slack sonar ssh step stream sync template test theme token tool trigger ui util vault view "
+    "warnings web workflow xml yaml"
 ).split()
 _LANGUAGES = (  # GitHub's commonest, several times in proportion
     ["Python"] * 9 + ["JavaScript"] * 8 + ["TypeScript"] * 8 + ["Java"] * 7 + ["Go"] * 5 + ["C++"] * 4 + ["C#"] * 3
@@ -90,9 +90,10 @@ named AS (
         repo,
         second + CASE WHEN $again AND repo % 2 = 0 THEN draw(repo, 'again', 86400 - second) ELSE 0 END AS second,
         (repo * 2654435761) % 4294967296 AS id,  -- the factor is odd: no two repositories get one id
-        draw(repo, 'org', $orgs) * draw(repo, 'skew', $orgs) // $orgs AS org_number,  -- some have many more than others
+        draw(repo, 'org', $orgs) * draw(repo, 'skew', $orgs) // $orgs AS org_number,  -- some have many more
         one_of($words, repo, 'word 1') || '-' || one_of($words, repo, 'word 2') || '-' || repo AS name,
-        draw(repo, 'stars', 40) * draw(repo, 'more', 40) * draw(repo, 'most', 20) // 50 + $day_number + $again::BIGINT AS stars,
+        draw(repo, 'stars', 40) * draw(repo, 'more', 40) * draw(repo, 'most', 20) // 50
+            + $day_number + $again::BIGINT AS stars,
         (TIMESTAMPTZ '2009-01-01 00:00:00+00' + to_seconds(draw(repo, 'created', 500000000))) AS created_at,
     FROM repositories
 ),
@@ -183,7 +184,7 @@ def generate(
     """
     constants = {
         "rows": rows,
-        "orgs": max(3, rows // 5_000),
+        "orgs": max(8, rows // 5_000),
         "words": _WORDS,
         "phrases": list(_PHRASES),
         "languages": _LANGUAGES,

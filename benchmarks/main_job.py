@@ -12,7 +12,7 @@ CASES = ("limit", "ours", "floor", "defaults")
 
 
 def measure(
-    lakes: Lakes, days: Sequence[date], cases: Sequence[str], count: int, told: Callable[[str], None]
+    lakes: Lakes, days: Sequence[date], cases: Sequence[str], count: int, told: Callable[[str], None], *, warm_up: bool
 ) -> Section:
     """Run the cases on these days and compare what they wrote."""
     span = "a day" if len(days) == 1 else f"a range of {len(days)} days"
@@ -25,10 +25,7 @@ def measure(
         "defaults": lakes.ours_command(days, module="benchmarks.defaults", home="defaults"),
     }
     commands = {name: command for name, command in commands.items() if name in cases}
-    for command in commands.values():
-        if command.home and not command.home.exists():
-            command.run()  # the first run in a home makes Dagster's databases
-    section.took = rounds(commands, count, told)
+    section.took = rounds(commands, count, told, warm_up=warm_up)
     if {"limit", "ours"} <= commands.keys():
         section.remarks.append(f"limit and ours: {compare(lakes.limit, lakes.ours, days)}.")
     section.ratios = ratios({name: median(took) for name, took in section.took.items()}, lakes.rows, len(days))

@@ -103,8 +103,20 @@ def dagster(*words: str) -> list[str]:
     return [str(Path(sys.executable).with_name("dagster")), *words]
 
 
-def rounds(commands: Mapping[str, Command], count: int, told: Callable[[str], None]) -> dict[str, list[Took]]:
-    """Run the commands one after the other, `count` times over, so that what disturbs the machine meets them all."""
+def rounds(
+    commands: Mapping[str, Command], count: int, told: Callable[[str], None], *, warm_up: bool = True
+) -> dict[str, list[Took]]:
+    """Run the commands one after the other, `count` times over, so that what disturbs the machine meets them all.
+
+    Args:
+        commands: By name.
+        count: How many rounds.
+        told: Is told of each run.
+        warm_up: Whether a command without a home of Dagster's runs once before: the first run makes the databases.
+    """
+    for command in commands.values():
+        if warm_up and command.home and not command.home.exists():
+            command.run()
     took: dict[str, list[Took]] = {name: [] for name in commands}
     for number in range(count):
         for name, command in commands.items():

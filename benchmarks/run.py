@@ -33,7 +33,7 @@ def main(
         list[str] | None, typer.Option(help=f"Smaller measurements: {', '.join(PARTS)}, all; default none.")
     ] = None,
     row_group_rows: Annotated[int, typer.Option(min=2_048, help="Rows in a row group of raw.")] = ROW_GROUP_ROWS,
-    tiny: Annotated[bool, typer.Option("--tiny", help="Make the lakes of the parts small, for a test.")] = False,
+    tiny: Annotated[bool, typer.Option("--tiny", help="For a test: small lakes in the parts, and no warm-up.")] = False,
     work: Annotated[Path, typer.Option(help="A folder for the lakes: 5,000,000 rows a day need 12 GB.")] = ROOT
     / "build/bench",
     keep: Annotated[bool, typer.Option("--keep", help="Keep the lakes for the next time.")] = False,
@@ -45,7 +45,7 @@ def main(
     for name, known in ((case or [], CASES), (wanted, PARTS)):
         if unknown := [one for one in name if one not in known]:
             raise typer.BadParameter(f"{', '.join(unknown)}: choose from {', '.join(known)}")
-    sizes = Sizes((12, 4), (8, 3), 20, 200, 200, 4_096) if tiny else Sizes()
+    sizes = Sizes((12, 4), (8, 3), 20, 200, 200, warm_up=False) if tiny else Sizes()
     work = work.resolve()
 
     def told(line: str) -> None:
@@ -57,7 +57,7 @@ def main(
             lakes = Lakes(work / f"{size}", size, days_until(LAST, 7))
             lakes.prepare(told, row_group_rows=row_group_rows)
             for span in spans() if days is None else [days_until(LAST, length) for length in days]:
-                sections.append(measure(lakes, span, case or CASES, rounds, told))
+                sections.append(measure(lakes, span, case or CASES, rounds, told, warm_up=sizes.warm_up))
         for name in wanted:
             told(name)
             sections.append(PARTS[name](work, rounds, told, sizes))
