@@ -98,6 +98,7 @@ def history(work: Path, count: int, told: Told, sizes: Sizes) -> Section:
     section = Section("A day of 100 rows after a history")
     runs: dict[str, Command] = {}
     loads: dict[str, Command] = {}
+    pages: dict[str, Command] = {}
     for length in sizes.history:
         days = days_until(LAST, length + 1)
         lakes = Lakes(work / f"history-{length}", 100, days, start=days[0])
@@ -112,11 +113,16 @@ def history(work: Path, count: int, told: Told, sizes: Sizes) -> Section:
         runs[f"{length} earlier days"] = run
         loaded = "from mds_assets.definitions import defs; defs.resolve_all_job_defs()"
         loads[f"{length} earlier days: definitions"] = replace(run, words=python("-c", loaded), home=None)
-    section.took = rounds(runs | loads, count, told)
-    long, short, long_load, short_load = (median(took).wall for took in section.took.values())
+        asked = python("-m", "benchmarks.asset_page", "staging/repos", "marts/daily_activity")
+        at_home = {**run.variables, "DAGSTER_HOME": str(run.home)}
+        pages[f"{length} earlier days: asset pages"] = Command(asked, at_home, prints_steps=True)
+    section.took = rounds(runs | loads | pages, count, told)
+    long, short, long_load, short_load, *_ = (median(took).wall for took in section.took.values())
+    long_page, short_page = (median(section.took[name]).inside for name in pages)
     section.ratios = [
         Ratio("wall: a day after the long history / after the short one", long / short, 1.05),
         Ratio("wall: load of the definitions, long / short", long_load / short_load, 1.05),
+        Ratio("seconds: asset pages of a staging table and a mart, long / short", long_page / short_page, 1.05),
     ]
     return section
 
