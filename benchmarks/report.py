@@ -88,19 +88,21 @@ def markdown(sections: Sequence[Section], facts: dict[str, Any]) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def write(sections: Sequence[Section], folder: Path, command: str, load_before: float) -> Path:
-    """Write `<time>.md` and `<time>.json` into the folder.
+def write(sections: Sequence[Section], file: Path, command: str, load_before: float) -> None:
+    """Write the markdown file, and a JSON file beside it with every round.
 
-    Returns:
-        The markdown file.
+    Args:
+        sections: What was measured so far.
+        file: Where to.
+        command: What was run.
+        load_before: The machine's load average before.
     """
     facts = machine() | {
-        "ended": datetime.now(UTC).isoformat(timespec="seconds"),
+        "written": datetime.now(UTC).isoformat(timespec="seconds"),
         "load_before": round(load_before, 2),
         "command": f"`{command}`",
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    file = folder / f"{datetime.now(UTC):%Y-%m-%dT%H%M%S}.md"
+    file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(markdown(sections, facts), encoding="utf-8")
     file.with_suffix(".json").write_text(
         json.dumps(
@@ -121,4 +123,3 @@ def write(sections: Sequence[Section], folder: Path, command: str, load_before: 
         ),
         encoding="utf-8",
     )
-    return file

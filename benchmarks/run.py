@@ -51,20 +51,26 @@ def main(
     def told(line: str) -> None:
         console.print(f"[dim]{datetime.now(UTC):%H:%M:%S}[/] {line}")
 
+    command = " ".join(["python -m benchmarks.run", *sys.argv[1:]])
+    file = results / f"{datetime.now(UTC):%Y-%m-%dT%H%M%S}.md"
     sections: list[Section] = []
+
+    def done(section: Section) -> None:
+        sections.append(section)
+        write(sections, file, command, load_before)  # each time: a long run may not come to its end
+
     try:
         for size in rows if rows is not None else [] if wanted else [100, 1_000_000]:
             lakes = Lakes(work / f"{size}", size, days_until(LAST, 7))
             lakes.prepare(told, row_group_rows=row_group_rows)
             for span in spans() if days is None else [days_until(LAST, length) for length in days]:
-                sections.append(measure(lakes, span, case or CASES, rounds, told, warm_up=sizes.warm_up))
+                done(measure(lakes, span, case or CASES, rounds, told, warm_up=sizes.warm_up))
         for name in wanted:
             told(name)
-            sections.append(PARTS[name](work, rounds, told, sizes))
+            done(PARTS[name](work, rounds, told, sizes))
     finally:
         if not keep:
             remove(work)
-    file = write(sections, results, f"python -m benchmarks.run {' '.join(sys.argv[1:])}".strip(), load_before)
     typer.echo(file.read_text(encoding="utf-8"))
     console.print(f"written to {file} and {file.with_suffix('.json').name}")
 
