@@ -6,7 +6,7 @@ https://docs.dagster.io/api/dagster/definitions
 from collections.abc import Mapping
 from typing import Any
 
-from dagster import Definitions, in_process_executor
+from dagster import Definitions, ResourceDefinition, in_process_executor
 
 from mds_assets.assets import marts, raw, staging
 from mds_assets.checks import window_is_complete
@@ -15,7 +15,6 @@ from mds_assets.io_managers.duckdb import LakeDuckDB
 from mds_assets.io_managers.io_manager import LakeIOManager
 from mds_assets.io_managers.lake import Lake
 from mds_assets.jobs import daily_refresh
-from mds_assets.sample import SAMPLE_API_URL, SAMPLE_ORG, SampleTransport
 from mds_assets.schedules import daily_refresh_schedule
 from mds_assets.settings import Settings, settings
 
@@ -23,6 +22,8 @@ from mds_assets.settings import Settings, settings
 def github(settings: Settings) -> GitHub:
     """The configured organisations; without any, the built-in sample behind the same client."""
     if not settings.organisations:
+        from mds_assets.sample import SAMPLE_API_URL, SAMPLE_ORG, SampleTransport
+
         return GitHub([SAMPLE_ORG], SAMPLE_API_URL, transport=SampleTransport())
     return GitHub(
         settings.organisations,
@@ -40,7 +41,8 @@ def resources(settings: Settings) -> dict[str, Any]:
     given = {name: value for name, value in bounds.items() if value is not None}
     duckdb = LakeDuckDB(lake=lake, connection_config=given)
     return {
-        "github": github(settings),
+        # Made when raw asks for it: the sample and its transport take time to import.
+        "github": ResourceDefinition(lambda _: github(settings)),
         "lake": lake,
         "duckdb": duckdb,
         "duckdb_io_manager": LakeIOManager(

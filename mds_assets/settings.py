@@ -15,7 +15,7 @@ import click
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from mds_assets.github.connection import is_loopback
+from mds_assets.github.loopback import is_loopback
 
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from dagster import AssetExecutionContext, AssetIn, TableSchema, asset
 from duckdb import DuckDBPyRelation
 
-from mds_assets.io_managers.duckdb import select
+from mds_assets.io_managers.duckdb import ROW_ID, select
 from mds_assets.io_managers.schema import COLUMN_SCHEMA, column
 from mds_assets.partitions import DAILY, ONE_RUN, to_days
 
@@ -41,7 +41,7 @@ REPOS_SQL = Path(__file__).with_name("staging").joinpath("repos.sql").read_text(
 
 @asset(
     key=["staging", "repos"],
-    ins={"github_repos": AssetIn(key=["raw", "github_repos"])},
+    ins={"github_repos": AssetIn(key=["raw", "github_repos"], metadata={ROW_ID: True})},
     partitions_def=DAILY,
     backfill_policy=ONE_RUN,
     io_manager_key="duckdb_io_manager",

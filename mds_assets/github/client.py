@@ -14,13 +14,15 @@ from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from datetime import time as time_of_day
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from requests.adapters import BaseAdapter
-
-from mds_assets.github.connection import Answer, Connection
 from mds_assets.github.errors import GitHubError, NotFoundError
 from mds_assets.github.repository import Json, Repository, parse, row
+
+if TYPE_CHECKING:
+    from requests.adapters import BaseAdapter
+
+    from mds_assets.github.connection import Answer, Connection
 
 Log = logging.Logger | logging.LoggerAdapter[Any]
 
@@ -49,7 +51,7 @@ class GitHub:
     api_version: str = "2022-11-28"
     max_wait: float = 900
     timeout: tuple[float, float] = (10, 30)
-    transport: BaseAdapter | None = None
+    transport: "BaseAdapter | None" = None
     sleep: Callable[[float], None] = time.sleep
 
     def crawl(self, days: Sequence[date], log: Log = logging.getLogger(__name__)) -> "Crawl":  # noqa: B008
@@ -95,6 +97,9 @@ class Crawl:
 
     def __iter__(self) -> Iterator[dict[date, list[Json]]]:
         """Ask GitHub, one organisation after the other."""
+        # requests takes a tenth of Dagster's time to import: only a crawl pays for it.
+        from mds_assets.github.connection import Connection
+
         github = self.github
         connection = Connection(
             github.api_url,
@@ -127,7 +132,7 @@ class Crawl:
         finally:
             connection.close()
 
-    def _listing(self, connection: Connection, organisation: str) -> Iterator[list[tuple[Json, Repository]]]:
+    def _listing(self, connection: "Connection", organisation: str) -> Iterator[list[tuple[Json, Repository]]]:
         """Everything active since the first day, and a little more; in both orders where one is not enough."""
         since = datetime.combine(self.days[0], time_of_day(), UTC)
         kind = "orgs"
@@ -153,7 +158,7 @@ class Crawl:
     def _url(self, kind: str, organisation: str) -> str:
         return f"{self.github.api_url}/{kind}/{organisation}/repos"
 
-    def _pages(self, connection: Connection, organisation: str, answer: Answer) -> Iterator[Answer]:
+    def _pages(self, connection: "Connection", organisation: str, answer: "Answer") -> Iterator["Answer"]:
         """This page and those after it. The next may have another path: only GitHub's own link is right."""
         yield answer
         while answer.next:
@@ -161,7 +166,7 @@ class Crawl:
             yield answer
 
     def _note(
-        self, connection: Connection, organisation: str, order: str, number: int, answer: Answer, length: int
+        self, connection: "Connection", organisation: str, order: str, number: int, answer: "Answer", length: int
     ) -> None:
         """Tell of a page, and of what looks wrong with it."""
         self.requests, self.rate_limit_remaining = connection.requests, connection.rate_limit_remaining
@@ -194,7 +199,7 @@ class Crawl:
         self.log.warning("%s", warning)
 
 
-def _repositories(answer: Answer, organisation: str) -> list[Json]:
+def _repositories(answer: "Answer", organisation: str) -> list[Json]:
     body = answer.body
     if isinstance(body, list) and all(isinstance(item, dict) for item in body):
         return body

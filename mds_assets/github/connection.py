@@ -15,7 +15,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urljoin
 
@@ -31,6 +30,7 @@ from tenacity import (
 from urllib3.util import parse_url
 
 from mds_assets.github.errors import GitHubError, LimitError, PassingError, refusal
+from mds_assets.github.loopback import is_loopback
 
 _ATTEMPTS = 5  # at a request that fails for another reason than a rate limit
 _ATTEMPTS_AT_LIMIT = 10
@@ -279,13 +279,6 @@ def _innermost(error: BaseException) -> BaseException:
     while error.__context__:
         error = error.__context__
     return error
-
-
-def is_loopback(host: str) -> bool:
-    """Whether this host is this machine."""
-    with suppress(ValueError):
-        return ip_address(host.strip("[]")).is_loopback
-    return host == "localhost"
 
 
 def _origin(url: str) -> tuple[str | None, str | None, int | None]:

@@ -8,9 +8,11 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-import requests
+if TYPE_CHECKING:
+    import requests
 
 
 class GitHubError(Exception):
@@ -44,7 +46,7 @@ class LimitError(Exception):
 
 
 def refusal(
-    organisation: str, response: requests.Response, message: str, api_url: str, *, with_token: bool
+    organisation: str, response: "requests.Response", message: str, api_url: str, *, with_token: bool
 ) -> Exception:
     """What a status other than 2xx means: an error to raise, or one after which the same is asked again.
 
@@ -102,7 +104,7 @@ def _way_out(status: int, single_sign_on: str, *, with_token: bool) -> str:
     return "GitHub refused the request. Check GITHUB_API_URL and GITHUB_API_VERSION."
 
 
-def _retry_after(value: str, response: requests.Response) -> float | None:
+def _retry_after(value: str, response: "requests.Response") -> float | None:
     """The header's seconds; it may also be a date."""
     if value.isdecimal():
         return float(value)
@@ -111,13 +113,13 @@ def _retry_after(value: str, response: requests.Response) -> float | None:
     return None
 
 
-def _until_reset(value: str, response: requests.Response) -> float | None:
+def _until_reset(value: str, response: "requests.Response") -> float | None:
     if not value.isdecimal():
         return None
     return max(1.0, float(value) - _now(response).timestamp() + 1)
 
 
-def _now(response: requests.Response) -> datetime:
+def _now(response: "requests.Response") -> datetime:
     """The time by GitHub's clock: this machine's may be wrong."""
     with suppress(KeyError, ValueError):
         return parsedate_to_datetime(response.headers["date"])

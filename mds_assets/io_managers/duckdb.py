@@ -21,6 +21,9 @@ from upath import UPath
 from mds_assets.io_managers.lake import FILE_NAME, Lake
 from mds_assets.io_managers.schema import DAY, check_fits
 
+# Name of a column that numbers the rows, and of the input metadata with which an asset asks for it in a relation.
+ROW_ID = "row_id"
+
 # GLOBAL, so that cursors have them too.
 SETTINGS = """
     -- Otherwise TIMESTAMPTZ columns reach Arrow in the zone of the machine.
@@ -74,12 +77,15 @@ _users: Counter[str] = Counter()
 _opened: dict[str, tuple[duckdb.DuckDBPyConnection, ExitStack]] = {}
 
 
-def read(con: duckdb.DuckDBPyConnection, files: Sequence[UPath], schema: TableSchema) -> duckdb.DuckDBPyRelation:
+def read(
+    con: duckdb.DuckDBPyConnection, files: Sequence[UPath], schema: TableSchema, *, row_id: bool = False
+) -> duckdb.DuckDBPyRelation:
     """The declared columns and `day` of these files as one lazy relation; an empty one for no file.
 
-    A column that a file lacks is null: raw files of different loads have different columns.
+    A column that a file lacks is null: raw files of different loads have different columns. With `row_id` there is a
+    BIGINT column of this name too, another value for each row and the same at each read.
     """
-    types = {c.name: c.type for c in schema.columns} | {DAY: "DATE"}
+    types = {c.name: c.type for c in schema.columns} | {DAY: "DATE"} | ({ROW_ID: "BIGINT"} if row_id else {})
     empty = f"SELECT {', '.join(f'NULL::{sql_type} AS {_quote(name)}' for name, sql_type in types.items())} WHERE false"
     if not files:
         return con.sql(empty)
@@ -88,8 +94,10 @@ def read(con: duckdb.DuckDBPyConnection, files: Sequence[UPath], schema: TableSc
     # DuckDB pushes column and day filters through the UNION into the Parquet reader. The union gives every declared
     # column a type even where no file has it.
     columns = ", ".join(f"{_quote(name)}::{sql_type} AS {_quote(name)}" for name, sql_type in types.items())
+    # No file has 2^32 rows: the reader numbers them within a row group of a file.
+    numbered = f"SELECT *, (file_index::BIGINT << 32) + file_row_number AS {ROW_ID}" if row_id else ""
     return con.sql(
-        f"SELECT {columns} FROM ({empty} UNION ALL BY NAME FROM read_parquet("  # noqa: S608
+        f"SELECT {columns} FROM ({empty} UNION ALL BY NAME {numbered} FROM read_parquet("  # noqa: S608
         f"[{paths}], union_by_name = true, hive_partitioning = true, hive_types = {{'day': DATE}}))"
     )
 
@@ -146,11 +154,11 @@ def write(
             f"SELECT {columns} FROM output_rows WHERE CASE WHEN {DAY} = DATE '{day}' THEN true "  # noqa: S608
             f"ELSE error('a row of day ' || coalesce({DAY}::VARCHAR, 'NULL')) END"
         )
-        options = "FORMAT parquet, COMPRESSION zstd"
+        options = "FORMAT parquet, COMPRESSION snappy"
     else:
         target = folder
         rows = f"SELECT {columns}, {DAY} FROM output_rows"  # noqa: S608
-        options = "FORMAT parquet, COMPRESSION zstd, PARTITION_BY (day)"
+        options = "FORMAT parquet, COMPRESSION snappy, PARTITION_BY (day)"
     copied = select(relation, "output_rows", f"COPY ({rows}) TO {_literal(target)} ({options}, RETURN_FILES)")
     return [Path(file) for _, files in copied.fetchall() for file in files]
 

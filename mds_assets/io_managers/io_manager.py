@@ -72,15 +72,20 @@ class LakeIOManager(ConfigurableIOManager):
         wanted = context.dagster_type.typing_type
         if wanted is Any:
             wanted = {"duckdb": duckdb.DuckDBPyRelation, "polars": pl.LazyFrame}[self.engine]
-        return self._read(wanted, [file for found in files.values() for file in found], schema)
+        row_id = bool((context.definition_metadata or {}).get(duckdb_engine.ROW_ID))
+        return self._read(wanted, [file for found in files.values() for file in found], schema, row_id=row_id)
 
-    def _read(self, wanted: type, files: Sequence[UPath], schema: TableSchema) -> Table:
+    def _read(self, wanted: type, files: Sequence[UPath], schema: TableSchema, *, row_id: bool) -> Table:
+        if row_id and wanted is not duckdb.DuckDBPyRelation:
+            raise SchemaError(
+                f"an asset cannot take a table with {duckdb_engine.ROW_ID} as {wanted}: only as a relation"
+            )
         if wanted is pl.LazyFrame:
             return polars_engine.scan(files, schema)
         if wanted is pl.DataFrame:
             return polars_engine.scan(files, schema).collect()
         if wanted is duckdb.DuckDBPyRelation:
-            return duckdb_engine.read(self.duckdb.connection, files, schema)
+            return duckdb_engine.read(self.duckdb.connection, files, schema, row_id=row_id)
         if wanted is pa.Table:
             return duckdb_engine.read(self.duckdb.connection, files, schema).to_arrow_table()
         if wanted is pa.RecordBatchReader:
