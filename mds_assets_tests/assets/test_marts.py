@@ -66,7 +66,8 @@ observations = st.lists(
     st.builds(
         seen,
         day=st.integers(0, 14),
-        repo_id=st.integers(1, 6),
+        # Some do not fit where organisation and repository are packed into one integer.
+        repo_id=st.integers(1, 6) | st.sampled_from([2**40 - 1, 2**40 + 5, 2**63 - 1, -1, -(2**63)]),
         pushed=st.none() | st.integers(-3, 14),
         hour=st.integers(0, 23),
         org=st.sampled_from(["acme", "other"]),
@@ -149,6 +150,16 @@ def test_a_push_before_the_window_and_no_push_at_all_count_on_no_date():
 def test_no_rows_make_empty_tables():
     assert languages_of([], [day(0)], 7) == []
     assert activity_of([], [day(0)], 7) == []
+
+
+def test_a_filter_after_as_of_does_not_choose_the_observation():
+    newest = as_of(frame([seen(0, stars=99), seen(1, stars=1)]), [day(1)], 7)
+    assert newest.filter(pl.col("stars") > 50).collect().is_empty()
+
+
+def test_rows_may_come_in_any_order():
+    rows = [seen(2, stars=30), seen(5, stars=99), seen(0, stars=10)]
+    assert languages_of(rows, [day(3)], 7) == languages_of(sorted(rows, key=lambda row: row["day"]), [day(3)], 7)
 
 
 def test_nothing_is_computed_until_the_lake_asks():

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mds_assets.assets.raw import GITHUB_REPOS
 from mds_assets.assets.staging import REPOS, REPOS_SQL
-from mds_assets.io_managers.duckdb import select
+from mds_assets.io_managers.duckdb import ROW_ID, select
 from mds_assets.io_managers.schema import arrow_schema
 from mds_assets_tests.assets.test_raw import DAY, repo
 from mds_assets_tests.github.server import GitHubServer
@@ -26,6 +26,7 @@ def stage(rows: list[Raw]) -> list[dict[str, Any]]:
     """What `staging/repos.sql` makes of these rows of raw; a column that a row lacks is null."""
     schema = arrow_schema(GITHUB_REPOS, with_day=True)
     table = pa.Table.from_pylist([{"day": DAY, "_dlt_load_id": "1", **row} for row in rows], schema=schema)
+    table = table.append_column(ROW_ID, pa.array(range(len(rows)), pa.int64()))
     with duckdb.connect() as con:
         con.execute("SET TimeZone = 'UTC'")
         return select(con.from_arrow(table), "github_repos", REPOS_SQL).to_arrow_table().to_pylist()
