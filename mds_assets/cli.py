@@ -142,6 +142,7 @@ def _progress_logger(on_step: Callable[[str], None]) -> "LoggerDefinition":
     from dagster import InitLoggerContext, logger
 
     check_steps: set[str | None] = set()
+    tables: dict[str | None, list[str]] = {}  # of each step, once each, though they have a materialisation a day
 
     class Handler(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
@@ -154,6 +155,10 @@ def _progress_logger(on_step: Callable[[str], None]) -> "LoggerDefinition":
                 return
             elif event.event_type_value == "STEP_START":
                 on_step(_table(event))
+            elif event.event_type_value == "ASSET_MATERIALIZATION" and event.asset_key:
+                table = event.asset_key.to_user_string()
+                if table not in tables.setdefault(event.step_key, []):
+                    tables[event.step_key].append(table)
             elif event.event_type_value == "STEP_UP_FOR_RETRY":
                 retry = event.step_retry_data
                 cause = retry.error and retry.error.cause
@@ -167,7 +172,7 @@ def _progress_logger(on_step: Callable[[str], None]) -> "LoggerDefinition":
                 console.print(f"  {sign} {name}: [dim]{escape(check.description or '')}[/]", soft_wrap=True)
             elif event.event_type_value == "STEP_SUCCESS" and event.step_key not in check_steps:
                 seconds = event.step_success_data.duration_ms / 1000
-                console.print(f"  [green]✓[/] {_table(event)} [dim]{seconds:.1f} s[/]")
+                console.print(f"  [green]✓[/] {', '.join(tables[event.step_key])} [dim]{seconds:.1f} s[/]")
 
     @logger
     def progress(_: InitLoggerContext) -> logging.Logger:

@@ -61,10 +61,10 @@ def build_definitions(resource_overrides: Mapping[str, Any] | None = None) -> De
         resource_overrides: Resources by name (`github`, `lake`, ...) that replace those of the settings. Override
             `lake` together with the IO managers that hold it.
     """
-    tables = [raw.github_repos, staging.repos, marts.repos_per_language, marts.daily_activity]
+    tables = [raw.github_repos, staging.repos, marts.repos_in_window]
     return Definitions(
         assets=tables,
-        asset_checks=[window_is_complete(table.key) for table in tables if table.key.has_prefix(["marts"])],
+        asset_checks=[window_is_complete(key) for table in tables for key in table.keys if key.has_prefix(["marts"])],
         jobs=[daily_refresh],
         schedules=[daily_refresh_schedule],
         resources={**resources(settings), **(resource_overrides or {})},

@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
-from dagster import DagsterInstance, DefaultScheduleStatus, RunRequest, build_schedule_context
+from dagster import AssetSpec, DagsterInstance, DefaultScheduleStatus, RunRequest, build_schedule_context
 
 from mds_assets.definitions import build_definitions, defs
 from mds_assets.io_managers.schema import declared_schema
@@ -16,13 +16,18 @@ from mds_assets.settings import PROJECT_ROOT
 TABLES = {"raw/github_repos", "staging/repos", "marts/repos_per_language", "marts/daily_activity"}
 
 
+def specs() -> dict[str, AssetSpec]:
+    """What Dagster knows of each table."""
+    return {spec.key.to_user_string(): spec for spec in defs.resolve_all_asset_specs()}
+
+
 def test_the_tables_are_those_of_the_design():
     assert {key.to_user_string() for key in defs.resolve_all_asset_keys()} == TABLES
 
 
 @pytest.mark.parametrize("table", sorted(TABLES))
 def test_every_table_says_what_it_is(table: str):
-    spec = defs.resolve_assets_def(table.split("/")).get_asset_spec()
+    spec = specs()[table]
     assert spec.description
     assert spec.group_name == table.split("/")[0]
     assert "parquet" in spec.kinds
@@ -34,13 +39,8 @@ def test_every_table_says_what_it_is(table: str):
 
 def test_marts_are_declared_in_the_order_of_the_design():
     columns = {
-        table: [
-            column.name
-            for column in declared_schema(
-                table, defs.resolve_assets_def(table.split("/")).get_asset_spec().metadata
-            ).columns
-        ]
-        for table in TABLES
+        table: [column.name for column in declared_schema(table, spec.metadata).columns]
+        for table, spec in specs().items()
     }
     assert columns["marts/repos_per_language"] == ["org", "language", "repo_count", "avg_stars", "avg_forks"]
     assert columns["marts/daily_activity"] == ["org", "push_date", "push_count", "rolling_7d_avg"]

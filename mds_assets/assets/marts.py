@@ -4,11 +4,12 @@ A mart's row belongs to an as-of day, its `day`: what the table said at the end 
 window. One code path serves one day and many. What does not belong here: reading raw, casting types.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
+from typing import Any
 
 import polars as pl
-from dagster import AssetExecutionContext, AssetIn, TableSchema, asset
+from dagster import AssetExecutionContext, AssetIn, AssetOut, Output, TableSchema, multi_asset
 
 from mds_assets.io_managers.schema import COLUMN_SCHEMA, DAY, column
 from mds_assets.partitions import DAILY, LOOKBACK, ONE_RUN, to_days, window
@@ -34,6 +35,13 @@ DAILY_ACTIVITY = TableSchema(
     ]
 )  # fmt: skip
 
+
+_MART: dict[str, Any] = {
+    "io_manager_key": "polars_io_manager",
+    "group_name": "marts",
+    "kinds": {"polars", "parquet"},
+    "is_required": False,  # either mart can be asked for alone
+}
 
 # Organisation and repository as one integer: Polars tells integers apart three times as fast as pairs.
 _PACKED_BITS = 40
@@ -101,32 +109,33 @@ def activity(newest: pl.LazyFrame, lookback_days: int) -> pl.LazyFrame:
     )
 
 
-@asset(
-    key=["marts", "repos_per_language"],
+@multi_asset(
+    outs={
+        "repos_per_language": AssetOut(
+            key=["marts", "repos_per_language"],
+            description="Languages by the repositories active in the window, with their mean stars and forks.",
+            metadata={COLUMN_SCHEMA: REPOS_PER_LANGUAGE},
+            **_MART,
+        ),
+        "daily_activity": AssetOut(
+            key=["marts", "daily_activity"],
+            description="Repositories pushed to on each date of the window, with the 7-day mean.",
+            metadata={COLUMN_SCHEMA: DAILY_ACTIVITY},
+            **_MART,
+        ),
+    },
     ins={"repos": AssetIn(key=["staging", "repos"], partition_mapping=LOOKBACK)},
     partitions_def=DAILY,
     backfill_policy=ONE_RUN,
-    io_manager_key="polars_io_manager",
-    group_name="marts",
-    kinds={"polars", "parquet"},
-    metadata={COLUMN_SCHEMA: REPOS_PER_LANGUAGE},
+    can_subset=True,
 )
-def repos_per_language(context: AssetExecutionContext, repos: pl.LazyFrame) -> pl.LazyFrame:
-    """Languages by the repositories active in the window, with their mean stars and forks."""
-    return languages(as_of(repos, to_days(context.partition_keys), settings.lookback_days))
+def repos_in_window(context: AssetExecutionContext, repos: pl.LazyFrame) -> Iterator[Output[pl.DataFrame]]:
+    """The marts of the repositories in the window: finding each one's newest observation is their main work, done once.
 
-
-@asset(
-    key=["marts", "daily_activity"],
-    ins={"repos": AssetIn(key=["staging", "repos"], partition_mapping=LOOKBACK)},
-    partitions_def=DAILY,
-    backfill_policy=ONE_RUN,
-    io_manager_key="polars_io_manager",
-    group_name="marts",
-    kinds={"polars", "parquet"},
-    metadata={COLUMN_SCHEMA: DAILY_ACTIVITY},
-)
-def daily_activity(context: AssetExecutionContext, repos: pl.LazyFrame) -> pl.LazyFrame:
-    """Repositories pushed to on each date of the window, with the 7-day mean."""
+    The tables are small and collected together, so that Polars shares what they have in common.
+    """
     newest = as_of(repos, to_days(context.partition_keys), settings.lookback_days)
-    return activity(newest, settings.lookback_days)
+    marts = {"repos_per_language": languages(newest), "daily_activity": activity(newest, settings.lookback_days)}
+    asked = {name: mart for name, mart in marts.items() if name in context.op_execution_context.selected_output_names}
+    for name, table in zip(asked, pl.collect_all(asked.values(), engine="streaming"), strict=True):
+        yield Output(table, name)

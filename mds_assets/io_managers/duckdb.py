@@ -183,7 +183,12 @@ def _cast(table: str, name: str, produced: str, declared: str) -> str:
     if declared not in {"INTEGER", "BIGINT"} or produced in {declared, '"NULL"'}:
         return f"{value}::{declared}"
     refused = f"error('{table}.{name} is ' || {value} || ', out of range for {declared}')"
-    fits = f"try_cast({value} AS {declared}) IS NOT NULL OR {value} IS NULL"
+    # Of BIGINT, which is the common case, a comparison tells faster than a cast that is tried.
+    fits = (
+        f"{value} BETWEEN -2147483648 AND 2147483647 OR {value} IS NULL"
+        if produced == "BIGINT"
+        else f"try_cast({value} AS {declared}) IS NOT NULL OR {value} IS NULL"
+    )
     return f"CASE WHEN {fits} THEN {value}::{declared} ELSE {refused} END"
 
 

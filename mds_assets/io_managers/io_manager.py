@@ -104,17 +104,18 @@ class LakeIOManager(ConfigurableIOManager):
             (mapping.start_offset, mapping.end_offset) if isinstance(mapping, TimeWindowPartitionMapping) else (0, 0)
         )
         run = step.partition_key_range
+        outputs = step.selected_output_names
+        tables = [key for output, key in step.assets_def.keys_by_output_name.items() if output in outputs]
         for day in days_between(date.fromisoformat(run.start), date.fromisoformat(run.end)):
             asked = days_between(day + timedelta(days=first), day + timedelta(days=last))
             missing = [str(day) for day in asked if day not in found]
-            step.add_asset_metadata(
-                {
-                    f"{name}/window": f"{asked[0]}...{asked[-1]}",
-                    f"{name}/days_found": len(asked) - len(missing),
-                    f"{name}/days_missing": missing,
-                },
-                partition_key=str(day),
-            )
+            facts = {
+                f"{name}/window": f"{asked[0]}...{asked[-1]}",
+                f"{name}/days_found": len(asked) - len(missing),
+                f"{name}/days_missing": missing,
+            }
+            for table in tables:
+                step.add_asset_metadata(facts, table, partition_key=str(day))
 
     def handle_output(self, context: OutputContext, obj: Table) -> None:
         """Write one table for all days of the run, each day's file at once, and report each day's facts.
@@ -131,7 +132,7 @@ class LakeIOManager(ConfigurableIOManager):
             raise SchemaError(f"{table} has no daily partitions: give its asset partitions_def=DAILY")
         days = to_days(context.asset_partition_keys)
         started = time.perf_counter()
-        inputs = _inputs.pop(_attempt(context.step_context), {})
+        inputs = _inputs.get(_attempt(context.step_context), {})  # a step may have several outputs
         try:
             with self.lake.replacing(key, inputs) as (folder, becomes):
                 by_day = _by_day(table, self._write(table, obj, schema, days, folder), days)
@@ -147,6 +148,7 @@ class LakeIOManager(ConfigurableIOManager):
             context.step_context.add_asset_metadata(
                 {**file_metadata([file]), COLUMN_SCHEMA: schema, "seconds": round(seconds, 3)}
                 | self._preview(file, schema),
+                key,
                 partition_key=str(day),
             )
 
