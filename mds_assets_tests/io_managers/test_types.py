@@ -13,7 +13,10 @@ import polars as pl
 import pyarrow as pa
 import pytest
 from dagster import AssetIn, AssetsDefinition, Output, TableSchema, asset
+from upath import UPath
 
+from mds_assets.io_managers.duckdb import ROW_ID
+from mds_assets.io_managers.duckdb import read as duckdb_read
 from mds_assets.io_managers.schema import COLUMN_SCHEMA, SchemaError, arrow_schema, column
 from mds_assets.partitions import ONE_RUN
 from mds_assets_tests.io_managers.warehouse import (
@@ -341,3 +344,45 @@ def test_fixed_width_columns_reach_polars_in_the_same_memory_and_text_gets_new_v
 
     # Polars keeps text as 16 bytes a value, which hold texts up to 12 bytes themselves: these are always copied.
     assert warehouse.look(source, pa.Table, look, D1) == (True, False)
+
+
+def buffers(column: pa.Array) -> list[int]:
+    """Where the values of a fixed-width column lie in memory."""
+    return [buffer.address for buffer in column.buffers()[1:] if buffer]
+
+
+def test_an_eager_frame_shares_the_memory_of_fixed_width_columns_with_arrow(warehouse: Warehouse):
+    source = writes(lambda _: all_types(D1), schema=ALL_TYPES)
+    shared: dict[str, bool] = {}
+
+    def look(frame: pl.DataFrame) -> None:
+        table = frame.rechunk().to_arrow()
+        again = pl.from_arrow(table, rechunk=False)
+        assert isinstance(again, pl.DataFrame)
+        for name in table.column_names:
+            arrow, back = table[name].chunk(0), again[name].to_arrow()
+            shared[name] = buffers(arrow) == buffers(back) == buffers(frame.rechunk()[name].to_arrow())
+
+    reader = reads(source, pl.DataFrame, look)
+    warehouse.run([source, reader], D1)
+    fixed = {c.name for c in ALL_TYPES.columns if c.type in {"BIGINT", "DATE", "DOUBLE", "INTEGER", "TIMESTAMPTZ"}}
+    assert {name for name in fixed if shared[name]} == fixed
+
+
+def test_only_a_relation_can_have_row_ids(warehouse: Warehouse):
+    source = writes(lambda _: pairs((1, "a", D1), (2, "b", D1), (3, "c", D2)))
+    warehouse.run(source, D1, D2)
+    files = [UPath(warehouse.file(source, day)) for day in (D1, D2)]
+    with duckdb.connect() as con:
+        relation = duckdb_read(con, files, PAIRS, row_id=True)
+        ids = relation.select(ROW_ID).fetchall()
+        assert len(set(ids)) == 3
+        assert relation.select(ROW_ID).fetchall() == ids
+    asks = AssetIn(key=source.key, metadata={ROW_ID: True})
+
+    @asset(ins={"table": asks}, partitions_def=DAILY, backfill_policy=ONE_RUN)
+    def wants(table: pl.LazyFrame) -> None:
+        assert table is None
+
+    with pytest.raises(SchemaError, match="row_id in a DuckDBPyRelation only"):
+        warehouse.run([source, wants], D1, D2, only=wants)
