@@ -54,7 +54,7 @@ TOKEN = "ghp_UiTestsMustNeverShowThis0123456789"
 LOCATION = "mds_assets.definitions"
 REPOSITORY = {"repositoryName": "__repository__", "repositoryLocationName": LOCATION}
 STEPS = {"raw__github_repos", "staging__repos", "repos_in_window"}
-TABLES = list(defs.resolve_all_asset_specs())
+TABLES = sorted(defs.resolve_all_asset_specs(), key=lambda table: table.key)  # in one order for all workers
 MARTS = [table for table in TABLES if table.key.has_prefix(["marts"])]
 PATIENCE = 30  # seconds that a slow machine may take for one thing
 
