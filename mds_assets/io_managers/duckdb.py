@@ -99,8 +99,10 @@ def read(
     # DuckDB pushes column and day filters through the UNION into the Parquet reader. The union gives every declared
     # column a type even where no file has it.
     columns = ", ".join(f"{_quote(name)}::{sql_type} AS {_quote(name)}" for name, sql_type in types.items())
-    # No file has 2^32 rows: the reader numbers them within a row group of a file.
-    numbered = f"SELECT *, (file_index::BIGINT << 32) + file_row_number AS {ROW_ID}" if row_id else ""
+    # By name, as DuckDB's own `file_index` counts only the files that a scan's filters leave; no file has 2^32 rows.
+    names = ", ".join(_literal(file) for file in files)
+    number = f"(list_position([{names}], filename)::BIGINT << 32) + file_row_number"
+    numbered = f"SELECT *, coalesce({number}, error('unknown file ' || filename)) AS {ROW_ID}" if row_id else ""
     return con.sql(
         f"SELECT {columns} FROM ({empty} UNION ALL BY NAME {numbered} FROM read_parquet("  # noqa: S608
         f"[{paths}], union_by_name = true, hive_partitioning = true, hive_types = {{'day': DATE}}))"

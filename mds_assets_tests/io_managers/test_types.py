@@ -384,5 +384,16 @@ def test_only_a_relation_can_have_row_ids(warehouse: Warehouse):
     def wants(table: pl.LazyFrame) -> None:
         assert table is None
 
-    with pytest.raises(SchemaError, match="row_id in a DuckDBPyRelation only"):
-        warehouse.run([source, wants], D1, D2, only=wants)
+    assert not warehouse.run([source, wants], D1, D2, only=wants, raises=False).success
+
+
+def test_a_row_keeps_its_id_whichever_files_a_filter_leaves(warehouse: Warehouse):
+    source = writes(lambda _: pairs((1, "a", D1), (2, "b", D1), (3, "c", D2)))
+    warehouse.run(source, D1, D2)
+    files = [UPath(warehouse.file(source, day)) for day in (D1, D2)]
+    with duckdb.connect() as con:
+        relation = duckdb_read(con, files, PAIRS, row_id=True)
+        ids = dict(relation.select("id", ROW_ID).fetchall())
+        for day in (D1, D2):
+            for number, row_id in relation.filter(f"day = DATE '{day}'").select("id", ROW_ID).fetchall():
+                assert row_id == ids[number]
