@@ -1,10 +1,10 @@
 """Marts: windows, aggregation and business metrics, as pure functions on Polars lazy frames and thin assets over them.
 
 A mart's row belongs to an as-of day, its `day`: what the table said at the end of that day, looking back over the
-window. One code path serves one day and many. What does not belong here: reading raw, casting types.
+window. What does not belong here: reading raw, casting types.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import date, timedelta
 from typing import Any
 
@@ -48,28 +48,28 @@ _PACKED_BITS = 40
 _PACKED = pl.col("org").cast(pl.Categorical).to_physical().cast(pl.Int64) * 2**_PACKED_BITS + pl.col("repo_id")
 
 
-def as_of(repos: pl.LazyFrame, days: Sequence[date], lookback_days: int) -> pl.LazyFrame:
-    """Each repository once per as-of day, with its newest observation in the window.
+def as_of(repos: pl.LazyFrame, day: date, lookback_days: int) -> pl.LazyFrame:
+    """Each repository once, with its newest observation in the window that ends with the as-of day.
 
     Args:
         repos: Rows of `staging/repos` with `day`, in any order; at most one per org, repo_id and day.
-        days: The as-of days.
+        day: The as-of day.
         lookback_days: Calendar days in a window, the as-of day included.
 
     Returns:
         The same columns, `day` now being the as-of day.
     """
-    # GitHub's ids have 31 bits today. The statistics in the files' footers say where none is larger: the second branch
-    # reads nothing then.
+    days = window(day, lookback_days)
+    # GitHub's ids have 31 bits today. The statistics in the files' footers say where none is larger: the rows that do
+    # not pack are read nowhere then.
     packs = pl.col("repo_id").is_between(0, 2**_PACKED_BITS - 1)
-    as_of_days: list[pl.LazyFrame] = []
-    for as_of_day in days:
-        for fits, repository in ((packs, _PACKED), (~packs, pl.struct("org", "repo_id"))):
-            newest_first = reversed(window(as_of_day, lookback_days))
-            rows = pl.concat([repos.filter(fits, pl.col(DAY) == day) for day in newest_first])
-            newest = rows.filter(repository.is_first_distinct())
-            as_of_days.append(newest.with_columns(pl.lit(as_of_day).alias(DAY)))
-    return pl.concat(as_of_days) if as_of_days else repos.clear()
+    newest_first = pl.concat([repos.filter(packs, pl.col(DAY) == seen) for seen in reversed(days)])
+    others = repos.filter(~packs, pl.col(DAY).is_between(days[0], days[-1])).sort(DAY, descending=True)
+    newest = [
+        newest_first.filter(_PACKED.is_first_distinct()),
+        others.filter(pl.struct("org", "repo_id").is_first_distinct()),
+    ]
+    return pl.concat(newest).with_columns(pl.lit(day).alias(DAY))
 
 
 def languages(newest: pl.LazyFrame) -> pl.LazyFrame:
@@ -132,10 +132,15 @@ def activity(newest: pl.LazyFrame, lookback_days: int) -> pl.LazyFrame:
 def repos_in_window(context: AssetExecutionContext, repos: pl.LazyFrame) -> Iterator[Output[pl.DataFrame]]:
     """The marts of the repositories in the window: finding each one's newest observation is their main work, done once.
 
-    The tables are small and collected together, so that Polars shares what they have in common.
+    The tables are small. Those of one day are collected together, so that Polars shares what they have in common; one
+    day after the other, so that memory holds one window.
     """
-    newest = as_of(repos, to_days(context.partition_keys), settings.lookback_days)
-    marts = {"repos_per_language": languages(newest), "daily_activity": activity(newest, settings.lookback_days)}
-    asked = {name: mart for name, mart in marts.items() if name in context.op_execution_context.selected_output_names}
-    for name, table in zip(asked, pl.collect_all(asked.values(), engine="streaming"), strict=True):
-        yield Output(table, name)
+    asked = context.op_execution_context.selected_output_names
+    tables: dict[str, list[pl.DataFrame]] = {name: [] for name in asked}
+    for day in to_days(context.partition_keys):
+        newest = as_of(repos, day, settings.lookback_days)
+        marts = {"repos_per_language": languages(newest), "daily_activity": activity(newest, settings.lookback_days)}
+        for name, table in zip(asked, pl.collect_all([marts[name] for name in asked], engine="streaming"), strict=True):
+            tables[name].append(table)
+    for name, of_days in tables.items():
+        yield Output(pl.concat(of_days), name)
