@@ -68,7 +68,7 @@ class Lakes:
         module: str = "mds_assets.definitions",
         select: str = STAGING_AND_MARTS,
         home: str = "ours",
-        data_limit: int = 0,
+        memory_limit: int = 0,
         variables: Mapping[str, str] | None = None,
     ) -> Command:
         """`dagster asset materialize` of these days."""
@@ -77,7 +77,7 @@ class Lakes:
             dagster("asset", "materialize", "-m", module, "--select", select, *span),
             {"MDS_DATA_DIR": str(self.ours), "MDS_START_DATE": str(self.start), **(variables or {})},
             home=self.folder / "homes" / home,
-            data_limit=data_limit,
+            memory_limit=memory_limit,
         )
 
     def floor_command(self, days: Sequence[date]) -> Command:

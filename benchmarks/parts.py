@@ -198,18 +198,18 @@ def bounded(work: Path, _count: int, told: Told, sizes: Sizes) -> Section:
         "limit, unbounded": lakes.limit_command([LAST]),
         "ours, bounded": lakes.ours_command(
             [LAST],
-            data_limit=sizes.bound_mb * 1024**2,
+            memory_limit=sizes.bound_mb * 1024**2,
             variables={"MDS_DUCKDB_MEMORY_LIMIT": f"{sizes.bound_mb // 4}MiB"},
         ),
     }
     try:
-        section.took = rounds(commands, 1, told)
+        section.took = rounds(commands, 1, told, warm_up=sizes.warm_up)
         section.remarks.append(f"With and without the bound: {compare(lakes.limit, lakes.ours, [LAST])}.")
     except RuntimeError as failed:
         section.remarks.append(f"It fails: {str(failed).strip().splitlines()[-1]}")
     section.remarks.append(
-        "The bound is RLIMIT_DATA, which counts all private writable memory of the process; the resident memory in "
-        "the table also counts pages of files that Polars maps, which the system can drop."
+        "The bound is that of a control group, as a container's: beyond it Linux kills the process. It counts the page "
+        "cache as well, which the system drops first."
     )
     section.ratios = [Ratio("completed, with equal marts (0: yes)", float("It fails" in section.remarks[0]), 0.5)]
     return section

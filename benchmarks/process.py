@@ -60,14 +60,14 @@ class Command:
             out.
         home: Dagster's home, if the command is one of Dagster's.
         prints_steps: Whether it prints the seconds of its steps as JSON.
-        data_limit: RLIMIT_DATA in bytes; 0 for none.
+        memory_limit: Of a control group that it runs in, in bytes; 0 for none.
     """
 
     words: Sequence[str]
     variables: Mapping[str, str] = field(default_factory=dict[str, str])
     home: Path | None = None
     prints_steps: bool = False
-    data_limit: int = 0
+    memory_limit: int = 0
 
     def run(self) -> Took:
         """Run it.
@@ -83,7 +83,7 @@ class Command:
             variables["DAGSTER_HOME"] = str(self.home)
         with tempfile.TemporaryDirectory() as folder:
             result = Path(folder) / "took.json"
-            wrapped = [sys.executable, "-IS", str(_WRAPPER), str(result), str(self.data_limit), *self.words]
+            wrapped = [sys.executable, "-IS", str(_WRAPPER), str(result), str(self.memory_limit), *self.words]
             ended = subprocess.run(wrapped, env=variables, cwd=folder, capture_output=True, text=True, check=False)
             if ended.returncode:
                 said = f"{ended.stdout}\n{ended.stderr}".strip()[-4000:]
