@@ -1,5 +1,7 @@
 """Asks Dagster's GraphQL what its UI asks for an asset's page and prints median seconds by table, as JSON.
 
+    python -m benchmarks.asset_page MODULE TABLE...
+
 Run by `parts.py`. Partition health, partition keys, newest materialisations and lineage come as for
 https://docs.dagster.io/guides/operate/webserver#asset-details; the code location runs in a process of its own, as under
 `dagster dev`.
@@ -37,11 +39,11 @@ query AssetPage($key: AssetKeyInput!) {
 _ROUNDS = 7
 
 
-async def main(*tables: str) -> None:
+async def main(module: str, *tables: str) -> None:
     """Measure."""
     output = os.dup(1)
     os.dup2(2, 1)  # the code location's process logs to what it inherits as standard output
-    target = ModuleTarget("mds_assets.definitions", attribute=None, working_directory=None, location_name=None)
+    target = ModuleTarget(module, attribute=None, working_directory=None, location_name=None)
     schema = create_schema()
     took: dict[str, float] = {}
     with DagsterInstance.get() as instance, WorkspaceProcessContext(instance, target) as workspace:

@@ -20,6 +20,7 @@ from mds_assets_tests.github.server import GitHubServer
 from mds_assets_tests.recordings import RECORDINGS, jenkinsci
 
 Told = Callable[[str], None]
+_FLOOR = ("repos", "repos_per_language", "daily_activity")
 TABLES = ("raw/github_repos", "staging/repos", "marts/repos_per_language", "marts/daily_activity")
 
 
@@ -87,9 +88,14 @@ def long_range(work: Path, count: int, told: Told, sizes: Sizes) -> Section:
         if not lakes.ours.exists():
             generate(lakes.ours, days, sizes.range_rows)
         commands[f"{length} days"] = lakes.ours_command(days)
+        commands[f"floor, {length} days"] = lakes.floor_command(days)
     section.took = rounds(commands, count, told, warm_up=sizes.warm_up)
-    long, short = (median(took).wall for took in section.took.values())
-    section.ratios = [Ratio(f"wall: {sizes.ranges[0]} days / {sizes.ranges[1]} days", long / short, 3)]
+    long, long_floor, short, short_floor = (median(took).wall for took in section.took.values())
+    compared = f"{sizes.ranges[0]} days / {sizes.ranges[1]} days"
+    section.ratios = [
+        Ratio(f"wall: {compared}", long / short, 3),
+        Ratio(f"wall: the floor, {compared}", long_floor / short_floor),
+    ]
     return section
 
 
@@ -113,16 +119,21 @@ def history(work: Path, count: int, told: Told, sizes: Sizes) -> Section:
         runs[f"{length} earlier days"] = run
         loaded = "from mds_assets.definitions import defs; defs.resolve_all_job_defs()"
         loads[f"{length} earlier days: definitions"] = replace(run, words=python("-c", loaded), home=None)
-        asked = python("-m", "benchmarks.asset_page", "staging/repos", "marts/daily_activity")
         at_home = {**run.variables, "DAGSTER_HOME": str(run.home)}
-        pages[f"{length} earlier days: asset pages"] = Command(asked, at_home, prints_steps=True)
+        for name, *asked in (
+            ("asset pages", "mds_assets.definitions", "staging/repos", "marts/daily_activity"),
+            ("floor's asset pages", "benchmarks.floor.definitions", "repos", "daily_activity"),
+        ):
+            words = python("-m", "benchmarks.asset_page", *asked)
+            pages[f"{length} earlier days: {name}"] = Command(words, at_home, prints_steps=True)
     section.took = rounds(runs | loads | pages, count, told)
     long, short, long_load, short_load, *_ = (median(took).wall for took in section.took.values())
-    long_page, short_page = (median(section.took[name]).inside for name in pages)
+    long_page, long_floor, short_page, short_floor = (median(section.took[name]).inside for name in pages)
     section.ratios = [
         Ratio("wall: a day after the long history / after the short one", long / short, 1.05),
         Ratio("wall: load of the definitions, long / short", long_load / short_load, 1.05),
         Ratio("seconds: asset pages of a staging table and a mart, long / short", long_page / short_page, 1.05),
+        Ratio("seconds: the same of the floor's, long / short", long_floor / short_floor),
     ]
     return section
 
@@ -142,7 +153,7 @@ def _record(home: Path, days: list[date]) -> None:
     """Tell Dagster that all tables of these days were materialised."""
     with DagsterInstance.from_config(str(home)) as instance:
         for day in days:
-            for table in TABLES:
+            for table in (*TABLES, *_FLOOR):
                 event = AssetMaterialization(AssetKey(table.split("/")), partition=str(day))
                 instance.report_runless_asset_event(event)
 
