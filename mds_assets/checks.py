@@ -1,53 +1,325 @@
-"""The asset checks: what is told of a table beside its rows.
+"""The asset checks: what is told of a table beside its rows, generated from its declaration.
+
+| check | of | when it does not pass |
+|---|---|---|
+| `schema`, `not_null`, `unique_key`, `accepted_values` | every table | error; what is downstream does not run |
+| `reconciles` | the tables in `RECONCILED` | error |
+| `window_is_complete` | the marts | warning |
+| `is_fresh` | every table | warning |
+
+A check looks at the days of its run, or at the table's newest day when it is run alone. It tells numbers and the keys
+of up to five rows, never other values: a repository may be private.
 
 https://docs.dagster.io/guides/test/asset-checks
 """
 
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from functools import cached_property
+from typing import TypeAlias
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
 from dagster import (
     AssetCheckExecutionContext,
     AssetCheckResult,
     AssetChecksDefinition,
     AssetCheckSeverity,
+    AssetCheckSpec,
     AssetKey,
-    asset_check,
+    TableSchema,
+    multi_asset_check,
 )
+from upath import UPath
 
+from mds_assets.assets import raw, staging
+from mds_assets.io_managers.duckdb import LakeDuckDB, read, select
 from mds_assets.io_managers.lake import Lake
+from mds_assets.io_managers.schema import arrow_schema, key_of, rules_of
 from mds_assets.partitions import to_days, window
 from mds_assets.settings import settings
 
-# A day can be staged from nothing, when raw was skipped: it is as missing as one that was not staged.
-_SOURCES = (AssetKey(["raw", "github_repos"]), AssetKey(["staging", "repos"]))
+_RAW = AssetKey(["raw", "github_repos"])
+_STAGING = AssetKey(["staging", "repos"])
+
+# What two layers must agree on, as two queries for the same numbers `n`. `rows` are the table's; `below` raw's rows for
+# staging; `seen` staging's in the window of each as-of day, their `day`, and `newest` the last of each repository.
+RECONCILED = {
+    _STAGING: (
+        "SELECT day, org, repo_id, count(*) AS n FROM rows GROUP BY ALL",
+        "SELECT DISTINCT day, org, id AS repo_id, 1 AS n FROM below WHERE id IS NOT NULL AND name <> ''",
+    ),
+    AssetKey(["marts", "repos_per_language"]): (
+        "SELECT day, org, sum(repo_count)::BIGINT AS n FROM rows GROUP BY ALL",
+        "SELECT day, org, count(DISTINCT repo_id) AS n FROM seen GROUP BY ALL",
+    ),
+    AssetKey(["marts", "daily_activity"]): (
+        "SELECT day, org, push_date, push_count AS n FROM rows WHERE push_count > 0",
+        "SELECT day, org, pushed_at::DATE AS push_date, count(*) AS n FROM newest "
+        "WHERE pushed_at::DATE BETWEEN first_day AND day GROUP BY ALL",
+    ),
+}
+
+# Rows that `reconciles` reads within a run. Counting repositories in a larger window would take as long as making the
+# mart: it is counted when the check is run alone.
+_MOST_ROWS = 1_000_000
+
+# After its end, when a day has to be there. The schedule runs after five minutes.
+_FRESH_AFTER = timedelta(hours=6)
+
+_MOST_KEYS = 5
 
 
-def window_is_complete(mart: AssetKey) -> AssetChecksDefinition:
-    """A check that warns when a day of a mart's window was never landed or staged.
+@dataclass(frozen=True)
+class _Looked:
+    """The days of a table that checks look at.
 
-    The mart cannot tell such a day from a quiet one. The check looks at the days of its run, or at the mart's newest
-    day when it is run alone. Days before the first partition cannot be run and are not missing; the materialisation's
-    metadata counts them.
+    Attributes:
+        key: The table.
+        schema: Its declaration.
+        days: In order.
+        alone: Whether the checks run without the table.
+        lake: Where it lies.
+        con: Of the run.
     """
 
-    @asset_check(asset=mart, name="window_is_complete")
-    def check(context: AssetCheckExecutionContext, lake: Lake) -> AssetCheckResult:
-        """Every day of the window was landed and staged; a missing day is not a day without activity."""
-        in_partitioned_run = context.has_partition_key or context.has_partition_key_range
-        days = to_days(context.partition_keys) if in_partitioned_run else lake.days(mart)[-1:]
-        asked = {day for as_of in days for day in window(as_of, settings.lookback_days)}
-        possible = {day for day in asked if day >= settings.start_date}
-        missing = sorted(day for day in possible if not all(lake.files(key, day) for key in _SOURCES))
-        looking_back = f"{days[0]} looks" if len(days) == 1 else f"{days[0]} to {days[-1]} look" if days else "it looks"
-        return AssetCheckResult(
-            passed=not missing,
-            severity=AssetCheckSeverity.WARN,
-            description=(
-                f"{len(missing)} of the {len(asked)} days that {looking_back} back on were never landed and staged: "
-                "run them, then this again."
-                if missing
-                else f"all {len(possible)} days of the window are there"
-                + (f"; {len(asked - possible)} lie before the first partition" if asked - possible else "")
-            ),
-            metadata={"days_missing": len(missing), "missing": ", ".join(map(str, missing)) or "none"},
-        )
+    key: AssetKey
+    schema: TableSchema
+    days: list[date]
+    alone: bool
+    lake: Lake
+    con: duckdb.DuckDBPyConnection
+
+    @cached_property
+    def files(self) -> list[UPath]:
+        """The files of these days."""
+        return [file for day in self.days for file in self.lake.files(self.key, day)]
+
+    @cached_property
+    def rows(self) -> duckdb.DuckDBPyRelation:
+        """The rows of these days."""
+        return read(self.con, self.files, self.schema)
+
+    @cached_property
+    def broken(self) -> dict[str, int]:
+        """For each condition that no row may meet, how many rows do."""
+        columns = [column.name for column in self.schema.columns if not column.constraints.nullable]
+        conditions = [_is_null(column) for column in columns] + [_breaks(rule) for rule in rules_of(self.schema)]
+        counts = self.rows.aggregate(", ".join(f"count(*) FILTER ({condition})" for condition in conditions))
+        return dict(zip(conditions, counts.fetchall()[0], strict=True))
+
+    def told(self, rows: duckdb.DuckDBPyRelation) -> tuple[int, str]:
+        """How many rows, and the first of them as text."""
+        number = len(rows)
+        first = rows.order("ALL").limit(_MOST_KEYS).fetchall()
+        return number, "; ".join(", ".join(map(str, row)) for row in first)
+
+
+_Check: TypeAlias = Callable[[_Looked], AssetCheckResult]
+
+
+def checks_of(key: AssetKey, schema: TableSchema) -> AssetChecksDefinition:
+    """All checks of a table, as one step."""
+    blocking: dict[str, _Check] = {
+        "schema": _schema,
+        "not_null": _not_null,
+        "unique_key": _unique_key,
+        "accepted_values": _accepted_values,
+    }
+    telling: dict[str, _Check] = {
+        **({"reconciles": _reconciles} if key in RECONCILED else {}),
+        **({"window_is_complete": _window_is_complete} if key.has_prefix(["marts"]) else {}),
+        "is_fresh": _is_fresh,
+    }
+    checks = blocking | telling
+    specs = [
+        AssetCheckSpec(name, asset=key, description=check.__doc__, blocking=name in blocking)
+        for name, check in checks.items()
+    ]
+
+    @multi_asset_check(name=f"{'__'.join(key.path)}__checks", specs=specs, can_subset=True)
+    def check(context: AssetCheckExecutionContext, lake: Lake, duckdb: LakeDuckDB) -> Iterator[AssetCheckResult]:
+        partitioned = context.has_partition_key or context.has_partition_key_range
+        days = to_days(context.partition_keys) if partitioned else lake.days(key)[-1:]
+        looked = _Looked(key, schema, days, not partitioned, lake, duckdb.connection)
+        asked = {check.name for check in context.selected_asset_check_keys}
+        for name, check in checks.items():
+            if name in asked:
+                result = _result_of(check, looked)
+                yield result._replace(asset_key=key, check_name=name)
 
     return check
+
+
+def _result_of(check: _Check, looked: _Looked) -> AssetCheckResult:
+    """What the check says; a file that cannot be read fails it."""
+    try:
+        return check(looked)
+    except (duckdb.Error, pa.ArrowInvalid, OSError) as error:
+        said = str(error).strip().splitlines()[0]
+        return AssetCheckResult(passed=False, description=f"{looked.key.to_user_string()} cannot be read: {said}")
+
+
+def _schema(looked: _Looked) -> AssetCheckResult:
+    """Each file can be read and has the declared columns in their types; raw may have more."""
+    declared = arrow_schema(looked.schema, with_day=False)
+    wrong: list[str] = []
+    for file in looked.files:
+        name = f"{file.parent.name}/{file.name}"
+        try:
+            actual = pq.read_schema(file)
+        except (pa.ArrowInvalid, OSError) as error:
+            wrong.append(f"{name} cannot be read: {str(error).splitlines()[0]}")
+            continue
+        types = {field.name: _plain(field.type) for field in actual}
+        wrong += [
+            f"{name} has {field.name} as {types.get(field.name, 'no column')}, declared {field.type}"
+            for field in declared
+            if types.get(field.name) != field.type
+        ]
+        extra = [column for column in actual.names if column not in declared.names]
+        if extra and looked.key != _RAW:
+            wrong.append(f"{name} has undeclared columns {', '.join(extra)}")
+    return AssetCheckResult(
+        passed=not wrong,
+        description="; ".join(wrong[:_MOST_KEYS]) or f"{len(declared)} columns in {len(looked.files)} files",
+        metadata={"files": len(looked.files), "wrong": len(wrong)},
+    )
+
+
+def _plain(actual: pa.DataType) -> pa.DataType:
+    """The type as the declarations name it: Polars writes large strings and lists, which hold the same."""
+    if pa.types.is_large_string(actual) or pa.types.is_string_view(actual):
+        return pa.string()
+    return pa.list_(_plain(actual.value_type)) if pa.types.is_large_list(actual) or pa.types.is_list(actual) else actual
+
+
+def _not_null(looked: _Looked) -> AssetCheckResult:
+    """No value is null where the declaration has none."""
+    return _none_meets(looked, [_is_null(c.name) for c in looked.schema.columns if not c.constraints.nullable])
+
+
+def _accepted_values(looked: _Looked) -> AssetCheckResult:
+    """Every row keeps the rules of the declaration: ranges, nothing in the future, the day within its partition."""
+    return _none_meets(looked, [_breaks(rule) for rule in rules_of(looked.schema)])
+
+
+def _none_meets(looked: _Looked, conditions: list[str]) -> AssetCheckResult:
+    met = {condition: number for condition in conditions if (number := looked.broken[condition])}
+    key = ", ".join(["day", *key_of(looked.schema)])
+    told = [
+        f"{number} rows with {condition}: {looked.told(looked.rows.filter(condition).select(key))[1]}"
+        for condition, number in met.items()
+    ]
+    return AssetCheckResult(
+        passed=not met,
+        description="; ".join(told) or f"{len(conditions)} conditions on {len(looked.days)} days",
+        metadata={"rows_wrong": sum(met.values()), "conditions": conditions},
+    )
+
+
+def _unique_key(looked: _Looked) -> AssetCheckResult:
+    """No two rows of a day have the same key."""
+    key = ", ".join(["day", *key_of(looked.schema)])
+    known = " AND ".join(f"{column} IS NOT NULL" for column in key_of(looked.schema))
+    twice = f"SELECT {key} FROM rows WHERE {known} GROUP BY ALL HAVING count(*) > 1"  # noqa: S608  # declared names
+    number, first = looked.told(select(looked.rows, "rows", twice))
+    return AssetCheckResult(
+        passed=not number,
+        description=f"{number} keys ({key}) come more than once: {first}" if number else f"unique ({key})",
+        metadata={"keys_twice": number},
+    )
+
+
+def _reconciles(looked: _Looked) -> AssetCheckResult:
+    """The table agrees with the layer below: each repository is there once, and sums are equal."""
+    below, schema = (_RAW, raw.GITHUB_REPOS) if looked.key == _STAGING else (_STAGING, staging.REPOS)
+    lookback_days = 1 if looked.key == _STAGING else settings.lookback_days
+    windows = {day: window(day, lookback_days) for day in looked.days}
+    files = {day: looked.lake.files(below, day) for days in windows.values() for day in days}
+    of_day = {day: sum(pq.read_metadata(file).num_rows for file in found) for day, found in files.items()}
+    number_below = sum(of_day[day] for days in windows.values() for day in days)
+    if number_below > _MOST_ROWS and not looked.alone:
+        return AssetCheckResult(
+            passed=True,
+            description=f"not counted: {number_below:,} rows of {below.to_user_string()} are more than {_MOST_ROWS:,}. "
+            "Run this check alone to count those of the newest day.",
+        )
+    read(looked.con, [file for found in files.values() for file in found], schema).create_view("below", replace=True)
+    found, expected = RECONCILED[looked.key]
+    days = ", ".join(f"DATE '{day}'" for day in looked.days)
+    differing = f"""
+        WITH {_WINDOWS.format(days=days, back=lookback_days - 1) if below == _STAGING else ""}
+        found AS ({found}),
+        expected AS ({expected})
+        SELECT 'here', * FROM (FROM found EXCEPT FROM expected)
+        UNION ALL SELECT 'below', * FROM (FROM expected EXCEPT FROM found)
+    """  # noqa: S608  # our own queries and dates
+    number, first = looked.told(select(looked.rows, "rows", differing))
+    return AssetCheckResult(
+        passed=not number,
+        description=f"{number} numbers differ from {below.to_user_string()}: {first}"
+        if number
+        else f"agrees with {number_below:,} rows of {below.to_user_string()}",
+        metadata={"differing": number},
+    )
+
+
+# Staging's rows in the window of each as-of day, and the last row of each repository in it.
+_WINDOWS = """
+    as_of AS (SELECT unnest([{days}]) AS as_of),
+    seen AS (
+        SELECT as_of AS day, as_of - {back} AS first_day, day AS seen_on, below.* EXCLUDE (day)
+        FROM below JOIN as_of ON day BETWEEN as_of - {back} AND as_of
+    ),
+    newest AS (
+        SELECT * FROM seen QUALIFY row_number() OVER (PARTITION BY day, org, repo_id ORDER BY seen_on DESC) = 1
+    ),
+"""
+
+
+def _window_is_complete(looked: _Looked) -> AssetCheckResult:
+    """Every day of the window was landed and staged; a missing day is not a day without activity."""
+    days, lake = looked.days, looked.lake
+    asked = {day for as_of in days for day in window(as_of, settings.lookback_days)}
+    possible = {day for day in asked if day >= settings.start_date}
+    # A day can be staged from nothing, when raw was skipped: it is as missing as one that was not staged.
+    missing = sorted(day for day in possible if not all(lake.files(key, day) for key in (_RAW, _STAGING)))
+    looking_back = f"{days[0]} looks" if len(days) == 1 else f"{days[0]} to {days[-1]} look" if days else "it looks"
+    return AssetCheckResult(
+        passed=not missing,
+        severity=AssetCheckSeverity.WARN,
+        description=(
+            f"{len(missing)} of the {len(asked)} days that {looking_back} back on were never landed and staged: "
+            "run them, then this again."
+            if missing
+            else f"all {len(possible)} days of the window are there"
+            + (f"; {len(asked - possible)} lie before the first partition" if asked - possible else "")
+        ),
+        metadata={"days_missing": len(missing), "missing": ", ".join(map(str, missing)) or "none"},
+    )
+
+
+def _is_fresh(looked: _Looked) -> AssetCheckResult:
+    """The last day that has ended is there, six hours after its end at the latest; another day does not make it so."""
+    due = (datetime.now(UTC) - _FRESH_AFTER).date() - timedelta(days=1)
+    fresh = due < settings.start_date or any(
+        looked.lake.files(looked.key, day) for day in (due, due + timedelta(days=1))
+    )
+    newest = None if fresh else next(reversed(looked.lake.days(looked.key)), None)
+    return AssetCheckResult(
+        passed=fresh,
+        severity=AssetCheckSeverity.WARN,
+        description=f"{due} is there" if fresh else f"the newest day is {newest or 'none'}; {due} has ended: run it.",
+        metadata={"due": str(due)} | ({} if fresh else {"newest": str(newest)}),
+    )
+
+
+def _is_null(column: str) -> str:
+    return f"{column} IS NULL"
+
+
+def _breaks(rule: str) -> str:
+    return f"NOT ({rule})"

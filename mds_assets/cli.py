@@ -108,6 +108,16 @@ def show() -> None:
     _show_where_next()
 
 
+@app.command()
+def dictionary() -> None:
+    """Print the data dictionary as markdown: every table's columns, rules and where they come from."""
+    from mds_assets.catalog import data_dictionary
+    from mds_assets.definitions import defs
+
+    specs = sorted(defs.resolve_all_asset_specs(), key=lambda spec: (_LAYERS.index(spec.key.path[0]), spec.key))
+    typer.echo(data_dictionary(specs), nl=False)
+
+
 def _materialise(start: date, end: date, *, skip_ingest: bool) -> None:
     """One Dagster run of the job `daily_refresh` over these days; its failure ends the command with one line."""
     from dagster import DagsterInstance, Definitions

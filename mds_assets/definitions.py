@@ -6,16 +6,23 @@ https://docs.dagster.io/api/dagster/definitions
 from collections.abc import Mapping
 from typing import Any
 
-from dagster import Definitions, ResourceDefinition, in_process_executor
+from dagster import (
+    AssetsDefinition,
+    Definitions,
+    ResourceDefinition,
+    in_process_executor,
+    with_source_code_references,
+)
 
 from mds_assets.assets import marts, raw, staging
-from mds_assets.checks import window_is_complete
+from mds_assets.checks import checks_of
 from mds_assets.github.client import GitHub
 from mds_assets.io_managers.duckdb import LakeDuckDB
 from mds_assets.io_managers.io_manager import LakeIOManager
 from mds_assets.io_managers.lake import Lake
-from mds_assets.jobs import daily_refresh
-from mds_assets.schedules import daily_refresh_schedule
+from mds_assets.io_managers.schema import declared_schema
+from mds_assets.jobs import daily_refresh, table_checks
+from mds_assets.schedules import daily_refresh_schedule, table_checks_schedule
 from mds_assets.settings import Settings, settings
 
 
@@ -61,12 +68,17 @@ def build_definitions(resource_overrides: Mapping[str, Any] | None = None) -> De
         resource_overrides: Resources by name (`github`, `lake`, ...) that replace those of the settings. Override
             `lake` together with the IO managers that hold it.
     """
-    tables = [raw.github_repos, staging.repos, marts.repos_in_window]
+    tables = with_source_code_references([raw.github_repos, staging.repos, marts.repos_in_window])
     return Definitions(
         assets=tables,
-        asset_checks=[window_is_complete(key) for table in tables for key in table.keys if key.has_prefix(["marts"])],
-        jobs=[daily_refresh],
-        schedules=[daily_refresh_schedule],
+        asset_checks=[
+            checks_of(spec.key, declared_schema(spec.key.to_user_string(), spec.metadata))
+            for table in tables
+            if isinstance(table, AssetsDefinition)
+            for spec in table.specs
+        ],
+        jobs=[daily_refresh, table_checks],
+        schedules=[daily_refresh_schedule, table_checks_schedule],
         resources={**resources(settings), **(resource_overrides or {})},
         # DuckDB and Polars already use every core, and a process a step costs seconds.
         executor=in_process_executor,

@@ -10,3 +10,9 @@ daily_refresh = define_asset_job(
     selection=AssetSelection.all(),
     description="Raw, staging and marts of one day or a range of days.",
 )
+
+table_checks = define_asset_job(
+    "table_checks",
+    selection=AssetSelection.all_asset_checks(),
+    description="Every check, on the newest day of its table: what has gone stale or was damaged since it was made.",
+)

@@ -3,9 +3,9 @@
 https://docs.dagster.io/guides/automate/schedules
 """
 
-from dagster import DefaultScheduleStatus, build_schedule_from_partitioned_job
+from dagster import DefaultScheduleStatus, ScheduleDefinition, build_schedule_from_partitioned_job
 
-from mds_assets.jobs import daily_refresh
+from mds_assets.jobs import daily_refresh, table_checks
 
 daily_refresh_schedule = build_schedule_from_partitioned_job(
     daily_refresh,
@@ -14,5 +14,15 @@ daily_refresh_schedule = build_schedule_from_partitioned_job(
     hour_of_day=0,
     minute_of_hour=5,
     # It runs wherever a daemon runs (`make dev`); the UI can stop it.
+    default_status=DefaultScheduleStatus.RUNNING,
+)
+
+# A table that no run touches would never be told to be stale.
+table_checks_schedule = ScheduleDefinition(
+    job=table_checks,
+    name="table_checks_schedule",
+    description="At 06:30 UTC, when the day that ended has to be there.",
+    cron_schedule="30 6 * * *",
+    execution_timezone="UTC",
     default_status=DefaultScheduleStatus.RUNNING,
 )

@@ -86,11 +86,12 @@ class Settings(BaseSettings):
         description="a past date as YYYY-MM-DD, from 2008-01-01 (GitHub's first year)",
     )
     preview_rows: int = Field(
-        default=0,
+        # Without a token GitHub lists only public repositories.
+        default_factory=lambda given: 0 if given.get("token") else 5,
         ge=0,
         le=100,
         validation_alias="MDS_PREVIEW_ROWS",
-        description="how many rows of a day's table the event log may show, 0 to 100",
+        description="how many rows of a day's table the event log and the report may show, 0 to 100",
     )
     duckdb_memory_limit: str | None = Field(
         default=None,

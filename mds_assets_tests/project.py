@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-from dagster import AssetKey, DagsterInstance, ExecuteInProcessResult
+from dagster import AssetCheckEvaluation, AssetKey, DagsterInstance, ExecuteInProcessResult
 from pydantic import SecretStr
 
 from mds_assets.definitions import build_definitions, resources
@@ -71,6 +71,15 @@ class Project:
             raise_on_error=raise_on_error,
         )
 
+    def checks(self) -> dict[str, AssetCheckEvaluation]:
+        """What every check says of its table's newest day, by `<table> <check>`."""
+        ran = self._definitions.resolve_job_def("table_checks").execute_in_process(
+            instance=DagsterInstance.ephemeral(),
+            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+            raise_on_error=False,
+        )
+        return evaluations(ran)
+
     def command(self, *words: str) -> subprocess.CompletedProcess[str]:
         """`dagster ...` or `mds ...` in a process of its own, from a folder that is not the repository."""
         program = Path(sys.executable).with_name(words[0])
@@ -106,6 +115,11 @@ class Project:
         """Every file below the lake with a hash of its bytes: equal means that nothing at all has changed."""
         files = (file for file in sorted(self.lake.rglob("*")) if file.is_file())
         return {str(file.relative_to(self.lake)): sha256(file.read_bytes()).hexdigest() for file in files}
+
+
+def evaluations(result: ExecuteInProcessResult) -> dict[str, AssetCheckEvaluation]:
+    """What the checks of a run said, by `<table> <check>`."""
+    return {f"{one.asset_key.to_user_string()} {one.check_name}": one for one in result.get_asset_check_evaluations()}
 
 
 def failure(result: ExecuteInProcessResult) -> str:

@@ -9,31 +9,52 @@ from datetime import date, timedelta
 from typing import Any
 
 import polars as pl
-from dagster import AssetExecutionContext, AssetIn, AssetOut, Output, TableSchema, multi_asset
+from dagster import AssetExecutionContext, AssetIn, AssetOut, Output, multi_asset
 
-from mds_assets.io_managers.schema import COLUMN_SCHEMA, DAY, column
+from mds_assets.io_managers.schema import COLUMN_LINEAGE, COLUMN_SCHEMA, DAY, column, lineage, table_schema
 from mds_assets.partitions import DAILY, LOOKBACK, ONE_RUN, to_days, window
 from mds_assets.settings import settings
 
-REPOS_PER_LANGUAGE = TableSchema(
+REPOS_PER_LANGUAGE = table_schema(
     [
         column("org", "VARCHAR", "The organisation or user."),
         column("language", "VARCHAR", "Main language; 'Unknown' when GitHub finds none."),
-        column("repo_count", "BIGINT", "Repositories active in the window."),
-        column("avg_stars", "DOUBLE", "Their mean number of stars, 1 decimal; null when none is known.", nullable=True),
-        column("avg_forks", "DOUBLE", "Their mean number of forks, 1 decimal; null when none is known.", nullable=True),
-    ]
-)
+        column("repo_count", "BIGINT", "Repositories active in the window.", check="repo_count > 0"),
+        column("avg_stars", "DOUBLE", "Their mean number of stars, 1 decimal; null when none is known.", nullable=True,
+               check="avg_stars >= 0"),
+        column("avg_forks", "DOUBLE", "Their mean number of forks, 1 decimal; null when none is known.", nullable=True,
+               check="avg_forks >= 0"),
+    ],
+    key=["org", "language"],
+)  # fmt: skip
 
-DAILY_ACTIVITY = TableSchema(
+DAILY_ACTIVITY = table_schema(
     [
         column("org", "VARCHAR", "The organisation or user."),
         column("push_date", "DATE", "Each date of the window, UTC."),
-        column("push_count", "BIGINT", "Repositories whose newest push in the window was on that date; 0 when none."),
+        column("push_count", "BIGINT", "Repositories whose newest push in the window was on that date; 0 when none.",
+               check="push_count >= 0"),
         column("rolling_7d_avg", "DOUBLE", "Mean push_count of the 7 days ending at push_date, 2 decimals; "
-               "days before the window are not counted."),
-    ]
+               "days before the window are not counted.", check="rolling_7d_avg >= 0"),
+    ],
+    key=["org", "push_date"],
+    checks=[f"push_date BETWEEN day - {settings.lookback_days - 1} AND day"],
 )  # fmt: skip
+
+_LANGUAGES_FROM = lineage(
+    "staging/repos",
+    {
+        "org": ["org"],
+        "language": ["language"],
+        "repo_count": ["org", "repo_id"],
+        "avg_stars": ["stars"],
+        "avg_forks": ["forks"],
+    },
+)
+_ACTIVITY_FROM = lineage(
+    "staging/repos",
+    {"org": ["org"], "push_date": ["pushed_at"], "push_count": ["pushed_at"], "rolling_7d_avg": ["pushed_at"]},
+)
 
 
 _MART: dict[str, Any] = {
@@ -114,13 +135,13 @@ def activity(newest: pl.LazyFrame, lookback_days: int) -> pl.LazyFrame:
         "repos_per_language": AssetOut(
             key=["marts", "repos_per_language"],
             description="Languages by the repositories active in the window, with their mean stars and forks.",
-            metadata={COLUMN_SCHEMA: REPOS_PER_LANGUAGE},
+            metadata={COLUMN_SCHEMA: REPOS_PER_LANGUAGE, COLUMN_LINEAGE: _LANGUAGES_FROM},
             **_MART,
         ),
         "daily_activity": AssetOut(
             key=["marts", "daily_activity"],
             description="Repositories pushed to on each date of the window, with the 7-day mean.",
-            metadata={COLUMN_SCHEMA: DAILY_ACTIVITY},
+            metadata={COLUMN_SCHEMA: DAILY_ACTIVITY, COLUMN_LINEAGE: _ACTIVITY_FROM},
             **_MART,
         ),
     },

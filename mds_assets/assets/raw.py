@@ -11,7 +11,6 @@ from dagster import (
     JsonMetadataValue,
     ResourceParam,
     RetryRequested,
-    TableSchema,
     asset,
 )
 
@@ -19,11 +18,11 @@ from mds_assets.github.client import GitHub
 from mds_assets.github.errors import GitHubError
 from mds_assets.io_managers.io_manager import file_metadata
 from mds_assets.io_managers.lake import Lake
-from mds_assets.io_managers.schema import COLUMN_SCHEMA, column
+from mds_assets.io_managers.schema import COLUMN_SCHEMA, column, table_schema
 from mds_assets.partitions import DAILY, ONE_RUN, to_days
 
 # The columns that staging reads: they exist in every file. Every other field that GitHub sends lands beside them.
-GITHUB_REPOS = TableSchema(
+GITHUB_REPOS = table_schema(
     [
         column("org", "VARCHAR", "The organisation or user, as GITHUB_ORG names it, in lower case."),
         column("id", "BIGINT", "GitHub's id of the repository; it survives a rename.", nullable=True),
@@ -44,7 +43,10 @@ GITHUB_REPOS = TableSchema(
         column("pushed_at", "TIMESTAMPTZ", "When it was last pushed to, UTC; null when never.", nullable=True),
         column("observed_at", "TIMESTAMPTZ", "When the crawl that saw this began, UTC."),
         column("_dlt_load_id", "VARCHAR", "dlt's id of the load, seconds since 1970; also the file's name."),
-    ]
+    ],
+    # A repository comes twice in a load where it was active again while the list was read.
+    key=["_dlt_load_id", "org", "id", "updated_at", "pushed_at"],
+    checks=["greatest(updated_at, pushed_at)::DATE = day", "observed_at <= now()"],
 )
 
 # Beyond the client's own attempts, which cover seconds: an outage of minutes.

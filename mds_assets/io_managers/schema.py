@@ -7,13 +7,22 @@ declarations themselves; they stand beside their assets.
 Every table of the lake also has a `day` DATE column that no declaration names: it is the Hive partition in the path.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
-from dagster import TableColumn, TableColumnConstraints, TableSchema
+from dagster import (
+    AssetKey,
+    TableColumn,
+    TableColumnConstraints,
+    TableColumnDep,
+    TableColumnLineage,
+    TableConstraints,
+    TableSchema,
+)
 
 COLUMN_SCHEMA = "dagster/column_schema"
+COLUMN_LINEAGE = "dagster/column_lineage"
 DAY = "day"
 
 _ARROW_TYPES: dict[str, pa.DataType] = {
@@ -28,11 +37,14 @@ _ARROW_TYPES: dict[str, pa.DataType] = {
 }
 
 
+_UNIQUE = "UNIQUE ("
+
+
 class SchemaError(ValueError):
     """A table is not what its asset declares. The message names the table, the column and the way out."""
 
 
-def column(name: str, type: str, description: str, *, nullable: bool = False) -> TableColumn:
+def column(name: str, type: str, description: str, *, nullable: bool = False, check: str | None = None) -> TableColumn:
     """Declare one column.
 
     Args:
@@ -40,13 +52,47 @@ def column(name: str, type: str, description: str, *, nullable: bool = False) ->
         type: A DuckDB type name: one of BIGINT, BOOLEAN, DATE, DOUBLE, INTEGER, TIMESTAMPTZ, VARCHAR, VARCHAR[].
         description: What it holds: unit, time zone, null rule.
         nullable: Whether a value may be null.
+        check: What holds for every value that is not null, as DuckDB SQL: `stars >= 0`.
 
     Raises:
         SchemaError: `type` is not one of them.
     """
     if type not in _ARROW_TYPES:
         raise SchemaError(f"column {name!r} declares type {type!r}; known types are {', '.join(sorted(_ARROW_TYPES))}")
-    return TableColumn(name, type, description, TableColumnConstraints(nullable=nullable))
+    return TableColumn(
+        name, type, description, TableColumnConstraints(nullable=nullable, other=[check] if check else [])
+    )
+
+
+def table_schema(columns: Sequence[TableColumn], *, key: Sequence[str], checks: Sequence[str] = ()) -> TableSchema:
+    """Declare a table.
+
+    Args:
+        columns: Its columns, without `day`.
+        key: The columns that tell the rows of one day apart.
+        checks: What holds for every row, as DuckDB SQL over the columns and `day`.
+    """
+    return TableSchema(list(columns), TableConstraints([f"{_UNIQUE}{', '.join(key)})", *checks]))
+
+
+def key_of(schema: TableSchema) -> list[str]:
+    """The columns that tell the rows of one day apart; none when the declaration names none."""
+    unique = [rule for rule in schema.constraints.other if rule.startswith(_UNIQUE)]
+    return unique[0].removeprefix(_UNIQUE).removesuffix(")").split(", ") if unique else []
+
+
+def rules_of(schema: TableSchema) -> list[str]:
+    """What holds for every row, as SQL: the rules of the columns, then those of the table."""
+    of_columns = [rule for column in schema.columns for rule in column.constraints.other]
+    return of_columns + [rule for rule in schema.constraints.other if not rule.startswith(_UNIQUE)]
+
+
+def lineage(source: str, columns: Mapping[str, Iterable[str]]) -> TableColumnLineage:
+    """Which columns of the table `source` each column is made from."""
+    upstream = AssetKey(source.split("/"))
+    return TableColumnLineage(
+        {name: [TableColumnDep(upstream, column) for column in origins] for name, origins in columns.items()}
+    )
 
 
 def declared_schema(table: str, metadata: Mapping[str, Any] | None) -> TableSchema:
