@@ -3,6 +3,7 @@
 https://docs.dagster.io/api/dagster/definitions
 """
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,10 +12,11 @@ from dagster import (
     Definitions,
     ResourceDefinition,
     in_process_executor,
+    load_assets_from_package_module,
     with_source_code_references,
 )
 
-from mds_assets.assets import marts, raw, staging
+from mds_assets import assets
 from mds_assets.checks import checks_of
 from mds_assets.github.client import GitHub
 from mds_assets.io_managers.duckdb import LakeDuckDB
@@ -24,6 +26,9 @@ from mds_assets.io_managers.schema import declared_schema
 from mds_assets.jobs import daily_refresh, table_checks
 from mds_assets.schedules import daily_refresh_schedule, table_checks_schedule
 from mds_assets.settings import Settings, settings
+
+# Dagster warns that links from a table to its code are in beta.
+warnings.filterwarnings("ignore", message=".*(source_code_references|CodeReference)")
 
 
 def github(settings: Settings) -> GitHub:
@@ -68,14 +73,12 @@ def build_definitions(resource_overrides: Mapping[str, Any] | None = None) -> De
         resource_overrides: Resources by name (`github`, `lake`, ...) that replace those of the settings. Override
             `lake` together with the IO managers that hold it.
     """
-    tables = with_source_code_references([raw.github_repos, staging.repos, marts.repos_in_window])
+    tables = with_source_code_references(load_assets_from_package_module(assets))
+    specs = [spec for table in tables if isinstance(table, AssetsDefinition) for spec in table.specs]
     return Definitions(
         assets=tables,
         asset_checks=[
-            checks_of(spec.key, declared_schema(spec.key.to_user_string(), spec.metadata))
-            for table in tables
-            if isinstance(table, AssetsDefinition)
-            for spec in table.specs
+            checks_of(spec.key, declared_schema(spec.key.to_user_string(), spec.metadata)) for spec in specs
         ],
         jobs=[daily_refresh, table_checks],
         schedules=[daily_refresh_schedule, table_checks_schedule],

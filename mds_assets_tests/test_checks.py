@@ -4,11 +4,13 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import duckdb
+import pyarrow.parquet as pq
 import pytest
 from dagster import AssetCheckSeverity, DagsterInstance
 
 from mds_assets.checks import RECONCILED
 from mds_assets.definitions import defs
+from mds_assets.io_managers.duckdb import select
 from mds_assets_tests.github.server import GitHubServer
 from mds_assets_tests.project import Project, evaluations
 
@@ -41,8 +43,8 @@ class Damage:
         """Replace the rows, which the query calls `rows`."""
         with duckdb.connect() as con:
             con.execute("SET TimeZone = 'UTC'")
-            rows = con.read_parquet(str(self.file).replace("[", "[[]"), hive_partitioning=False).to_arrow_table()
-            con.from_arrow(rows).query("rows", query).to_parquet(str(self.file))
+            rows = con.from_arrow(pq.read_table(self.file, partitioning=None))
+            select(rows, "rows", query).to_parquet(str(self.file))
 
     def __exit__(self, *_: object) -> None:
         """As it was."""
