@@ -27,7 +27,6 @@ def _section(spec: AssetSpec) -> str:
     name = spec.key.to_user_string()
     schema = declared_schema(name, spec.metadata)
     declared = spec.metadata.get(COLUMN_LINEAGE)
-    declared = getattr(declared, "column_lineage", declared)  # Dagster wraps it into a MetadataValue
     made_from = declared.deps_by_column if isinstance(declared, TableColumnLineage) else {}
     lines = [
         f"## {name}\n",

@@ -77,9 +77,7 @@ def build_definitions(resource_overrides: Mapping[str, Any] | None = None) -> De
     specs = [spec for table in tables if isinstance(table, AssetsDefinition) for spec in table.specs]
     return Definitions(
         assets=tables,
-        asset_checks=[
-            checks_of(spec.key, declared_schema(spec.key.to_user_string(), spec.metadata)) for spec in specs
-        ],
+        asset_checks=[checks_of(spec.key, declared_schema(spec.key.to_user_string(), spec.metadata)) for spec in specs],
         jobs=[daily_refresh, table_checks],
         schedules=[daily_refresh_schedule, table_checks_schedule],
         resources={**resources(settings), **(resource_overrides or {})},
