@@ -9,6 +9,7 @@ from typing import Any
 from dagster import Definitions, ResourceDefinition, in_process_executor
 
 from mds_assets.assets import marts, raw, staging
+from mds_assets.assets.warehouse import warehouse
 from mds_assets.checks import window_is_complete
 from mds_assets.github.client import GitHub
 from mds_assets.io_managers.duckdb import LakeDuckDB
@@ -62,8 +63,9 @@ def build_definitions(resource_overrides: Mapping[str, Any] | None = None) -> De
             `lake` together with the IO managers that hold it.
     """
     tables = [raw.github_repos, staging.repos, marts.repos_in_window]
+    specs = [spec for table in tables for spec in table.specs]
     return Definitions(
-        assets=tables,
+        assets=[*tables, warehouse(specs)],
         asset_checks=[window_is_complete(key) for table in tables for key in table.keys if key.has_prefix(["marts"])],
         jobs=[daily_refresh],
         schedules=[daily_refresh_schedule],
