@@ -1,14 +1,15 @@
 """`mds`, a small command for people who come from scripts: it calls Dagster underneath, on the same instance.
 
-What does not belong here: anything that Dagster's own CLI and UI cannot do as well.
+What does not belong here: anything about runs that Dagster's own CLI and UI cannot do as well.
 """
 
 import logging
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import click
@@ -18,7 +19,8 @@ from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from dagster import DagsterEvent, ExecuteInProcessResult, LoggerDefinition
+    from dagster import AssetSpec, DagsterEvent, ExecuteInProcessResult, LoggerDefinition
+    from duckdb import DuckDBPyRelation
 
 # Dagster and the project are imported inside the commands, once the options have become settings.
 
@@ -28,7 +30,7 @@ app = typer.Typer(
 console = Console()
 
 _LAYERS = ("raw", "staging", "marts")
-_MOST_ROWS = 20
+_MOST_ROWS, _MOST_SQL_ROWS = 20, 100
 _RANGE_START, _RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 
 
@@ -60,7 +62,7 @@ def run(
         bool, typer.Option("--skip-ingest", help="Ask GitHub nothing: rebuild staging and marts from raw.")
     ] = False,
 ) -> None:
-    """Materialise raw, staging and marts of the window that ends yesterday, and show the newest marts."""
+    """Materialise all tables for the window that ends yesterday, then the warehouse, and show the newest marts."""
     for variable, value in (("GITHUB_ORG", org), ("MDS_LOOKBACK_DAYS", lookback_days)):
         if value is not None:
             os.environ[variable] = str(value)
@@ -88,14 +90,14 @@ def run(
 @app.command()
 def show() -> None:
     """Print which days of which table exist, and the newest marts."""
-    from mds_assets.definitions import defs, resources
+    from mds_assets.definitions import resources
     from mds_assets.partitions import days_between
     from mds_assets.settings import settings
 
     lake = resources(settings)["lake"]
     tables = Table("table", "days", "first", "last", "missing between")
     newest: list[date] = []
-    for key in sorted(defs.resolve_all_asset_keys(), key=lambda key: (_LAYERS.index(key.path[0]), key)):
+    for key in sorted((spec.key for spec in _tables()), key=lambda key: (_LAYERS.index(key.path[0]), key)):
         days = lake.days(key)
         missing = sorted(set(days_between(days[0], days[-1])) - set(days)) if days else []
         shown = ", ".join(map(str, missing[:3])) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
@@ -112,10 +114,45 @@ def show() -> None:
 def dictionary() -> None:
     """Print the data dictionary as markdown: every table's columns, rules and where they come from."""
     from mds_assets.catalog import data_dictionary
-    from mds_assets.definitions import defs
 
-    specs = sorted(defs.resolve_all_asset_specs(), key=lambda spec: (_LAYERS.index(spec.key.path[0]), spec.key))
-    typer.echo(data_dictionary(specs), nl=False)
+    in_order = sorted(_tables(), key=lambda spec: (_LAYERS.index(spec.key.path[0]), spec.key))
+    typer.echo(data_dictionary(in_order), nl=False)
+
+
+@app.command()
+def sql(
+    query: Annotated[str, typer.Argument(help="DuckDB's SQL; `SHOW ALL TABLES` lists the tables.")],
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print all rows as CSV.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all rows as a JSON list of objects.")] = False,
+) -> None:
+    """Ask the warehouse, which is only read; timestamps are in UTC."""
+    import duckdb
+
+    from mds_assets.assets import WAREHOUSE
+    from mds_assets.settings import settings
+
+    if as_csv and as_json:
+        raise click.ClickException("--csv and --json both say how to print: give one of them")
+    file = Path(settings.data_dir, WAREHOUSE)
+    if not file.exists():
+        raise click.ClickException(f"there is no {file} yet: `mds run` makes it")
+    try:
+        if not duckdb.extract_statements(query):
+            raise click.ClickException("there is no statement to execute")
+        with duckdb.connect(file, read_only=True) as con:
+            con.execute("SET TimeZone = 'UTC'")
+            result = con.sql(query)
+            if as_csv:
+                sys.stdout.write(_as_text(result).pl().write_csv())
+            elif as_json:
+                rows = result.set_alias("output_rows").project("to_json(output_rows)").fetchall()
+                sys.stdout.write("[" + ",\n".join(row for (row,) in rows) + "]\n")
+            else:
+                _show_result(result)
+    except duckdb.Error as error:
+        # Without the query itself, which DuckDB repeats to point at the place.
+        message, _, _ = str(error).partition("\n\nLINE ")
+        raise click.ClickException(" ".join(message.split())) from None
 
 
 def _materialise(start: date, end: date, *, skip_ingest: bool) -> None:
@@ -214,34 +251,76 @@ def _first_failure(result: "ExecuteInProcessResult") -> str:
     return "the run failed before its first step: `make dev` shows its log"
 
 
+def _tables() -> "list[AssetSpec]":
+    """The assets that are tables of the lake: those that declare columns."""
+    from mds_assets.definitions import defs
+    from mds_assets.io_managers.schema import COLUMN_SCHEMA
+
+    return [spec for spec in defs.resolve_all_asset_specs() if COLUMN_SCHEMA in spec.metadata]
+
+
 def _show_marts(day: date) -> None:
     """Print each mart of this day."""
-    from mds_assets.definitions import defs, resources
+    from mds_assets.definitions import resources
     from mds_assets.io_managers.polars import scan
     from mds_assets.io_managers.schema import declared_schema
     from mds_assets.settings import settings
 
     lake = resources(settings)["lake"]
-    for spec in sorted(defs.resolve_all_asset_specs(), key=lambda spec: spec.key):
+    for spec in sorted(_tables(), key=lambda spec: spec.key):
         files = lake.files(spec.key, day) if spec.key.has_prefix(["marts"]) else []
         if not files:
             continue
         mart = spec.key.to_user_string()
         rows = scan(files, declared_schema(mart, spec.metadata)).drop("day").collect()
         shown = f", the first {_MOST_ROWS} of {rows.height} rows" if rows.height > _MOST_ROWS else ""
-        table = Table(title=f"{mart} as of {day}{shown}", title_justify="left")
-        for name, dtype in rows.schema.items():
-            table.add_column(name, justify="right" if dtype.is_numeric() else "left")
-        for row in rows.head(_MOST_ROWS).iter_rows():
-            table.add_row(*("" if value is None else escape(str(value)) for value in row))
+        numeric = {name: dtype.is_numeric() for name, dtype in rows.schema.items()}
+        console.print(_drawn(numeric, rows.head(_MOST_ROWS).iter_rows(), f"{mart} as of {day}{shown}"))
+
+
+def _show_result(result: "DuckDBPyRelation") -> None:
+    """Print the first rows of a query: as a table, or each row on its own where a table would have to break words."""
+    rows = _as_text(result).limit(_MOST_SQL_ROWS + 1).fetchall()
+    more, rows = rows[_MOST_SQL_ROWS:], rows[:_MOST_SQL_ROWS]
+    types = (sql_type.id for sql_type in result.types)
+    numeric = {
+        name: of_type.endswith(("int", "integer", "decimal", "float", "double"))
+        for name, of_type in zip(result.columns, types, strict=True)
+    }
+    table = _drawn(numeric, rows)
+    unbounded = console.options.update(width=sys.maxsize)
+    if rows and console.measure(table, options=unbounded).minimum > console.width:
+        for row in rows:
+            record = _drawn({"column": False, "value": False}, zip(numeric, row, strict=True))
+            record.show_header = False
+            console.print(record)
+    else:
         console.print(table)
+    if more:
+        console.print(f"The first {_MOST_SQL_ROWS} rows: --csv or --json print all.")
+
+
+def _as_text(result: "DuckDBPyRelation") -> "DuckDBPyRelation":
+    """Each value as DuckDB itself writes it, whatever its type."""
+    return result.project("COLUMNS(*)::VARCHAR")
+
+
+def _drawn(numeric: Mapping[str, bool], rows: Iterable[Sequence[object]], title: str | None = None) -> Table:
+    """Rows as a table; `numeric` says of each column whether it holds numbers."""
+    table = Table(title=title, title_justify="left")
+    for name, is_number in numeric.items():
+        table.add_column(escape(name), justify="right" if is_number else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*("[dim]NULL[/]" if value is None else escape(str(value)) for value in row))
+    return table
 
 
 def _show_where_next() -> None:
     from mds_assets.settings import settings
 
     console.print(f"Lake: {escape(settings.data_dir)}", soft_wrap=True)
-    console.print("Next: [bold]make dev[/] opens Dagster's UI on http://127.0.0.1:3000")
+    console.print('Next: [bold].venv/bin/mds sql "FROM marts.daily_activity_latest"[/] asks in SQL;')
+    console.print("      [bold]make dev[/] opens Dagster's UI on http://127.0.0.1:3000")
     if not settings.organisations:
         console.print("      [bold]GITHUB_ORG=your-organisation make run[/] runs it on your own organisation;")
         console.print("      add [bold]MDS_DATA_DIR=data/your-organisation[/] to keep it apart from this sample")

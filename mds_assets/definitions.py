@@ -17,6 +17,7 @@ from dagster import (
 )
 
 from mds_assets import assets
+from mds_assets.assets.warehouse import warehouse
 from mds_assets.checks import checks_of
 from mds_assets.github.client import GitHub
 from mds_assets.io_managers.duckdb import LakeDuckDB
@@ -76,7 +77,7 @@ def build_definitions(resource_overrides: Mapping[str, Any] | None = None) -> De
     tables = with_source_code_references(load_assets_from_package_module(assets))
     specs = [spec for table in tables if isinstance(table, AssetsDefinition) for spec in table.specs]
     return Definitions(
-        assets=tables,
+        assets=[*tables, *with_source_code_references([warehouse(specs)])],
         asset_checks=[checks_of(spec.key, declared_schema(spec.key.to_user_string(), spec.metadata)) for spec in specs],
         jobs=[daily_refresh, table_checks],
         schedules=[daily_refresh_schedule, table_checks_schedule],

@@ -75,7 +75,7 @@ class Settings(BaseSettings):
     data_dir: str = Field(
         default="data",
         validation_alias="MDS_DATA_DIR",
-        description="a folder (a relative one lies beside pyproject.toml) or a file:// URL, without %",
+        description="a folder (a relative one lies beside pyproject.toml) or a file:// URL, without %, ? and \\",
     )
     lookback_days: int = Field(
         default=7, ge=1, le=366, validation_alias="MDS_LOOKBACK_DAYS", description="a whole number of days, 1 to 366"
@@ -146,10 +146,11 @@ class Settings(BaseSettings):
         scheme, separator, rest = value.partition("://")
         if separator and scheme != "file":
             raise ValueError(f"{scheme}:// is not supported yet")
-        folder = str(PROJECT_ROOT / Path(rest if separator else value).expanduser())
-        if "%" in folder:
-            raise ValueError(f"dlt cannot work in {folder!r}, whose path has a %")
-        return folder
+        folder = PROJECT_ROOT / Path(rest if separator else value).expanduser()
+        for character, who in (("%", "dlt"), ("?", "DuckDB"), ("\\", "DuckDB")):
+            if character in folder.as_posix():
+                raise ValueError(f"{who} cannot work in '{folder}', whose path has a {character}")
+        return str(folder)
 
     @field_validator("start_date", mode="after")
     @classmethod

@@ -22,7 +22,7 @@ def specs() -> dict[str, AssetSpec]:
 
 
 def test_the_tables_are_those_of_the_design():
-    assert {key.to_user_string() for key in defs.resolve_all_asset_keys()} == TABLES
+    assert {key.to_user_string() for key in defs.resolve_all_asset_keys()} == {*TABLES, "warehouse"}
 
 
 @pytest.mark.parametrize("table", sorted(TABLES))
@@ -41,6 +41,7 @@ def test_marts_are_declared_in_the_order_of_the_design():
     columns = {
         table: [column.name for column in declared_schema(table, spec.metadata).columns]
         for table, spec in specs().items()
+        if table in TABLES
     }
     assert columns["marts/repos_per_language"] == ["org", "language", "repo_count", "avg_stars", "avg_forks"]
     assert columns["marts/daily_activity"] == ["org", "push_date", "push_count", "rolling_7d_avg"]

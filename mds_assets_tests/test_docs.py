@@ -29,7 +29,7 @@ import typer.main
 
 from mds_assets.cli import app
 from mds_assets.definitions import defs
-from mds_assets.io_managers.schema import declared_schema
+from mds_assets.io_managers.schema import COLUMN_SCHEMA, declared_schema
 from mds_assets.sample.organisation import as_github, snapshots
 from mds_assets.settings import PROJECT_ROOT, Settings
 from mds_assets_tests.github.server import GitHubServer
@@ -42,6 +42,7 @@ README = (PROJECT_ROOT / "README.md").read_text(encoding="utf-8")
 LEAVES = {
     "Start": "data/marts/daily_activity/day=*/data.parquet",
     "Dagster": "data/marts/daily_activity/day=2026-11-20/data.parquet",
+    "Query it": "repos.csv",
     "Add a table": "data/marts/repos_per_license/day=*/data.parquet",
 }
 
@@ -181,6 +182,12 @@ def tiny_bench(reader: Reader, command: str) -> None:
     assert list(reader.folder.glob("build/bench-results/*.json"))
 
 
+def duckdb_cli(reader: Reader, command: str) -> None:
+    """DuckDB's own program is none of the project's: it runs where it is installed."""
+    if shutil.which("duckdb"):
+        assert "mds-sample" in reader.shell(command)
+
+
 # Commands that cannot run here as they stand, and what runs instead. Any other command runs literally.
 INSTEAD: dict[str, Callable[[Reader, str], None]] = {
     "make test": dry_run,
@@ -191,6 +198,7 @@ INSTEAD: dict[str, Callable[[Reader, str], None]] = {
     "make dev": user_interface,
     "GITHUB_ORG=dagster-io make run": own_organisation,
     ".venv/bin/uvx pre-commit install": hooks_exist,
+    'duckdb -readonly data/warehouse.duckdb "FROM marts.daily_activity_latest"': duckdb_cli,
 }
 
 
@@ -369,7 +377,8 @@ def test_the_readme_tells_every_option_of_mds_run():
 
 def test_the_readme_tells_every_table_and_the_columns_of_staging_and_marts():
     rows = re.findall(r"^\| `(\w+/\w+)` \|.*\| (.*) \|$", README, re.MULTILINE)
-    assert {table for table, _ in rows} == {key.to_user_string() for key in defs.resolve_all_asset_keys()}
+    declaring = [spec for spec in defs.resolve_all_asset_specs() if COLUMN_SCHEMA in spec.metadata]
+    assert {table for table, _ in rows} == {spec.key.to_user_string() for spec in declaring}
     for table, columns in rows:
         if table.startswith("raw/"):
             continue

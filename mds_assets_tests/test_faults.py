@@ -206,6 +206,8 @@ KILLS = {
     "the first mart": ("leaves", f"{LAKE}.polars:write", "1", ""),
     "the second mart": ("leaves", f"{LAKE}.polars:write", "2", ""),
     "moving a mart": ("leaves", "os:replace", "1", "marts/repos_per_language"),
+    "building the warehouse": ("leaves", "mds_assets.assets.warehouse:_build", "1", ""),
+    "moving the warehouse": ("leaves", "os:replace", "1", "warehouse.duckdb"),
 }
 
 

@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -155,6 +156,10 @@ def test_mds_run_on_the_sample_shows_both_marts_and_a_second_run_shows_the_same_
     assert "marts/repos_per_language as of" in marts[0]
     assert str(project.lake) in marts[0]
     assert "make dev" in marts[0]
+    (asks,) = re.findall(r'mds (sql) "(.*?)"', marts[0])
+    asked = project.command("mds", *asks)
+    assert asked.returncode == 0, asked.stderr
+    assert asked.stdout.count("mds-sample") == 7
 
     shown = project.command("mds", "show")
     assert shown.returncode == 0

@@ -27,7 +27,7 @@ from playwright.sync_api import Locator, Page, expect, sync_playwright
 
 from mds_assets.checks import window_is_complete
 from mds_assets.definitions import defs
-from mds_assets.io_managers.schema import declared_schema
+from mds_assets.io_managers.schema import COLUMN_SCHEMA, declared_schema
 from mds_assets.settings import PROJECT_ROOT
 from mds_assets_tests.project import Project
 
@@ -53,8 +53,9 @@ pytestmark = [
 TOKEN = "ghp_UiTestsMustNeverShowThis0123456789"
 LOCATION = "mds_assets.definitions"
 REPOSITORY = {"repositoryName": "__repository__", "repositoryLocationName": LOCATION}
-STEPS = {"raw__github_repos", "staging__repos", "repos_in_window"}
-TABLES = sorted(defs.resolve_all_asset_specs(), key=lambda table: table.key)  # in one order for all workers
+STEPS = {"raw__github_repos", "staging__repos", "repos_in_window", "warehouse"}
+ASSETS = sorted(defs.resolve_all_asset_specs(), key=lambda asset: asset.key)  # in one order for all workers
+TABLES = [asset for asset in ASSETS if COLUMN_SCHEMA in asset.metadata]
 MARTS = [table for table in TABLES if table.key.has_prefix(["marts"])]
 PATIENCE = 30  # seconds that a slow machine may take for one thing
 
@@ -238,16 +239,16 @@ class Launched:
 def launched(dev: DagsterDev, browser: Browser) -> Launched:
     """Everything materialised for the latest day, by the clicks of a person who opens the UI for the first time."""
     before = datetime.now(UTC).date()
-    groups = ",".join(f"global@global:{layer}" for layer in ("raw", "staging", "marts"))
+    groups = ",".join(f"global@global:{layer}" for layer in ("raw", "staging", "marts", "warehouse"))
     page = browser.open(f"/asset-groups?expanded={groups}", lambda page: page.get_by_text("daily_activity").first)
-    for asset in TABLES:
+    for asset in ASSETS:
         expect(page.get_by_text(asset.key.path[-1], exact=True).first).to_be_visible()
     expect(page.get_by_text(re.compile(r"^\d+ partitions$"))).to_have_count(len(TABLES))
     browser.screenshot("1-lineage")
 
     page.get_by_role("button", name="Materialize all").click()
     dialog = page.get_by_role("dialog")
-    expect(dialog.get_by_text(f"Launch runs to materialize {len(TABLES)} assets")).to_be_visible()
+    expect(dialog.get_by_text(f"Launch runs to materialize {len(ASSETS)} assets")).to_be_visible()
     dialog.get_by_role("button", name="Latest", exact=True).click()
     partition = dialog.get_by_role("textbox").first
     expect(partition).to_have_value(re.compile(r"^\d{4}-\d\d-\d\d$"))

@@ -5,7 +5,7 @@ What does not belong here: paths and atomic replacement (`lake.py`), metadata (`
 
 import glob
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from datetime import date
 from pathlib import Path
@@ -72,7 +72,7 @@ class LakeDuckDB(DuckDBResource):
             # A folder of this run: DuckDB's spill files of two processes have the same names.
             spilled = closing.enter_context(self.lake.workspace())
             connection = closing.enter_context(self.get_connection())
-            connection.execute(f"{SETTINGS} SET GLOBAL temp_directory = {_literal(spilled)};")
+            connection.execute(f"{SETTINGS} SET GLOBAL temp_directory = {literal(spilled)};")
             _opened[self._run] = connection, closing
         return _opened[self._run][0]
 
@@ -91,21 +91,35 @@ def read(
     BIGINT column of this name too, another value for each row and the same at each read.
     """
     types = {c.name: c.type for c in schema.columns} | {DAY: "DATE"} | ({ROW_ID: "BIGINT"} if row_id else {})
-    empty = f"SELECT {', '.join(f'NULL::{sql_type} AS {_quote(name)}' for name, sql_type in types.items())} WHERE false"
-    if not files:
-        return con.sql(empty)
     # A bracket or star in the lake's own path is no pattern.
-    paths = ", ".join(_literal(glob.escape(str(file))) for file in files)
-    # DuckDB pushes column and day filters through the UNION into the Parquet reader. The union gives every declared
-    # column a type even where no file has it.
-    columns = ", ".join(f"{_quote(name)}::{sql_type} AS {_quote(name)}" for name, sql_type in types.items())
+    paths = [glob.escape(str(file)) for file in files]
     # By name, as DuckDB's own `file_index` counts only the files that a scan's filters leave; no file has 2^32 rows.
-    names = ", ".join(_literal(file) for file in files)
+    names = ", ".join(literal(file) for file in files)
     number = f"(list_position([{names}], filename)::BIGINT << 32) + file_row_number"
     numbered = f"SELECT *, coalesce({number}, error('unknown file ' || filename)) AS {ROW_ID}" if row_id else ""
-    return con.sql(
-        f"SELECT {columns} FROM ({empty} UNION ALL BY NAME {numbered} FROM read_parquet("  # noqa: S608
-        f"[{paths}], union_by_name = true, hive_partitioning = true, hive_types = {{'day': DATE}}))"
+    return con.sql(scan(paths, types, numbered))
+
+
+def scan(patterns: Sequence[str], types: Mapping[str, str], select: str = "", *, same_columns: bool = False) -> str:
+    """A SELECT of these columns in these types from the files that match; of no rows for no pattern.
+
+    Args:
+        patterns: DuckDB's globs.
+        types: Each column's DuckDB type, `day` among them.
+        select: What is read of the files; everything by default.
+        same_columns: Whether all files have all columns. Otherwise one that a file lacks is null, and DuckDB reads
+            the footers of all files, even of those that a filter leaves out.
+    """
+    empty = f"SELECT {', '.join(f'NULL::{sql_type} AS {quote(name)}' for name, sql_type in types.items())} WHERE false"
+    if not patterns:
+        return empty
+    # DuckDB pushes column and day filters through the UNION into the Parquet reader. The union gives every declared
+    # column a type even where no file has it.
+    columns = ", ".join(f"{quote(name)}::{sql_type} AS {quote(name)}" for name, sql_type in types.items())
+    paths = ", ".join(map(literal, patterns))
+    return (
+        f"SELECT {columns} FROM ({empty} UNION ALL BY NAME {select} FROM read_parquet([{paths}], "  # noqa: S608
+        f"union_by_name = {not same_columns}, hive_partitioning = true, hive_types = {{'day': DATE}}))"
     )
 
 
@@ -149,7 +163,7 @@ def write(
         relation.query("output_rows", setting.query)
     produced = dict(zip(relation.columns, map(str, relation.types), strict=True))
     columns = ", ".join(
-        f"{_cast(table, column.name, produced[column.name], column.type)} AS {_quote(column.name)}"
+        f"{_cast(table, column.name, produced[column.name], column.type)} AS {quote(column.name)}"
         for column in schema.columns
     )
     if len(days) == 1:
@@ -166,14 +180,14 @@ def write(
         target = folder
         rows = f"SELECT {columns}, {DAY} FROM output_rows"  # noqa: S608
         options = "FORMAT parquet, COMPRESSION snappy, PARTITION_BY (day)"
-    copied = select(relation, "output_rows", f"COPY ({rows}) TO {_literal(target)} ({options}, RETURN_FILES)")
+    copied = select(relation, "output_rows", f"COPY ({rows}) TO {literal(target)} ({options}, RETURN_FILES)")
     return [Path(file) for _, files in copied.fetchall() for file in files]
 
 
 def _arrow_schema(relation: duckdb.DuckDBPyRelation) -> pa.Schema:
     """The relation's schema, without running it: it may stand on a stream that can be read only once."""
     types = ", ".join(
-        f"NULL::{sql_type} AS {_quote(name)}" for name, sql_type in zip(relation.columns, relation.types, strict=True)
+        f"NULL::{sql_type} AS {quote(name)}" for name, sql_type in zip(relation.columns, relation.types, strict=True)
     )
     with duckdb.connect() as con:
         return con.from_query(f"SELECT {types}").to_arrow_table().schema
@@ -181,7 +195,7 @@ def _arrow_schema(relation: duckdb.DuckDBPyRelation) -> pa.Schema:
 
 def _cast(table: str, name: str, produced: str, declared: str) -> str:
     """The column as its declared type; DuckDB's own error for a number out of range does not name the column."""
-    value = _quote(name)
+    value = quote(name)
     if declared not in {"INTEGER", "BIGINT"} or produced in {declared, '"NULL"'}:
         return f"{value}::{declared}"
     refused = f"error('{table}.{name} is ' || {value} || ', out of range for {declared}')"
@@ -194,9 +208,11 @@ def _cast(table: str, name: str, produced: str, declared: str) -> str:
     return f"CASE WHEN {fits} THEN {value}::{declared} ELSE {refused} END"
 
 
-def _quote(name: str) -> str:
+def quote(name: str) -> str:
+    """The name as an identifier in SQL."""
     return '"' + name.replace('"', '""') + '"'
 
 
-def _literal(value: Any) -> str:
+def literal(value: Any) -> str:
+    """The value as a string in SQL."""
     return "'" + str(value).replace("'", "''") + "'"

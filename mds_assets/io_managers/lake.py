@@ -127,6 +127,19 @@ class Lake(ConfigurableResource[None]):
                         raise InputsChangedError(f"{source.to_user_string()} of {day} changed while it was read")
                 _move({written: table / target for written, target in becomes.items()}, [])
 
+    @contextmanager
+    def replacing_file(self, name: str) -> Generator[Path]:
+        """Replace a file that lies beside the tables atomically: once the block ends well; not when it fails.
+
+        One run at a time, so that what the last one saw of the tables is the newest.
+
+        Yields:
+            The path for the block to write to, in place of `<root>/<name>`.
+        """
+        with self.workspace() as folder, _removing(self.scratch / f"{name}.lock", blocking=True):
+            yield folder / name
+            os.replace(folder / name, Path(self.root) / name)
+
     def state(self, key: AssetKey, day: date) -> State:
         """The state of a table's day."""
         return frozenset((file.name, (stat := file.stat()).st_ino, stat.st_mtime_ns) for file in self.files(key, day))

@@ -16,6 +16,7 @@ from typing import Any, Literal, get_args
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mds_assets.assets import WAREHOUSE
 from mds_assets.partitions import days_between
 from mds_assets_tests import oracle
 from mds_assets_tests.chaos.faults import Fault
@@ -254,10 +255,11 @@ def unlike(tables: Tables, expected: Tables) -> Iterator[Violation]:
 
 def leftovers(lake: Path) -> Iterator[Violation]:
     """What lies in the lake beside the tables after an undisturbed run."""
-    day_files = {file for table in TABLES for file in lake.joinpath(table).glob("day=*/[!.]*.parquet")}
+    finished = {file for table in TABLES for file in lake.joinpath(table).glob("day=*/[!.]*.parquet")}
+    finished.add(lake / WAREHOUSE)
     scratch = set(lake.joinpath(".tmp").iterdir()) if lake.joinpath(".tmp").is_dir() else set[Path]()
     elsewhere = (file for file in lake.rglob("*") if file.is_file() and not file.is_relative_to(lake / ".tmp"))
-    for file in sorted(scratch | set(elsewhere) - day_files):
+    for file in sorted(scratch | set(elsewhere) - finished):
         yield Violation("leftover", f"in the end there is {file.relative_to(lake)}")
 
 
