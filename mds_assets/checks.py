@@ -60,6 +60,14 @@ RECONCILED = {
         "SELECT day, org, pushed_at::DATE AS push_date, count(*) AS n FROM newest "
         "WHERE pushed_at::DATE BETWEEN first_day AND day GROUP BY ALL",
     ),
+    AssetKey(["marts", "repo_growth"]): (
+        "SELECT day, org, repo_id, stars, last_seen, count(*) AS n FROM rows GROUP BY ALL",
+        "SELECT day, org, repo_id, stars, seen_on AS last_seen, 1 AS n FROM newest",
+    ),
+    AssetKey(["marts", "language_trend"]): (
+        "SELECT day, org, trend_date, sum(repo_count)::BIGINT AS n FROM rows GROUP BY ALL HAVING n > 0",
+        "SELECT day, org, seen_on AS trend_date, count(*) AS n FROM seen GROUP BY ALL",
+    ),
 }
 
 # Rows that `reconciles` reads within a run. Counting repositories in a larger window would take as long as making the

@@ -53,7 +53,14 @@ pytestmark = [
 TOKEN = "ghp_UiTestsMustNeverShowThis0123456789"
 LOCATION = "mds_assets.definitions"
 REPOSITORY = {"repositoryName": "__repository__", "repositoryLocationName": LOCATION}
-STEPS = {"raw__github_repos", "staging__repos", "repos_in_window", "warehouse"}
+STEPS = {
+    "raw__github_repos",
+    "staging__repos",
+    "repos_in_window",
+    "marts__repo_growth",
+    "marts__language_trend",
+    "warehouse",
+}
 ASSETS = sorted(defs.resolve_all_asset_specs(), key=lambda asset: asset.key)  # in one order for all workers
 TABLES = [asset for asset in ASSETS if COLUMN_SCHEMA in asset.metadata]
 MARTS = [table for table in TABLES if table.key.has_prefix(["marts"])]

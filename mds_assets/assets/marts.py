@@ -4,8 +4,9 @@ A mart's row belongs to an as-of day, its `day`: what the table said at the end 
 window. What does not belong here: reading raw, casting types.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import date, timedelta
+from functools import partial
 from typing import Any
 
 import polars as pl
@@ -57,12 +58,15 @@ _ACTIVITY_FROM = lineage(
 )
 
 
-_MART: dict[str, Any] = {
-    "io_manager_key": "polars_io_manager",
-    "group_name": "marts",
-    "kinds": {"polars", "parquet"},
-    "is_required": False,  # either mart can be asked for alone
+_IN_WINDOW: dict[str, Any] = {
+    "ins": {"repos": AssetIn(key=["staging", "repos"], partition_mapping=LOOKBACK)},
+    "partitions_def": DAILY,
+    "backfill_policy": ONE_RUN,
 }
+_TABLE: dict[str, Any] = {"io_manager_key": "polars_io_manager", "group_name": "marts", "kinds": {"polars", "parquet"}}
+
+# What an asset that is a mart says beside its key and its columns: `@asset(key=..., metadata=..., **MART)`.
+MART: dict[str, Any] = {**_IN_WINDOW, **_TABLE}
 
 # Organisation and repository as one integer: Polars tells integers apart three times as fast as pairs.
 _PACKED_BITS = 40
@@ -80,17 +84,39 @@ def as_of(repos: pl.LazyFrame, day: date, lookback_days: int) -> pl.LazyFrame:
     Returns:
         The same columns, `day` now being the as-of day.
     """
-    days = window(day, lookback_days)
+    newest_first = window(day, lookback_days)[::-1]
+    return first_met(repos, newest_first).with_columns(pl.lit(day).alias(DAY))
+
+
+def first_met(repos: pl.LazyFrame, days: Sequence[date]) -> pl.LazyFrame:
+    """Each repository once, as it was on the first of these days that has it: with days newest first, on its newest.
+
+    Args:
+        repos: Rows as `as_of` takes them.
+        days: Days in order, forwards or backwards.
+    """
     # GitHub's ids have 31 bits today. The statistics in the files' footers say where none is larger: the rows that do
     # not pack are read nowhere then.
     packs = pl.col("repo_id").is_between(0, 2**_PACKED_BITS - 1)
-    newest_first = pl.concat([repos.filter(packs, pl.col(DAY) == seen) for seen in reversed(days)])
-    others = repos.filter(~packs, pl.col(DAY).is_between(days[0], days[-1])).sort(DAY, descending=True)
-    newest = [
-        newest_first.filter(_PACKED.is_first_distinct()),
+    in_order = pl.concat([repos.filter(packs, pl.col(DAY) == seen) for seen in days])
+    others = repos.filter(~packs, pl.col(DAY).is_between(min(days), max(days))).sort(DAY, descending=days[0] > days[-1])
+    met = [
+        in_order.filter(_PACKED.is_first_distinct()),
         others.filter(pl.struct("org", "repo_id").is_first_distinct()),
     ]
-    return pl.concat(newest).with_columns(pl.lit(day).alias(DAY))
+    return pl.concat(met)
+
+
+def newest_each_day(context: AssetExecutionContext, repos: pl.LazyFrame) -> Iterator[pl.LazyFrame]:
+    """`as_of` for each day of the run."""
+    return (as_of(repos, day, settings.lookback_days) for day in to_days(context.partition_keys))
+
+
+def one_by_one(tables: Iterable[pl.LazyFrame]) -> pl.LazyFrame:
+    """These tables as one; each is computed when the one before it has been passed on, so that memory holds one."""
+    return pl.concat(
+        [pl.defer(partial(table.collect, engine="streaming"), schema=table.collect_schema) for table in tables]
+    )
 
 
 def languages(newest: pl.LazyFrame) -> pl.LazyFrame:
@@ -136,19 +162,19 @@ def activity(newest: pl.LazyFrame, lookback_days: int) -> pl.LazyFrame:
             key=["marts", "repos_per_language"],
             description="Languages by the repositories active in the window, with their mean stars and forks.",
             metadata={COLUMN_SCHEMA: REPOS_PER_LANGUAGE, COLUMN_LINEAGE: _LANGUAGES_FROM},
-            **_MART,
+            is_required=False,  # either mart can be asked for alone
+            **_TABLE,
         ),
         "daily_activity": AssetOut(
             key=["marts", "daily_activity"],
             description="Repositories pushed to on each date of the window, with the 7-day mean.",
             metadata={COLUMN_SCHEMA: DAILY_ACTIVITY, COLUMN_LINEAGE: _ACTIVITY_FROM},
-            **_MART,
+            is_required=False,  # either mart can be asked for alone
+            **_TABLE,
         ),
     },
-    ins={"repos": AssetIn(key=["staging", "repos"], partition_mapping=LOOKBACK)},
-    partitions_def=DAILY,
-    backfill_policy=ONE_RUN,
     can_subset=True,
+    **_IN_WINDOW,
 )
 def repos_in_window(context: AssetExecutionContext, repos: pl.LazyFrame) -> Iterator[Output[pl.DataFrame]]:
     """The marts of the repositories in the window: finding each one's newest observation is their main work, done once.
@@ -158,8 +184,7 @@ def repos_in_window(context: AssetExecutionContext, repos: pl.LazyFrame) -> Iter
     """
     asked = context.op_execution_context.selected_output_names
     tables: dict[str, list[pl.DataFrame]] = {name: [] for name in asked}
-    for day in to_days(context.partition_keys):
-        newest = as_of(repos, day, settings.lookback_days)
+    for newest in newest_each_day(context, repos):
         marts = {"repos_per_language": languages(newest), "daily_activity": activity(newest, settings.lookback_days)}
         for name, table in zip(asked, pl.collect_all([marts[name] for name in asked], engine="streaming"), strict=True):
             tables[name].append(table)
