@@ -11,6 +11,7 @@ from dagster import AssetCheckSeverity, DagsterInstance
 from mds_assets.checks import RECONCILED
 from mds_assets.definitions import defs
 from mds_assets.io_managers.duckdb import select
+from mds_assets.io_managers.schema import COLUMN_SCHEMA
 from mds_assets_tests.github.server import GitHubServer
 from mds_assets_tests.project import Project, evaluations
 
@@ -43,7 +44,7 @@ class Damage:
         """Replace the rows, which the query calls `rows`."""
         with duckdb.connect() as con:
             con.execute("SET TimeZone = 'UTC'")
-            rows = con.from_arrow(pq.read_table(self.file, partitioning=None))
+            rows = con.from_arrow(pq.ParquetFile(self.file).read())
             select(rows, "rows", query).to_parquet(str(self.file))
 
     def __exit__(self, *_: object) -> None:
@@ -62,6 +63,8 @@ def test_a_sound_lake_passes_every_check(sample: Project):
     assert {name: one.description for name, one in found.items() if not one.passed} == {}
     for table in defs.resolve_all_asset_specs():
         name = table.key.to_user_string()
+        if COLUMN_SCHEMA not in table.metadata:
+            continue
         assert {f"{name} {check}" for check in ("schema", "not_null", "unique_key", "accepted_values", "is_fresh")} <= (
             found.keys()
         )
@@ -87,6 +90,9 @@ def test_a_sound_lake_passes_every_check(sample: Project):
         ("marts/repos_per_language", "SELECT * REPLACE (repo_count + 1 AS repo_count) FROM rows", "reconciles",
          "differ from staging/repos"),
         ("marts/daily_activity", "SELECT * REPLACE (push_count + 1 AS push_count) FROM rows", "reconciles",
+         "differ from staging/repos"),
+        ("marts/repo_growth", "FROM rows OFFSET 1", "reconciles", "1 numbers differ from staging/repos: below"),
+        ("marts/language_trend", "SELECT * REPLACE (repo_count + 1 AS repo_count) FROM rows", "reconciles",
          "differ from staging/repos"),
         ("marts/daily_activity", "SELECT * REPLACE (push_date + 1 AS push_date) FROM rows", "accepted_values",
          "NOT (push_date BETWEEN"),

@@ -4,13 +4,23 @@ A mart's row belongs to an as-of day, its `day`: what the table said at the end 
 window. What does not belong here: reading raw, casting types.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import date, timedelta
 from functools import partial
 from typing import Any
 
 import polars as pl
-from dagster import AssetExecutionContext, AssetIn, AssetOut, Output, multi_asset
+from dagster import (
+    AssetExecutionContext,
+    AssetIn,
+    AssetOut,
+    AssetsDefinition,
+    Output,
+    TableColumnLineage,
+    TableSchema,
+    asset,
+    multi_asset,
+)
 
 from mds_assets.io_managers.schema import COLUMN_LINEAGE, COLUMN_SCHEMA, DAY, column, lineage, table_schema
 from mds_assets.partitions import DAILY, LOOKBACK, ONE_RUN, to_days, window
@@ -58,15 +68,29 @@ _ACTIVITY_FROM = lineage(
 )
 
 
-_IN_WINDOW: dict[str, Any] = {
-    "ins": {"repos": AssetIn(key=["staging", "repos"], partition_mapping=LOOKBACK)},
-    "partitions_def": DAILY,
-    "backfill_policy": ONE_RUN,
+_MART: dict[str, Any] = {
+    "io_manager_key": "polars_io_manager",
+    "group_name": "marts",
+    "kinds": {"polars", "parquet"},
+    "is_required": False,  # either mart can be asked for alone
 }
-_TABLE: dict[str, Any] = {"io_manager_key": "polars_io_manager", "group_name": "marts", "kinds": {"polars", "parquet"}}
 
-# What an asset that is a mart says beside its key and its columns: `@asset(key=..., metadata=..., **MART)`.
-MART: dict[str, Any] = {**_IN_WINDOW, **_TABLE}
+
+def mart(
+    name: str, columns: TableSchema, made_from: TableColumnLineage | None = None
+) -> Callable[[Callable[..., pl.LazyFrame]], AssetsDefinition]:
+    """A decorator: the function makes the mart of the run's days from staging's rows in their windows, `repos`."""
+    return asset(
+        key=["marts", name],
+        ins={"repos": AssetIn(key=["staging", "repos"], partition_mapping=LOOKBACK)},
+        partitions_def=DAILY,
+        backfill_policy=ONE_RUN,
+        metadata={COLUMN_SCHEMA: columns} | ({COLUMN_LINEAGE: made_from} if made_from else {}),
+        io_manager_key="polars_io_manager",
+        group_name="marts",
+        kinds={"polars", "parquet"},
+    )
+
 
 # Organisation and repository as one integer: Polars tells integers apart three times as fast as pairs.
 _PACKED_BITS = 40
@@ -162,19 +186,19 @@ def activity(newest: pl.LazyFrame, lookback_days: int) -> pl.LazyFrame:
             key=["marts", "repos_per_language"],
             description="Languages by the repositories active in the window, with their mean stars and forks.",
             metadata={COLUMN_SCHEMA: REPOS_PER_LANGUAGE, COLUMN_LINEAGE: _LANGUAGES_FROM},
-            is_required=False,  # either mart can be asked for alone
-            **_TABLE,
+            **_MART,
         ),
         "daily_activity": AssetOut(
             key=["marts", "daily_activity"],
             description="Repositories pushed to on each date of the window, with the 7-day mean.",
             metadata={COLUMN_SCHEMA: DAILY_ACTIVITY, COLUMN_LINEAGE: _ACTIVITY_FROM},
-            is_required=False,  # either mart can be asked for alone
-            **_TABLE,
+            **_MART,
         ),
     },
+    ins={"repos": AssetIn(key=["staging", "repos"], partition_mapping=LOOKBACK)},
+    partitions_def=DAILY,
+    backfill_policy=ONE_RUN,
     can_subset=True,
-    **_IN_WINDOW,
 )
 def repos_in_window(context: AssetExecutionContext, repos: pl.LazyFrame) -> Iterator[Output[pl.DataFrame]]:
     """The marts of the repositories in the window: finding each one's newest observation is their main work, done once.

@@ -6,10 +6,10 @@ What does not belong here: what the newest observations alone tell (`marts.py`),
 from datetime import date
 
 import polars as pl
-from dagster import AssetExecutionContext, asset
+from dagster import AssetExecutionContext
 
-from mds_assets.assets.marts import MART, as_of, first_met, one_by_one
-from mds_assets.io_managers.schema import COLUMN_LINEAGE, COLUMN_SCHEMA, DAY, column, lineage, table_schema
+from mds_assets.assets.marts import as_of, first_met, mart, one_by_one
+from mds_assets.io_managers.schema import DAY, column, lineage, table_schema
 from mds_assets.partitions import to_days, window
 from mds_assets.settings import settings
 
@@ -130,13 +130,13 @@ def trend(repos: pl.LazyFrame, day: date, lookback_days: int) -> pl.LazyFrame:
     )
 
 
-@asset(key=["marts", "repo_growth"], metadata={COLUMN_SCHEMA: REPO_GROWTH, COLUMN_LINEAGE: _GROWTH_FROM}, **MART)
+@mart("repo_growth", REPO_GROWTH, _GROWTH_FROM)
 def repo_growth(context: AssetExecutionContext, repos: pl.LazyFrame) -> pl.LazyFrame:
     """Repositories active in the window, with the stars and forks that they gained in it."""
     return one_by_one(growth(repos, day, settings.lookback_days) for day in to_days(context.partition_keys))
 
 
-@asset(key=["marts", "language_trend"], metadata={COLUMN_SCHEMA: LANGUAGE_TREND, COLUMN_LINEAGE: _TREND_FROM}, **MART)
+@mart("language_trend", LANGUAGE_TREND, _TREND_FROM)
 def language_trend(context: AssetExecutionContext, repos: pl.LazyFrame) -> pl.LazyFrame:
     """Languages on each date of the window: active repositories, pushes, rank, and how the rank changed."""
     return one_by_one(trend(repos, day, settings.lookback_days) for day in to_days(context.partition_keys))

@@ -4,7 +4,6 @@ What does not belong here: cleaning, filtering columns, removing an observation 
 """
 
 import time
-from typing import Any
 
 from dagster import (
     AssetExecutionContext,
@@ -57,20 +56,14 @@ _RETRY_SECONDS = 60
 _LISTED = "repositories_listed"
 
 
-# What an asset of this layer says beside its key and its columns.
-RAW: dict[str, Any] = {
-    "partitions_def": DAILY,
-    "backfill_policy": ONE_RUN,
-    "io_manager_key": "duckdb_io_manager",
-    "group_name": "raw",
-}
-
-
 @asset(
     key=["raw", "github_repos"],
+    partitions_def=DAILY,
+    backfill_policy=ONE_RUN,
+    io_manager_key="duckdb_io_manager",
+    group_name="raw",
     kinds={"github", "dlt", "parquet"},
     metadata={COLUMN_SCHEMA: GITHUB_REPOS},
-    **RAW,
 )
 def github_repos(context: AssetExecutionContext, github: ResourceParam[GitHub], lake: Lake) -> None:
     """The repositories that were active on the day, as GitHub described them at the time of the run.

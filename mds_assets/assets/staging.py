@@ -4,7 +4,6 @@ What does not belong here: business logic, aggregation.
 """
 
 from pathlib import Path
-from typing import Any
 
 from dagster import AssetExecutionContext, AssetIn, MetadataValue, asset
 from duckdb import DuckDBPyRelation
@@ -79,25 +78,19 @@ _FROM_RAW = lineage(
 REPOS_SQL = Path(__file__).with_name("staging").joinpath("repos.sql").read_text(encoding="utf-8")
 
 
-# What an asset of this layer says beside its key, its input and its columns.
-STAGING: dict[str, Any] = {
-    "partitions_def": DAILY,
-    "backfill_policy": ONE_RUN,
-    "io_manager_key": "duckdb_io_manager",
-    "group_name": "staging",
-    "kinds": {"duckdb", "sql", "parquet"},
-}
-
-
 @asset(
     key=["staging", "repos"],
     ins={"github_repos": AssetIn(key=["raw", "github_repos"], metadata={ROW_ID: True})},
+    partitions_def=DAILY,
+    backfill_policy=ONE_RUN,
+    io_manager_key="duckdb_io_manager",
+    group_name="staging",
+    kinds={"duckdb", "sql", "parquet"},
     metadata={
         COLUMN_SCHEMA: REPOS,
         COLUMN_LINEAGE: _FROM_RAW,
         "sql": MetadataValue.md(f"```sql\n{REPOS_SQL}```"),
     },
-    **STAGING,
 )
 def repos(context: AssetExecutionContext, github_repos: DuckDBPyRelation) -> DuckDBPyRelation:
     """One row per organisation and repository that was active on the day: its newest observation of that day."""

@@ -114,9 +114,8 @@ def test_first_and_newest_are_told_apart_among_more_rows_than_polars_takes_in_on
 
 
 def test_a_table_is_computed_when_those_before_it_have_been_passed_on():
-    """So that memory holds one. Nothing in Polars' documentation says so; of tables that are only put together it
-    computes all first, as their rows are sorted.
-    """
+    # So that memory holds one. Nothing in Polars' documentation says so; of tables that are only put together it
+    # computes all first, as their rows are sorted.
     told: list[str] = []
 
     def computed(rows: pl.DataFrame) -> pl.DataFrame:
