@@ -52,7 +52,7 @@ def staged(rows: Observed) -> oracle.Staged:
     return days
 
 
-def observations(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[Observed]:
+def observations(min_size: int = 0, **fields: st.SearchStrategy[Any]) -> st.SearchStrategy[Observed]:
     """Rows of staging of 15 days; `fields` adds columns or replaces how they are drawn."""
     drawn: dict[str, st.SearchStrategy[Any]] = {
         "day": st.integers(0, 14),
@@ -69,6 +69,7 @@ def observations(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[Observed
         st.builds(seen, **drawn | fields).map(
             lambda row: row if row["pushed_at"] <= row["active_at"] else row | {"pushed_at": None}
         ),
+        min_size=min_size,
         max_size=40,
         unique_by=lambda row: (row["day"], row["org"], row["repo_id"]),
     )
