@@ -1,6 +1,6 @@
 """Promises of the marts: windows and aggregates equal a plain-Python oracle."""
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import date
 from typing import Any
 
 import polars as pl
@@ -8,44 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mds_assets.assets.marts import activity, as_of, languages
-from mds_assets.assets.staging import REPOS
-from mds_assets.io_managers.polars import polars_schema
 from mds_assets_tests import oracle
-
-START = date(2026, 1, 1)
-
-Observed = list[dict[str, Any]]
-
-
-def seen(day: int, repo_id: int = 1, pushed: int | None = None, hour: int = 12, **fields: Any) -> dict[str, Any]:
-    """A row of staging on this day (0 is START); `pushed` is a day too, the same when not given."""
-    active = datetime(2026, 1, 1, hour, tzinfo=UTC) + timedelta(days=day)
-    return {
-        "org": "acme",
-        "repo_id": repo_id,
-        "language": "Python",
-        "stars": 10,
-        "forks": 1,
-        "pushed_at": active if pushed is None else active - timedelta(days=day - pushed),
-        "active_at": active,
-        "observed_at": active + timedelta(days=1),
-        "day": START + timedelta(days=day),
-        **fields,
-    }
-
-
-def frame(rows: Observed) -> pl.LazyFrame:
-    """These rows as staging gives them to a mart; columns that a row lacks are null."""
-    return pl.LazyFrame(rows, schema=polars_schema(REPOS, with_day=True))
-
-
-def staged(rows: Observed) -> oracle.Staged:
-    """The same rows for the oracle."""
-    days: oracle.Staged = {}
-    for row in rows:
-        given = oracle.Row(*(row.get(name) for name in oracle.Row._fields))  # pyright: ignore[reportArgumentType]
-        days.setdefault(row["day"], {})[row["org"], row["repo_id"]] = given
-    return days
+from mds_assets_tests.assets.observations import Observed, day, frame, observations, seen, staged
 
 
 def languages_of(rows: Observed, days: list[date], lookback_days: int) -> list[tuple[Any, ...]]:
@@ -60,29 +24,7 @@ def activity_of(rows: Observed, days: list[date], lookback_days: int) -> list[tu
     return [row for table in tables for row in table.select(names).collect().rows()]
 
 
-def day(offset: int) -> date:
-    return START + timedelta(days=offset)
-
-
-observations = st.lists(
-    st.builds(
-        seen,
-        day=st.integers(0, 14),
-        # Some do not fit where organisation and repository are packed into one integer.
-        repo_id=st.integers(1, 6) | st.sampled_from([2**40 - 1, 2**40 + 5, 2**63 - 1, -1, -(2**63)]),
-        pushed=st.none() | st.integers(-3, 14),
-        hour=st.integers(0, 23),
-        org=st.sampled_from(["acme", "other"]),
-        language=st.sampled_from(["Python", "Go", "Unknown"]),
-        stars=st.integers(0, 50),
-        forks=st.integers(0, 9),
-    ).map(lambda row: row if row["pushed_at"] <= row["active_at"] else row | {"pushed_at": None}),
-    max_size=40,
-    unique_by=lambda row: (row["day"], row["org"], row["repo_id"]),
-)
-
-
-@given(rows=observations, lookback_days=st.integers(1, 10), as_of_day=st.integers(0, 16).map(day))
+@given(rows=observations(), lookback_days=st.integers(1, 10), as_of_day=st.integers(0, 16).map(day))
 def test_both_marts_equal_the_oracle(rows: Observed, lookback_days: int, as_of_day: date):
     source = staged(rows)
     expected_languages = [(as_of_day, *row) for row in oracle.repos_per_language(source, as_of_day, lookback_days)]
