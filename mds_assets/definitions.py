@@ -8,7 +8,7 @@ from typing import Any
 
 from dagster import Definitions, ResourceDefinition, in_process_executor
 
-from mds_assets.assets import marts, raw, staging
+from mds_assets.assets import marts, movement, raw, staging
 from mds_assets.checks import window_is_complete
 from mds_assets.github.client import GitHub
 from mds_assets.io_managers.duckdb import LakeDuckDB
@@ -61,7 +61,13 @@ def build_definitions(resource_overrides: Mapping[str, Any] | None = None) -> De
         resource_overrides: Resources by name (`github`, `lake`, ...) that replace those of the settings. Override
             `lake` together with the IO managers that hold it.
     """
-    tables = [raw.github_repos, staging.repos, marts.repos_in_window]
+    tables = [
+        raw.github_repos,
+        staging.repos,
+        marts.repos_in_window,
+        movement.repo_growth,
+        movement.language_trend,
+    ]
     return Definitions(
         assets=tables,
         asset_checks=[window_is_complete(key) for table in tables for key in table.keys if key.has_prefix(["marts"])],

@@ -4,7 +4,7 @@ Written from section 4 of the design and from nothing else, with loops and dicti
 is unlikely to share a mistake with the SQL and the Polars expressions that it judges. Times are UTC.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -136,6 +136,63 @@ def daily_activity(staged: Staged, as_of: date, lookback_days: int) -> list[tupl
     return table
 
 
+def repo_growth(
+    staged: Staged, as_of: date, lookback_days: int
+) -> list[tuple[str, int, str, str, int | None, int | None, int | None, date, date]]:
+    """The rows of `marts/repo_growth` on the day `as_of`.
+
+    Returns:
+        org, repo_id, repo_name, language, stars, stars_gained, forks_gained, first_seen, last_seen. Sorted by org,
+        stars_gained descending with those that are unknown last, repo_id.
+    """
+    observed: dict[tuple[str, int], dict[date, Row]] = defaultdict(dict)
+    for day in _window(as_of, lookback_days):
+        for key, row in staged.get(day, {}).items():
+            observed[key][day] = row
+    table: list[tuple[str, int, str, str, int | None, int | None, int | None, date, date]] = []
+    for (org, repo_id), by_day in observed.items():
+        first, newest = min(by_day.values(), key=_age), max(by_day.values(), key=_age)
+        stars_gained, forks_gained = _gained(first.stars, newest.stars), _gained(first.forks, newest.forks)
+        gained = newest.stars, stars_gained, forks_gained
+        table.append((org, repo_id, newest.repo_name, newest.language, *gained, min(by_day), max(by_day)))
+    return sorted(table, key=lambda line: (line[0], line[5] is None, -(line[5] or 0), line[1]))
+
+
+def language_trend(
+    staged: Staged, as_of: date, lookback_days: int
+) -> list[tuple[str, str, date, int, int, int | None, int | None]]:
+    """The rows of `marts/language_trend` on the day `as_of`.
+
+    Every language that any row of an organisation in the window has makes a line for every date of the window.
+
+    Returns:
+        org, language, trend_date, repo_count, push_count, rank, rank_change. Sorted by org, trend_date, rank with the
+        languages that have none last, language.
+    """
+    window = _window(as_of, lookback_days)
+    active = Counter((row.org, row.language, day) for day in window for row in staged.get(day, {}).values())
+    pushed: Counter[tuple[str, str, date]] = Counter()
+    for row in _newest_in_window(staged, window):
+        if row.pushed_at:
+            pushed[row.org, row.language, row.pushed_at.date()] += 1
+    table: list[tuple[str, str, date, int, int, int | None, int | None]] = []
+    for org in {org for org, _, _ in active}:
+        before: dict[str, int] = {}
+        for day in window:
+            counts = {language: active[org, language, day] for other, language, _ in active if other == org}
+            ranks = {
+                language: 1 + sum(other > count for other in counts.values())
+                for language, count in counts.items()
+                if count > 0
+            }
+            for language, count in counts.items():
+                rank = ranks.get(language)
+                climbed = before[language] - rank if rank and language in before else None
+                table.append((org, language, day, count, pushed[org, language, day], rank, climbed))
+            before = ranks
+    return sorted(table, key=lambda line: (line[0], line[2], line[5] is None, line[5] or 0, line[1]))
+
+
 def rounded_mean(values: list[int], decimals: int) -> float:
     """The mean, exact until it is rounded; a tie goes to the even digit, the default of Polars' `Expr.round`.
 
@@ -160,6 +217,10 @@ def _newest_in_window(staged: Staged, window: list[date]) -> list[Row]:
             if key not in newest or _age(row) >= _age(newest[key]):
                 newest[key] = row
     return list(newest.values())
+
+
+def _gained(first: int | None, newest: int | None) -> int | None:
+    return None if first is None or newest is None else newest - first
 
 
 def _age(row: Row) -> tuple[datetime, datetime]:

@@ -13,7 +13,14 @@ from mds_assets.definitions import build_definitions, defs
 from mds_assets.io_managers.schema import declared_schema
 from mds_assets.settings import PROJECT_ROOT
 
-TABLES = {"raw/github_repos", "staging/repos", "marts/repos_per_language", "marts/daily_activity"}
+TABLES = {
+    "raw/github_repos",
+    "staging/repos",
+    "marts/repos_per_language",
+    "marts/daily_activity",
+    "marts/repo_growth",
+    "marts/language_trend",
+}
 
 
 def specs() -> dict[str, AssetSpec]:
@@ -44,6 +51,10 @@ def test_marts_are_declared_in_the_order_of_the_design():
     }
     assert columns["marts/repos_per_language"] == ["org", "language", "repo_count", "avg_stars", "avg_forks"]
     assert columns["marts/daily_activity"] == ["org", "push_date", "push_count", "rolling_7d_avg"]
+    growth = "org repo_id repo_name language stars stars_gained forks_gained first_seen last_seen"
+    assert " ".join(columns["marts/repo_growth"]) == growth
+    trend = "org language trend_date repo_count push_count rank rank_change"
+    assert " ".join(columns["marts/language_trend"]) == trend
 
 
 def test_the_schedule_runs_at_0005_utc_for_the_day_that_ended():

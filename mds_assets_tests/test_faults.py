@@ -29,7 +29,8 @@ pytestmark = needs_recordings
 FIRST, LAST = date(2019, 10, 24), date(2019, 10, 25)
 ORG = "jenkinsci"
 TOKEN = "ghp_1234567890abcdefSECRET"
-TABLES = ("staging/repos", "marts/repos_per_language", "marts/daily_activity")
+MARTS = ("marts/repos_per_language", "marts/daily_activity", "marts/repo_growth", "marts/language_trend")
+TABLES = ("staging/repos", *MARTS)
 
 
 def tables(project: Project) -> dict[str, Rows]:

@@ -11,7 +11,9 @@ from mds_assets_tests.oracle import (
     Staged,
     active_at,
     daily_activity,
+    language_trend,
     observations_seen,
+    repo_growth,
     repos_per_language,
     rounded_mean,
     staging,
@@ -205,7 +207,8 @@ def test_the_window_ends_with_the_as_of_day_and_is_as_long_as_asked(lookback_day
 
 def test_a_window_without_rows_gives_empty_marts() -> None:
     assert repos_per_language({}, march(5), lookback_days=7) == []
-    assert daily_activity(staged(repo(1, at(6), at(6))), march(5), lookback_days=7) == []
+    for mart in (daily_activity, repo_growth, language_trend):
+        assert mart(staged(repo(1, at(6), at(6))), march(5), lookback_days=7) == []
 
 
 # daily_activity
@@ -253,6 +256,132 @@ def test_an_organisation_without_a_push_has_its_dates_with_zeros_and_one_without
         ("busy", march(5), 0, 0.5),
         ("quiet", march(4), 0, 0.0),
         ("quiet", march(5), 0, 0.0),
+    ]
+
+
+# repo_growth
+
+
+def stars(number: int, day: int, stars: int | None, forks: int | None = 0, **fields: Any) -> dict[str, Any]:
+    """A repository as it was on this day of March."""
+    return repo(number, at(day), None, stargazers_count=stars, forks_count=forks, **fields)
+
+
+def test_growth_is_the_newest_minus_the_first_observation_in_the_window() -> None:
+    days = staged(
+        stars(1, 1, 5),  # before the window
+        stars(1, 3, 10, 4, name="old-name", language="Perl"),
+        stars(1, 4, 99, 99),
+        stars(1, 6, 12, 1, name="new-name", language="Raku"),
+        stars(1, 8, 50),  # after it
+    )
+    assert repo_growth(days, march(7), lookback_days=6) == [
+        ("acme", 1, "new-name", "Raku", 12, 2, -3, march(3), march(6)),
+    ]
+    assert repo_growth(days, march(7), lookback_days=7)[0][4:] == (12, 7, 1, march(1), march(6))
+
+
+def test_a_repository_seen_once_gained_nothing_and_one_unknown_has_gained_what_nobody_knows() -> None:
+    days = staged(
+        stars(1, 5, 7, 3),
+        stars(2, 5, None, None),
+        *(stars(3, 4, None, 1), stars(3, 5, 8, 2)),
+        *(stars(4, 4, 8, 2), stars(4, 5, None, None)),
+        *(stars(5, 3, 8), stars(5, 4, None), stars(5, 5, 9)),
+    )
+    assert [(line[1], *line[4:7]) for line in repo_growth(days, march(5), lookback_days=3)] == [
+        (5, 9, 1, 0),
+        (1, 7, 0, 0),
+        (2, None, None, None),
+        (3, 8, None, 1),
+        (4, None, None, None),
+    ]
+
+
+def test_growth_is_sorted_by_organisation_then_stars_gained_descending_unknown_last_then_id() -> None:
+    loads = [
+        *(Observation("b", NOON, stars(9, day, count)) for day, count in ((4, 0), (5, 99))),
+        *(Observation("a", NOON, stars(1, day, count)) for day, count in ((4, 5), (5, 4))),
+        *(Observation("a", NOON, stars(8, day, count)) for day, count in ((4, 5), (5, 7))),
+        *(Observation("a", NOON, stars(7, day, count)) for day, count in ((4, 0), (5, 2))),
+        Observation("a", NOON, stars(3, 5, None)),
+        Observation("a", NOON, stars(2, 5, None)),
+        Observation("a", NOON, stars(6, 5, 1)),
+    ]
+    assert [(line[0], line[1], line[5]) for line in repo_growth(staging(loads), march(5), lookback_days=2)] == [
+        ("a", 7, 2),
+        ("a", 8, 2),
+        ("a", 6, 0),
+        ("a", 1, -1),
+        ("a", 2, None),
+        ("a", 3, None),
+        ("b", 9, 99),
+    ]
+
+
+# language_trend
+
+
+def test_every_language_of_the_window_has_every_date_with_its_rank_and_how_it_changed() -> None:
+    def active(number: int, day: int, language: str) -> dict[str, Any]:
+        return repo(number, at(day), at(day), language=language)
+
+    days = staged(
+        active(9, 1, "Ada"),  # before the window
+        *(active(1, 2, "C"), active(2, 2, "C"), active(3, 2, "Go"), active(4, 2, "Lua")),
+        # On the 3rd: repository 1 has left C for Go, and is pushed to; nobody knows Lua.
+        *(active(1, 3, "Go"), active(5, 3, "Go"), active(6, 3, "C")),
+        # On the 5th, after a quiet day:
+        *(active(2, 5, "C"), active(4, 5, "Lua")),
+    )
+    assert language_trend(days, march(5), lookback_days=4) == [
+        ("acme", "C", march(2), 2, 0, 1, None),
+        ("acme", "Go", march(2), 1, 1, 2, None),  # 3
+        ("acme", "Lua", march(2), 1, 0, 2, None),
+        ("acme", "Go", march(3), 2, 2, 1, 1),  # 1, 5
+        ("acme", "C", march(3), 1, 1, 2, -1),  # 6
+        ("acme", "Lua", march(3), 0, 0, None, None),
+        ("acme", "C", march(4), 0, 0, None, None),
+        ("acme", "Go", march(4), 0, 0, None, None),
+        ("acme", "Lua", march(4), 0, 0, None, None),
+        ("acme", "C", march(5), 1, 1, 1, None),  # 2
+        ("acme", "Lua", march(5), 1, 1, 1, None),  # 4
+        ("acme", "Go", march(5), 0, 0, None, None),
+    ]
+
+
+def test_ties_share_the_smaller_rank_and_the_next_language_does_not_move_up() -> None:
+    languages = ["C", "C", "C", "Go", "Go", "Lua", "Lua", "Perl"]
+    days = staged(*(repo(number, at(5), None, language=language) for number, language in enumerate(languages)))
+    ranks = {line[1]: line[5] for line in language_trend(days, march(5), lookback_days=1)}
+    assert ranks == {"C": 1, "Go": 2, "Lua": 2, "Perl": 4}
+
+
+def test_a_language_that_a_repository_left_keeps_its_activity_and_loses_its_push() -> None:
+    days = staged(
+        repo(1, at(4), at(4), language="Perl"),
+        repo(1, at(5), at(4), language="Raku"),  # updated, not pushed to
+        repo(2, at(5), at(2), language="Raku"),  # pushed to before the window
+    )
+    assert [line[1:5] for line in language_trend(days, march(5), lookback_days=2)] == [
+        ("Perl", march(4), 1, 0),
+        ("Raku", march(4), 0, 1),
+        ("Raku", march(5), 2, 0),
+        ("Perl", march(5), 0, 0),
+    ]
+
+
+def test_each_organisation_has_its_own_languages_and_ranks() -> None:
+    loads = [
+        Observation("b", NOON, repo(1, at(5), None, language="C")),
+        Observation("a", NOON, repo(1, at(5), None, language=None)),
+        Observation("a", NOON, repo(2, at(5), None, language=None)),
+        Observation("a", NOON, repo(3, at(5), None, language="C")),
+    ]
+    assert [(*line[:2], line[3], line[5]) for line in language_trend(staging(loads), march(5), lookback_days=1)] == [
+        ("a", "Unknown", 2, 1),
+        ("a", "C", 1, 2),
+        ("b", "C", 1, 1),
     ]
 
 

@@ -53,7 +53,7 @@ pytestmark = [
 TOKEN = "ghp_UiTestsMustNeverShowThis0123456789"
 LOCATION = "mds_assets.definitions"
 REPOSITORY = {"repositoryName": "__repository__", "repositoryLocationName": LOCATION}
-STEPS = {"raw__github_repos", "staging__repos", "repos_in_window"}
+STEPS = {"raw__github_repos", "staging__repos", "repos_in_window", "marts__repo_growth", "marts__language_trend"}
 TABLES = sorted(defs.resolve_all_asset_specs(), key=lambda table: table.key)  # in one order for all workers
 MARTS = [table for table in TABLES if table.key.has_prefix(["marts"])]
 PATIENCE = 30  # seconds that a slow machine may take for one thing

@@ -4,7 +4,7 @@ A mart's row belongs to an as-of day, its `day`: what the table said at the end 
 window. What does not belong here: reading raw, casting types.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
 from typing import Any
 
@@ -59,17 +59,27 @@ def as_of(repos: pl.LazyFrame, day: date, lookback_days: int) -> pl.LazyFrame:
     Returns:
         The same columns, `day` now being the as-of day.
     """
-    days = window(day, lookback_days)
+    newest_first = window(day, lookback_days)[::-1]
+    return first_met(repos, newest_first).with_columns(pl.lit(day).alias(DAY))
+
+
+def first_met(repos: pl.LazyFrame, days: Sequence[date]) -> pl.LazyFrame:
+    """Each repository once, as it was on the first of these days that has it: with days newest first, on its newest.
+
+    Args:
+        repos: Rows as `as_of` takes them.
+        days: Days in order, forwards or backwards.
+    """
     # GitHub's ids have 31 bits today. The statistics in the files' footers say where none is larger: the rows that do
     # not pack are read nowhere then.
     packs = pl.col("repo_id").is_between(0, 2**_PACKED_BITS - 1)
-    newest_first = pl.concat([repos.filter(packs, pl.col(DAY) == seen) for seen in reversed(days)])
-    others = repos.filter(~packs, pl.col(DAY).is_between(days[0], days[-1])).sort(DAY, descending=True)
-    newest = [
-        newest_first.filter(_PACKED.is_first_distinct()),
+    in_order = pl.concat([repos.filter(packs, pl.col(DAY) == seen) for seen in days])
+    others = repos.filter(~packs, pl.col(DAY).is_between(min(days), max(days))).sort(DAY, descending=days[0] > days[-1])
+    met = [
+        in_order.filter(_PACKED.is_first_distinct()),
         others.filter(pl.struct("org", "repo_id").is_first_distinct()),
     ]
-    return pl.concat(newest).with_columns(pl.lit(day).alias(DAY))
+    return pl.concat(met)
 
 
 def languages(newest: pl.LazyFrame) -> pl.LazyFrame:

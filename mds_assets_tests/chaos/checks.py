@@ -4,7 +4,7 @@ import re
 import sqlite3
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -21,12 +21,21 @@ from mds_assets_tests import oracle
 from mds_assets_tests.chaos.faults import Fault
 from mds_assets_tests.chaos.schedule import Kill
 
-RAW, STAGING, LANGUAGES, ACTIVITY = TABLES = (
+RAW, STAGING, LANGUAGES, ACTIVITY, GROWTH, TREND = TABLES = (
     "raw/github_repos",
     "staging/repos",
     "marts/repos_per_language",
     "marts/daily_activity",
+    "marts/repo_growth",
+    "marts/language_trend",
 )
+# What each mart is to hold, and how many of its columns tell a row from the others.
+_MARTS: dict[str, tuple[Callable[[oracle.Staged, date, int], Iterable[tuple[Any, ...]]], int]] = {
+    LANGUAGES: (oracle.repos_per_language, 2),
+    ACTIVITY: (oracle.daily_activity, 2),
+    GROWTH: (oracle.repo_growth, 2),
+    TREND: (oracle.language_trend, 3),
+}
 LOOKBACK_DAYS = 7
 _COMPRESSED = re.compile(rb"\x1f\x8b\x08|\x78[\x01\x9c\xda]")
 
@@ -187,21 +196,20 @@ class Inspection:
     def _marts(
         self, found: dict[Path, pa.Table], staged: oracle.Staged, round_: Sequence[Ended]
     ) -> Iterator[Violation]:
-        marts: Tables = {(LANGUAGES, day): [] for day in staged} | {(ACTIVITY, day): [] for day in staged}
+        marts: Tables = {(mart, day): [] for mart in _MARTS for day in staged}
         for file in (file for file in found if file.is_relative_to(self._lake / "marts")):
             table, day = str(file.parent.parent.relative_to(self._lake)), day_of(file)
             marts[table, day] += [tuple(row.values()) for row in found[file].to_pylist()]
         for (table, day), rows in marts.items():
-            for key, times in Counter(row[:2] for row in rows).items():
+            for key, times in Counter(row[: _MARTS[table][1]] for row in rows).items():
                 if times > 1:
                     yield Violation("duplicated", f"{table} {day}: {key} is there {times} times")
         # Runs of other days may have staged a day of the window later: then the mart is to be run again.
         if all(run.well for run in round_) and len({run.days for run in round_}) == 1:
             for day in days_between(*round_[0].days):
-                languages = oracle.repos_per_language(staged, day, LOOKBACK_DAYS)
-                activity = oracle.daily_activity(staged, day, LOOKBACK_DAYS)
-                yield from _differences(f"{LANGUAGES} {day}", marts.get((LANGUAGES, day), []), languages, "lost")
-                yield from _differences(f"{ACTIVITY} {day}", marts.get((ACTIVITY, day), []), activity, "lost")
+                for mart, (expected, _) in _MARTS.items():
+                    rows = expected(staged, day, LOOKBACK_DAYS)
+                    yield from _differences(f"{mart} {day}", marts.get((mart, day), []), rows, "lost")
 
     def _secrets(self) -> Iterator[Violation]:
         """Everything below the schedule's folder that has changed since, whatever it is."""
