@@ -3,6 +3,9 @@
 https://docs.dagster.io/guides/test/asset-checks
 """
 
+from collections.abc import Iterable
+from datetime import date
+
 from dagster import (
     AssetCheckExecutionContext,
     AssetCheckResult,
@@ -20,6 +23,12 @@ from mds_assets.settings import settings
 _SOURCES = (AssetKey(["raw", "github_repos"]), AssetKey(["staging", "repos"]))
 
 
+def never_landed(lake: Lake, days: Iterable[date]) -> list[date]:
+    """Which of these days could have been landed and staged and never were, in order."""
+    possible = {day for day in days if day >= settings.start_date}
+    return sorted(day for day in possible if not all(lake.files(key, day) for key in _SOURCES))
+
+
 def window_is_complete(mart: AssetKey) -> AssetChecksDefinition:
     """A check that warns when a day of a mart's window was never landed or staged.
 
@@ -35,7 +44,7 @@ def window_is_complete(mart: AssetKey) -> AssetChecksDefinition:
         days = to_days(context.partition_keys) if in_partitioned_run else lake.days(mart)[-1:]
         asked = {day for as_of in days for day in window(as_of, settings.lookback_days)}
         possible = {day for day in asked if day >= settings.start_date}
-        missing = sorted(day for day in possible if not all(lake.files(key, day) for key in _SOURCES))
+        missing = never_landed(lake, asked)
         looking_back = f"{days[0]} looks" if len(days) == 1 else f"{days[0]} to {days[-1]} look" if days else "it looks"
         return AssetCheckResult(
             passed=not missing,

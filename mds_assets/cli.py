@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import sys
+import webbrowser
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated
@@ -19,6 +20,7 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from dagster import DagsterEvent, ExecuteInProcessResult, LoggerDefinition
+    from upath import UPath
 
 # Dagster and the project are imported inside the commands, once the options have become settings.
 
@@ -60,7 +62,7 @@ def run(
         bool, typer.Option("--skip-ingest", help="Ask GitHub nothing: rebuild staging and marts from raw.")
     ] = False,
 ) -> None:
-    """Materialise raw, staging and marts of the window that ends yesterday, and show the newest marts."""
+    """Materialise all tables and the report of the window that ends yesterday, and show the newest marts."""
     for variable, value in (("GITHUB_ORG", org), ("MDS_LOOKBACK_DAYS", lookback_days)):
         if value is not None:
             os.environ[variable] = str(value)
@@ -95,7 +97,8 @@ def show() -> None:
     lake = resources(settings)["lake"]
     tables = Table("table", "days", "first", "last", "missing between")
     newest: list[date] = []
-    for key in sorted(defs.resolve_all_asset_keys(), key=lambda key: (_LAYERS.index(key.path[0]), key)):
+    keys = [key for key in defs.resolve_all_asset_keys() if key.path[0] in _LAYERS]
+    for key in sorted(keys, key=lambda key: (_LAYERS.index(key.path[0]), key)):
         days = lake.days(key)
         missing = sorted(set(days_between(days[0], days[-1])) - set(days)) if days else []
         shown = ", ".join(map(str, missing[:3])) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
@@ -106,6 +109,25 @@ def show() -> None:
     if newest:
         _show_marts(max(newest))
     _show_where_next()
+
+
+@app.command()
+def report(
+    open_it: Annotated[bool, typer.Option("--open/--no-open", help="Whether to open it in the browser.")] = True,
+) -> None:
+    """Open the newest report in the browser and print its path; where there is no display, print it only."""
+    from mds_assets.settings import settings
+
+    page = _latest_report()
+    if not page.exists():
+        raise click.ClickException(f"no report in the lake MDS_DATA_DIR={settings.data_dir!r} yet: mds run makes one")
+    typer.echo(page)
+    # Without a display Python would look for a browser that runs in the terminal.
+    if open_it and (
+        sys.platform in ("darwin", "win32")
+        or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"))
+    ):
+        webbrowser.open(page.as_uri())
 
 
 def _materialise(start: date, end: date, *, skip_ingest: bool) -> None:
@@ -227,11 +249,25 @@ def _show_marts(day: date) -> None:
         console.print(table)
 
 
+def _latest_report() -> "UPath":
+    from dagster import AssetKey
+
+    from mds_assets.io_managers.lake import Lake
+    from mds_assets.io_managers.pages import LATEST
+    from mds_assets.settings import settings
+
+    return Lake(root=settings.data_dir).folder(AssetKey(["reports", "activity"])) / LATEST
+
+
 def _show_where_next() -> None:
     from mds_assets.settings import settings
 
     console.print(f"Lake: {escape(settings.data_dir)}", soft_wrap=True)
-    console.print("Next: [bold]make dev[/] opens Dagster's UI on http://127.0.0.1:3000")
+    page = _latest_report()
+    if page.exists():
+        console.print(f"Report: {escape(str(page))}", soft_wrap=True)
+    console.print("Next: [bold]mds report[/] opens the newest report in the browser")
+    console.print("      [bold]make dev[/] opens Dagster's UI on http://127.0.0.1:3000")
     if not settings.organisations:
         console.print("      [bold]GITHUB_ORG=your-organisation make run[/] runs it on your own organisation;")
         console.print("      add [bold]MDS_DATA_DIR=data/your-organisation[/] to keep it apart from this sample")

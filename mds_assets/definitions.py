@@ -9,11 +9,13 @@ from typing import Any
 from dagster import Definitions, ResourceDefinition, in_process_executor
 
 from mds_assets.assets import marts, raw, staging
+from mds_assets.assets.reports import activity
 from mds_assets.checks import window_is_complete
 from mds_assets.github.client import GitHub
 from mds_assets.io_managers.duckdb import LakeDuckDB
 from mds_assets.io_managers.io_manager import LakeIOManager
 from mds_assets.io_managers.lake import Lake
+from mds_assets.io_managers.pages import PageIOManager
 from mds_assets.jobs import daily_refresh
 from mds_assets.schedules import daily_refresh_schedule
 from mds_assets.settings import Settings, settings
@@ -51,6 +53,7 @@ def resources(settings: Settings) -> dict[str, Any]:
         "polars_io_manager": LakeIOManager(
             lake=lake, duckdb=duckdb, engine="polars", preview_rows=settings.preview_rows
         ),
+        "page_io_manager": PageIOManager(lake=lake),
     }
 
 
@@ -63,7 +66,7 @@ def build_definitions(resource_overrides: Mapping[str, Any] | None = None) -> De
     """
     tables = [raw.github_repos, staging.repos, marts.repos_in_window]
     return Definitions(
-        assets=tables,
+        assets=[*tables, activity.activity],
         asset_checks=[window_is_complete(key) for table in tables for key in table.keys if key.has_prefix(["marts"])],
         jobs=[daily_refresh],
         schedules=[daily_refresh_schedule],
