@@ -39,6 +39,7 @@ _LATE = [
     "dlt._workspace._plugins",
     "dlt.common.libs.pyarrow",
     "dlt.sources.helpers.requests",
+    "mds_assets.assets.reports.page",
     "pendulum.locales.en.locale",
     "polars._utils.parquet",
     "pyarrow.compute",
