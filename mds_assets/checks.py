@@ -13,7 +13,7 @@ of up to five rows, never other values: a repository may be private.
 https://docs.dagster.io/guides/test/asset-checks
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
@@ -288,13 +288,19 @@ _WINDOWS = """
 """
 
 
+def never_landed(lake: Lake, days: Iterable[date]) -> list[date]:
+    """Which of these days could have been landed and staged and never were, in order."""
+    possible = {day for day in days if day >= settings.start_date}
+    # A day can be staged from nothing, when raw was skipped: it is as missing as one that was not staged.
+    return sorted(day for day in possible if not all(lake.files(key, day) for key in (_RAW, _STAGING)))
+
+
 def _window_is_complete(looked: _Looked) -> AssetCheckResult:
     """Every day of the window was landed and staged; a missing day is not a day without activity."""
     days, lake = looked.days, looked.lake
     asked = {day for as_of in days for day in window(as_of, settings.lookback_days)}
     possible = {day for day in asked if day >= settings.start_date}
-    # A day can be staged from nothing, when raw was skipped: it is as missing as one that was not staged.
-    missing = sorted(day for day in possible if not all(lake.files(key, day) for key in (_RAW, _STAGING)))
+    missing = never_landed(lake, asked)
     looking_back = f"{days[0]} looks" if len(days) == 1 else f"{days[0]} to {days[-1]} look" if days else "it looks"
     return AssetCheckResult(
         passed=not missing,

@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import sys
+import webbrowser
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -21,6 +22,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from dagster import AssetSpec, DagsterEvent, ExecuteInProcessResult, LoggerDefinition
     from duckdb import DuckDBPyRelation
+    from upath import UPath
 
 # Dagster and the project are imported inside the commands, once the options have become settings.
 
@@ -62,7 +64,7 @@ def run(
         bool, typer.Option("--skip-ingest", help="Ask GitHub nothing: rebuild staging and marts from raw.")
     ] = False,
 ) -> None:
-    """Materialise all tables for the window that ends yesterday, then the warehouse, and show the newest marts."""
+    """Materialise all of the window that ends yesterday, with warehouse and report, and show the newest marts."""
     for variable, value in (("GITHUB_ORG", org), ("MDS_LOOKBACK_DAYS", lookback_days)):
         if value is not None:
             os.environ[variable] = str(value)
@@ -153,6 +155,24 @@ def sql(
         # Without the query itself, which DuckDB repeats to point at the place.
         message, _, _ = str(error).partition("\n\nLINE ")
         raise click.ClickException(" ".join(message.split())) from None
+
+
+def report(
+    open_it: Annotated[bool, typer.Option("--open/--no-open", help="Whether to open it in the browser.")] = True,
+) -> None:
+    """Open the newest report in the browser and print its path; where there is no display, print it only."""
+    from mds_assets.settings import settings
+
+    page = _latest_report()
+    if not page.exists():
+        raise click.ClickException(f"no report in the lake MDS_DATA_DIR={settings.data_dir!r} yet: mds run makes one")
+    typer.echo(page)
+    # Without a display Python would look for a browser that runs in the terminal.
+    if open_it and (
+        sys.platform in ("darwin", "win32")
+        or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"))
+    ):
+        webbrowser.open(page.as_uri())
 
 
 def _materialise(start: date, end: date, *, skip_ingest: bool) -> None:
@@ -315,11 +335,25 @@ def _drawn(numeric: Mapping[str, bool], rows: Iterable[Sequence[object]], title:
     return table
 
 
+def _latest_report() -> "UPath":
+    from dagster import AssetKey
+
+    from mds_assets.io_managers.lake import Lake
+    from mds_assets.io_managers.pages import LATEST
+    from mds_assets.settings import settings
+
+    return Lake(root=settings.data_dir).folder(AssetKey(["reports", "activity"])) / LATEST
+
+
 def _show_where_next() -> None:
     from mds_assets.settings import settings
 
     console.print(f"Lake: {escape(settings.data_dir)}", soft_wrap=True)
     console.print('Next: [bold].venv/bin/mds sql "FROM marts.daily_activity_latest"[/] asks in SQL;')
+    page = _latest_report()
+    if page.exists():
+        console.print(f"Report: {escape(str(page))}", soft_wrap=True)
+    console.print("Next: [bold]mds report[/] opens the newest report in the browser")
     console.print("      [bold]make dev[/] opens Dagster's UI on http://127.0.0.1:3000")
     if not settings.organisations:
         console.print("      [bold]GITHUB_ORG=your-organisation make run[/] runs it on your own organisation;")

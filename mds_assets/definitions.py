@@ -23,7 +23,8 @@ from mds_assets.github.client import GitHub
 from mds_assets.io_managers.duckdb import LakeDuckDB
 from mds_assets.io_managers.io_manager import LakeIOManager
 from mds_assets.io_managers.lake import Lake
-from mds_assets.io_managers.schema import declared_schema
+from mds_assets.io_managers.pages import PageIOManager
+from mds_assets.io_managers.schema import COLUMN_SCHEMA, declared_schema
 from mds_assets.jobs import daily_refresh, table_checks
 from mds_assets.schedules import daily_refresh_schedule, table_checks_schedule
 from mds_assets.settings import Settings, settings
@@ -64,6 +65,7 @@ def resources(settings: Settings) -> dict[str, Any]:
         "polars_io_manager": LakeIOManager(
             lake=lake, duckdb=duckdb, engine="polars", preview_rows=settings.preview_rows
         ),
+        "page_io_manager": PageIOManager(lake=lake),
     }
 
 
@@ -74,11 +76,14 @@ def build_definitions(resource_overrides: Mapping[str, Any] | None = None) -> De
         resource_overrides: Resources by name (`github`, `lake`, ...) that replace those of the settings. Override
             `lake` together with the IO managers that hold it.
     """
-    tables = with_source_code_references(load_assets_from_package_module(assets))
-    specs = [spec for table in tables if isinstance(table, AssetsDefinition) for spec in table.specs]
+    found = load_assets_from_package_module(assets)
+    specs = [spec for one in found if isinstance(one, AssetsDefinition) for spec in one.specs]
+    tables = [spec for spec in specs if COLUMN_SCHEMA in spec.metadata]
     return Definitions(
-        assets=[*tables, *with_source_code_references([warehouse(specs)])],
-        asset_checks=[checks_of(spec.key, declared_schema(spec.key.to_user_string(), spec.metadata)) for spec in specs],
+        assets=with_source_code_references([*found, warehouse(tables)]),
+        asset_checks=[
+            checks_of(table.key, declared_schema(table.key.to_user_string(), table.metadata)) for table in tables
+        ],
         jobs=[daily_refresh, table_checks],
         schedules=[daily_refresh_schedule, table_checks_schedule],
         resources={**resources(settings), **(resource_overrides or {})},

@@ -8,7 +8,7 @@ from dagster import AssetSelection, define_asset_job
 daily_refresh = define_asset_job(
     "daily_refresh",
     selection=AssetSelection.all(),
-    description="Raw, staging and marts of one day or a range of days, and the warehouse over all days.",
+    description="Raw, staging, marts and the report of one day or a range of days, and the warehouse over all days.",
 )
 
 table_checks = define_asset_job(

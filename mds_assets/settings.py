@@ -102,6 +102,11 @@ class Settings(BaseSettings):
         default=None, ge=1, le=1024, validation_alias="MDS_DUCKDB_THREADS", description="a number of threads, 1 to 1024"
     )
 
+    @property
+    def repositories_may_be_named(self) -> bool:
+        """Whether others than tables may name repositories: without a token GitHub lists no private ones."""
+        return self.token is None or self.preview_rows > 0
+
     @model_validator(mode="before")
     @classmethod
     def _empty_is_unset(cls, values: dict[str, Any]) -> dict[str, Any]:

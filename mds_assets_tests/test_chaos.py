@@ -15,6 +15,7 @@ from mds_assets_tests.chaos.checks import (
     ACTIVITY,
     LANGUAGES,
     RAW,
+    REPORT,
     STAGING,
     Inspection,
     Kind,
@@ -77,6 +78,11 @@ def mart_of_another_day(lake: Path) -> None:
     shutil.copy(min(lake.glob(f"{LANGUAGES}/*/*")), newest(lake, LANGUAGES))
 
 
+def report_of_another_day(lake: Path) -> None:
+    """The latest report is that of the first day."""
+    shutil.copy(min(lake.glob(f"{REPORT}/*/*")), lake / REPORT / "latest.html")
+
+
 def load_again(lake: Path) -> None:
     """The newest day of raw has the same load twice."""
     shutil.copy(newest(lake, RAW), newest(lake, RAW).with_stem("x"))
@@ -100,6 +106,8 @@ DAMAGES: dict[str, tuple[Kind, Callable[[Path], object]]] = {
     "a mart's row is gone": ("lost", lambda lake: rewrite(lake, ACTIVITY, lambda rows: rows.slice(1))),
     "a mart's row is there twice": ("duplicated", lambda lake: rewrite(lake, LANGUAGES, one_twice)),
     "a mart is an earlier day's": ("wrong", mart_of_another_day),
+    "a report ends too early": ("half-written", lambda lake: os.truncate(max(lake.glob(f"{REPORT}/*/*")), 999)),
+    "the latest report is an earlier day's": ("wrong", report_of_another_day),
     "a load was left in the scratch folder": ("leftover", lambda lake: lake.joinpath(".tmp", "x").mkdir(parents=True)),
     "a write was left beside a day": ("leftover", lambda lake: newest(lake, ACTIVITY).with_name(".x.tmp").touch()),
     "the token is in a file's name": ("secret", lambda lake: lake.with_name(f"x{TOKEN}").touch()),

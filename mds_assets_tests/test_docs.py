@@ -41,6 +41,7 @@ README = (PROJECT_ROOT / "README.md").read_text(encoding="utf-8")
 # What a section leaves behind when its commands have run.
 LEAVES = {
     "Start": "data/marts/daily_activity/day=*/data.parquet",
+    "The report": "data/reports/activity/day=*/report.html",
     "Dagster": "data/marts/daily_activity/day=2026-11-20/data.parquet",
     "Query it": "repos.csv",
     "Add a table": "data/marts/repos_per_license/day=*/data.parquet",
@@ -113,6 +114,11 @@ def own_organisation(reader: Reader, command: str) -> None:
     for folder in (".dagster", "data"):
         for file in (reader.folder / folder).rglob("*"):
             assert not file.is_file() or token.encode() not in file.read_bytes(), f"the token is in {file}"
+
+
+def report_unopened(reader: Reader, command: str) -> None:
+    """It may open a browser: the page is asked for instead."""
+    assert Path(reader.shell(f"{command} --no-open").strip()) == reader.folder / "data/reports/activity/latest.html"
 
 
 def user_interface(reader: Reader, command: str) -> None:
@@ -196,6 +202,7 @@ INSTEAD: dict[str, Callable[[Reader, str], None]] = {
     "make bench": tiny_bench,
     "make bench BENCH='--rows 5000000 --rounds 3 --days 1 --part all'": tiny_bench,
     "make dev": user_interface,
+    ".venv/bin/mds report": report_unopened,
     "GITHUB_ORG=dagster-io make run": own_organisation,
     ".venv/bin/uvx pre-commit install": hooks_exist,
     'duckdb -readonly data/warehouse.duckdb "FROM marts.daily_activity_latest"': duckdb_cli,
@@ -377,8 +384,8 @@ def test_the_readme_tells_every_option_of_mds_run():
 
 def test_the_readme_tells_every_table_and_the_columns_of_staging_and_marts():
     rows = re.findall(r"^\| `(\w+/\w+)` \|.*\| (.*) \|$", README, re.MULTILINE)
-    declaring = [spec for spec in defs.resolve_all_asset_specs() if COLUMN_SCHEMA in spec.metadata]
-    assert {table for table, _ in rows} == {spec.key.to_user_string() for spec in declaring}
+    tables = {spec.key.to_user_string() for spec in defs.resolve_all_asset_specs() if COLUMN_SCHEMA in spec.metadata}
+    assert {table for table, _ in rows} == tables
     for table, columns in rows:
         if table.startswith("raw/"):
             continue

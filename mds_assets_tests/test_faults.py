@@ -209,6 +209,7 @@ KILLS = {
     "moving a mart": ("leaves", "os:replace", "1", "marts/repos_per_language"),
     "building the warehouse": ("leaves", "mds_assets.assets.warehouse:_build", "1", ""),
     "moving the warehouse": ("leaves", "os:replace", "1", "warehouse.duckdb"),
+    "moving a report": ("leaves", "os:replace", "1", "reports/activity"),
 }
 
 
@@ -232,6 +233,7 @@ def test_a_killed_run_leaves_each_file_as_it_was_or_whole_and_the_next_run_heals
     kept = {name: after.get(name) for name in before if name.startswith("raw/")}
     assert kept == {name: before[name] for name in kept}
     assert before.keys() <= after.keys()
+    assert all(page.read_bytes().endswith(b"</html>\n") for page in project.lake.rglob("*.html"))
     # What is there of a table's day is all that the undisturbed lake has of it.
     now = tables(project)
     for table, expected in undisturbed.items():

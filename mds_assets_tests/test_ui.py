@@ -29,23 +29,11 @@ from mds_assets.checks import checks_of
 from mds_assets.definitions import defs
 from mds_assets.io_managers.schema import COLUMN_SCHEMA, declared_schema
 from mds_assets.settings import PROJECT_ROOT
+from mds_assets_tests.chromium import CHROMIUM, CHROMIUM_OPTIONS, needs_chromium
 from mds_assets_tests.project import Project
 
-CHROMIUM = shutil.which("chromium")
-# On a machine without a network, Chromium's own calls home only fill its log.
-CHROMIUM_OPTIONS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
 pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the PATH: apt-get install chromium"),
+    needs_chromium,
     # With `pytest --dist loadgroup`, one worker runs all of them on one server.
     pytest.mark.xdist_group("ui"),
 ]
@@ -59,6 +47,7 @@ STEPS = {
     "repos_in_window",
     "marts__repo_growth",
     "marts__language_trend",
+    "reports__activity",
     "warehouse",
 }
 ASSETS = sorted(defs.resolve_all_asset_specs(), key=lambda asset: asset.key)  # in one order for all workers
@@ -246,11 +235,12 @@ class Launched:
 def launched(dev: DagsterDev, browser: Browser) -> Launched:
     """Everything materialised for the latest day, by the clicks of a person who opens the UI for the first time."""
     before = datetime.now(UTC).date()
-    groups = ",".join(f"global@global:{layer}" for layer in ("raw", "staging", "marts", "warehouse"))
+    groups = ",".join(f"global@global:{layer}" for layer in ("raw", "staging", "marts", "reports", "warehouse"))
+    browser.page.set_viewport_size({"width": 2400, "height": 1200})  # a graph that is made to fit shows no partitions
     page = browser.open(f"/asset-groups?expanded={groups}", lambda page: page.get_by_text("daily_activity").first)
     for asset in ASSETS:
         expect(page.get_by_text(asset.key.path[-1], exact=True).first).to_be_visible()
-    expect(page.get_by_text(re.compile(r"^\d+ partitions$"))).to_have_count(len(TABLES))
+    expect(page.get_by_text(re.compile(r"^\d+ partitions$"))).to_have_count(len(ASSETS))
     browser.screenshot("1-lineage")
 
     page.get_by_role("button", name="Materialize all").click()
@@ -374,6 +364,24 @@ def test_a_mart_shows_which_days_its_window_lacks(
     expect(page.get_by_text("6 of the 7 days")).to_be_visible()
     expect(page.get_by_role("img", name="warning_outline").first).to_be_visible()
     browser.screenshot(f"5-check-of-{mart.key.path[-1]}")
+
+
+def test_the_report_shows_its_charts_and_beside_a_token_names_no_repository(
+    dev: DagsterDev, browser: Browser, launched: Launched
+):
+    dev.ended(launched.run_id)
+    page = browser.open("/assets/reports/activity", lambda page: page.get_by_text("Show markdown"))
+    page.get_by_text("Show markdown").click()
+    charts = page.get_by_role("dialog").locator("img")
+    expect(charts).to_have_count(3)
+    assert all(chart.evaluate("image => image.naturalWidth") for chart in charts.all())
+    browser.screenshot("8-report")
+    page.keyboard.press("Escape")
+
+    report = (dev.project.lake / "reports/activity/latest.html").read_text()
+    names = {row[2] for row in dev.project.rows("staging/repos", launched.day)}
+    assert len(names) > 9
+    assert [name for name in names if name in report] == []
 
 
 def test_the_schedule_is_on_for_five_past_midnight_utc_and_a_daemon_runs_it(dev: DagsterDev, browser: Browser):

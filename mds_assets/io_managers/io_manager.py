@@ -5,7 +5,8 @@ What does not belong here: where files lie and how they are replaced (`lake.py`)
 """
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import contextmanager
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -140,16 +141,12 @@ class LakeIOManager(ConfigurableIOManager):
             raise SchemaError(f"{table} has no daily partitions: give its asset partitions_def=DAILY")
         days = to_days(context.asset_partition_keys)
         started = time.perf_counter()
-        inputs = _inputs.get(_attempt(context.step_context), {})  # a step may have several outputs
-        try:
-            with self.lake.replacing(key, inputs) as (folder, becomes):
-                by_day = _by_day(table, self._write(table, obj, schema, days, folder), days)
-                for day in days:
-                    file = by_day.get(day) or _write_empty(folder / f"{DAY}={day}" / FILE_NAME, schema)
-                    _refuse_nulls(table, file, schema)
-                    becomes[file] = Path(f"{DAY}={day}", FILE_NAME)
-        except InputsChangedError as error:
-            raise RetryRequested(max_retries=_RETRIES) from Failure(f"{table}: {error}: run it again.")
+        with replacing(self.lake, context) as (folder, becomes):
+            by_day = _by_day(table, self._write(table, obj, schema, days, folder), days)
+            for day in days:
+                file = by_day.get(day) or _write_empty(folder / f"{DAY}={day}" / FILE_NAME, schema)
+                _refuse_nulls(table, file, schema)
+                becomes[file] = Path(f"{DAY}={day}", FILE_NAME)
         seconds = time.perf_counter() - started
         for day in days:
             file = self.lake.folder(key) / f"{DAY}={day}" / FILE_NAME
@@ -196,6 +193,24 @@ def _attempt(step: StepExecutionContext) -> tuple[str, str, int]:
 _inputs: dict[tuple[str, str, int], dict[tuple[AssetKey, date], State]] = {}
 
 _RETRIES = 10  # of a step whose inputs other runs keep changing
+
+
+@contextmanager
+def replacing(
+    lake: Lake, context: OutputContext, newest: str | None = None
+) -> Generator[tuple[Path, dict[Path, Path]]]:
+    """`Lake.replacing` of the output's files, as long as nothing that its step has read has changed.
+
+    Raises:
+        RetryRequested: Something has; nothing is replaced then.
+    """
+    inputs = _inputs.get(_attempt(context.step_context), {})  # a step may have several outputs
+    try:
+        with lake.replacing(context.asset_key, inputs, newest) as writing:
+            yield writing
+    except InputsChangedError as error:
+        name = context.asset_key.to_user_string()
+        raise RetryRequested(max_retries=_RETRIES) from Failure(f"{name}: {error}: run it again.")
 
 
 def file_metadata(files: Iterable[UPath]) -> dict[str, Any]:

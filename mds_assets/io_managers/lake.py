@@ -9,7 +9,7 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import date
 from pathlib import Path
-from shutil import rmtree
+from shutil import copyfile, rmtree
 from typing import TypeAlias
 from uuid import uuid4
 
@@ -101,12 +101,15 @@ class Lake(ConfigurableResource[None]):
             raise
 
     @contextmanager
-    def replacing(self, key: AssetKey, inputs: Inputs) -> Generator[tuple[Path, dict[Path, Path]]]:
+    def replacing(
+        self, key: AssetKey, inputs: Inputs, newest: str | None = None
+    ) -> Generator[tuple[Path, dict[Path, Path]]]:
         """Replace files of a table atomically: all that were written, once the block ends well; none when it fails.
 
         Args:
             key: The table.
             inputs: What the table was computed from.
+            newest: A name in the table's folder for a copy of the newest day's file, of this run or of another.
 
         Yields:
             A folder for the block to write into, and a mapping for the block to fill, from each file it wrote to the
@@ -126,6 +129,10 @@ class Lake(ConfigurableResource[None]):
                     if seen != self.state(source, day):
                         raise InputsChangedError(f"{source.to_user_string()} of {day} changed while it was read")
                 _move({written: table / target for written, target in becomes.items()}, [])
+                if newest:
+                    (name,) = {target.name for target in becomes.values()}
+                    copied = copyfile(max(table.glob(f"{DAY}=????-??-??/{name}")), folder / newest)
+                    _move({copied: table / newest}, [])
 
     @contextmanager
     def replacing_file(self, name: str) -> Generator[Path]:

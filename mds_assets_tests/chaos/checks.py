@@ -37,6 +37,7 @@ _MARTS: dict[str, tuple[Callable[[oracle.Staged, date, int], Iterable[tuple[Any,
     GROWTH: (oracle.repo_growth, 2),
     TREND: (oracle.language_trend, 3),
 }
+REPORT = "reports/activity"
 LOOKBACK_DAYS = 7
 _COMPRESSED = re.compile(rb"\x1f\x8b\x08|\x78[\x01\x9c\xda]")
 
@@ -142,6 +143,7 @@ class Inspection:
             staged[day] = {(row.org, row.repo_id): row for row in rows}
             yield from self._staging(day, rows)
         yield from self._marts(found, staged, round_)
+        yield from self._report(round_)
         yield from self._secrets()
 
     def _days_lost(self, found: Iterable[Path]) -> Iterator[Violation]:
@@ -212,6 +214,16 @@ class Inspection:
                     rows = expected(staged, day, LOOKBACK_DAYS)
                     yield from _differences(f"{mart} {day}", marts.get((mart, day), []), rows, "lost")
 
+    def _report(self, round_: Sequence[Ended]) -> Iterator[Violation]:
+        """Each page is whole, and the latest is the newest day's, unless a run ended before it had written that."""
+        folder = self._lake / REPORT
+        pages = [(page, page.read_bytes()) for page in sorted(folder.glob("day=*/*.html"))]
+        for page, content in pages:
+            if not content.endswith(b"</html>\n"):
+                yield Violation("half-written", f"{page} ends with {content[-20:]}")
+        if pages and all(run.well for run in round_) and (folder / "latest.html").read_bytes() != pages[-1][1]:
+            yield Violation("wrong", f"{folder}/latest.html is not {pages[-1][0]}")
+
     def _secrets(self) -> Iterator[Violation]:
         """Everything below the schedule's folder that has changed since, whatever it is."""
         for file in (file for file in self._folder.rglob("*") if file.is_file()):
@@ -264,7 +276,7 @@ def unlike(tables: Tables, expected: Tables) -> Iterator[Violation]:
 def leftovers(lake: Path) -> Iterator[Violation]:
     """What lies in the lake beside the tables after an undisturbed run."""
     finished = {file for table in TABLES for file in lake.joinpath(table).glob("day=*/[!.]*.parquet")}
-    finished.add(lake / WAREHOUSE)
+    finished |= {*lake.glob(f"{REPORT}/day=*/report.html"), *lake.glob(f"{REPORT}/latest.html"), lake / WAREHOUSE}
     scratch = set(lake.joinpath(".tmp").iterdir()) if lake.joinpath(".tmp").is_dir() else set[Path]()
     elsewhere = (file for file in lake.rglob("*") if file.is_file() and not file.is_relative_to(lake / ".tmp"))
     for file in sorted(scratch | set(elsewhere) - finished):

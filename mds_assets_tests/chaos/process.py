@@ -39,6 +39,7 @@ _LATE = [
     "dlt._workspace._plugins",
     "dlt.common.libs.pyarrow",
     "dlt.sources.helpers.requests",
+    "mds_assets.report.page",
     "pendulum.locales.en.locale",
     "polars._utils.parquet",
     "pyarrow.compute",

@@ -156,3 +156,23 @@ def test_declared_columns_of_a_table_that_is_computed_again_are_told_once(wareho
     result = warehouse.run([source, target], D1, only=target)
     told = [event for event in result.get_asset_materialization_events() if event.asset_key == target.key]
     assert [event.materialization.metadata["dagster/column_schema"].value for event in told] == [PAIRS]
+
+
+def test_the_newest_day_has_its_copy_whichever_run_ends_last(tmp_path: Path):
+    lake = Lake(root=str(tmp_path))
+    table = Path(str(lake.folder(KEY)))
+    with lake.replacing(KEY, {}, newest="latest.txt") as (older, becomes_older):
+        with lake.replacing(KEY, {}, newest="latest.txt") as (newer, becomes_newer):
+            (newer / "x").write_text("newer")
+            becomes_newer[newer / "x"] = Path(f"day={D2}", "page.txt")
+        (older / "x").write_text("older")
+        becomes_older[older / "x"] = Path(f"day={D1}", "page.txt")
+    assert (table / f"day={D1}" / "page.txt").read_text() == "older"
+    assert (table / "latest.txt").read_text() == (table / f"day={D2}" / "page.txt").read_text() == "newer"
+
+    with pytest.raises(InterruptedError), lake.replacing(KEY, {}, newest="latest.txt") as (folder, becomes):
+        (folder / "x").write_text("half")
+        becomes[folder / "x"] = Path(f"day={D3}", "page.txt")
+        raise InterruptedError
+    assert (table / "latest.txt").read_text() == "newer"
+    assert list(lake.scratch.iterdir()) == []
