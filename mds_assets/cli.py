@@ -22,7 +22,6 @@ from rich.table import Table
 if TYPE_CHECKING:
     from dagster import AssetSpec, DagsterEvent, ExecuteInProcessResult, LoggerDefinition
     from duckdb import DuckDBPyRelation
-    from upath import UPath
 
 # Dagster and the project are imported inside the commands, once the options have become settings.
 
@@ -157,21 +156,21 @@ def sql(
         raise click.ClickException(" ".join(message.split())) from None
 
 
+@app.command()
 def report(
     open_it: Annotated[bool, typer.Option("--open/--no-open", help="Whether to open it in the browser.")] = True,
 ) -> None:
     """Open the newest report in the browser and print its path; where there is no display, print it only."""
+    from mds_assets.assets import LATEST_REPORT
     from mds_assets.settings import settings
 
-    page = _latest_report()
+    page = Path(settings.data_dir, LATEST_REPORT)
     if not page.exists():
-        raise click.ClickException(f"no report in the lake MDS_DATA_DIR={settings.data_dir!r} yet: mds run makes one")
+        raise click.ClickException(f"there is no {page} yet: `mds run` makes it")
     typer.echo(page)
     # Without a display Python would look for a browser that runs in the terminal.
-    if open_it and (
-        sys.platform in ("darwin", "win32")
-        or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"))
-    ):
+    displays = ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")
+    if open_it and (sys.platform in ("darwin", "win32") or any(os.environ.get(name) for name in displays)):
         webbrowser.open(page.as_uri())
 
 
@@ -335,25 +334,12 @@ def _drawn(numeric: Mapping[str, bool], rows: Iterable[Sequence[object]], title:
     return table
 
 
-def _latest_report() -> "UPath":
-    from dagster import AssetKey
-
-    from mds_assets.io_managers.lake import Lake
-    from mds_assets.io_managers.pages import LATEST
-    from mds_assets.settings import settings
-
-    return Lake(root=settings.data_dir).folder(AssetKey(["reports", "activity"])) / LATEST
-
-
 def _show_where_next() -> None:
     from mds_assets.settings import settings
 
     console.print(f"Lake: {escape(settings.data_dir)}", soft_wrap=True)
-    console.print('Next: [bold].venv/bin/mds sql "FROM marts.daily_activity_latest"[/] asks in SQL;')
-    page = _latest_report()
-    if page.exists():
-        console.print(f"Report: {escape(str(page))}", soft_wrap=True)
-    console.print("Next: [bold]mds report[/] opens the newest report in the browser")
+    console.print("Next: [bold].venv/bin/mds report[/] opens the newest report in the browser;")
+    console.print('      [bold].venv/bin/mds sql "FROM marts.daily_activity_latest"[/] asks in SQL;')
     console.print("      [bold]make dev[/] opens Dagster's UI on http://127.0.0.1:3000")
     if not settings.organisations:
         console.print("      [bold]GITHUB_ORG=your-organisation make run[/] runs it on your own organisation;")

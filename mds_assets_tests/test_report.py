@@ -336,10 +336,10 @@ def test_mds_report_says_where_it_is_and_opens_it(tmp_path: Path, told: Told):
     project.environment |= {"DISPLAY": "", "WAYLAND_DISPLAY": "", "BROWSER": ""}
     ended = project.command("mds", "report")
     assert ended.returncode == 1
-    assert ended.stderr == f"Error: no report in the lake MDS_DATA_DIR={str(project.lake)!r} yet: mds run makes one\n"
+    latest = project.lake / "reports/activity/latest.html"
+    assert ended.stderr == f"Error: there is no {latest} yet: `mds run` makes it\n"
 
     shutil.copytree(told.project.lake, project.lake)
-    latest = project.lake / "reports/activity/latest.html"
     browser, seen = tmp_path / "browser", tmp_path / "seen"
     browser.write_text(f'#!/bin/sh\necho "$1" > {seen}\n')
     browser.chmod(browser.stat().st_mode | stat.S_IXUSR)
