@@ -1,14 +1,15 @@
 """Promises of the documentation: what it tells people to run runs, and what it names exists.
 
-The fences of README.md, TECHNICAL.md and CONTRIBUTING.md are executed section by section (`##`), in order, each section
-in a fresh copy of the repository, as a reader would:
+The fences of `DOCUMENTS` are executed section by section (`##`), in order, each section in a fresh copy of the
+repository, as a reader would:
 
 - `sh`: each command literally, unless `INSTEAD` has an entry for it; an `export` holds until the section ends.
 - `python`: run as a script; a `text` fence right after it is its output, to the letter. If its first line is a comment
-  that names a file, it is appended to that file instead.
+  that names a file, it is appended to that file instead, as is `sql`.
 - `diff`: its first line names the file; the `-` lines, which must be there once, become the `+` lines.
 """
 
+import json
 import os
 import re
 import shutil
@@ -20,7 +21,10 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -34,7 +38,7 @@ from mds_assets.sample.organisation import as_github, snapshots
 from mds_assets.settings import PROJECT_ROOT, Settings
 from mds_assets_tests.github.server import GitHubServer
 
-DOCUMENTS = ("README.md", "TECHNICAL.md", "CONTRIBUTING.md")
+DOCUMENTS = ("README.md", "TECHNICAL.md", "CONTRIBUTING.md", "docs/add-a-table.md")
 SETTINGS = {str(setting.validation_alias): setting for setting in Settings.model_fields.values()}
 README = (PROJECT_ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -44,7 +48,8 @@ LEAVES = {
     "The report": "data/reports/activity/day=*/report.html",
     "Dagster": "data/marts/daily_activity/day=2026-11-20/data.parquet",
     "Query it": "repos.csv",
-    "Add a table": "data/marts/repos_per_license/day=*/data.parquet",
+    "A mart": "data/marts/licenses/day=*/data.parquet",
+    "A source": "data/staging/incidents/day=2026-11-20/data.parquet",
 }
 
 
@@ -195,6 +200,29 @@ def duckdb_cli(reader: Reader, command: str) -> None:
 
 
 # Commands that cannot run here as they stand, and what runs instead. Any other command runs literally.
+def incidents(reader: Reader, command: str) -> None:
+    """GitHub's status page is not asked: a local server tells of two incidents, one of that day."""
+    told = [
+        {
+            "id": str(day),
+            "name": "Delays",
+            "impact": "minor",
+            "created_at": f"2026-11-{day}T12:00:00.123Z",
+            "updated_at": f"2026-11-{day}T13:00:00Z",
+            "components": [{"id": "1"}],
+        }
+        for day in (19, 20)
+    ]
+    (reader.folder / "incidents.json").write_text(json.dumps({"incidents": told}), encoding="utf-8")
+    handler = partial(SimpleHTTPRequestHandler, directory=reader.folder)
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        reader.shell(command, STATUS_URL=f"http://127.0.0.1:{server.server_port}/incidents.json")
+        server.shutdown()
+    shown = reader.shell(".venv/bin/mds show")
+    assert "staging/incidents" in shown
+
+
 INSTEAD: dict[str, Callable[[Reader, str], None]] = {
     "make test": dry_run,
     "make lint": dry_run,
@@ -203,6 +231,8 @@ INSTEAD: dict[str, Callable[[Reader, str], None]] = {
     "make bench BENCH='--rows 5000000 --rounds 3 --days 1 --part all'": tiny_bench,
     "make dev": user_interface,
     ".venv/bin/mds report": report_unopened,
+    ".venv/bin/dagster asset materialize -m mds_assets.definitions "
+    "--select 'key:raw/github_incidents or key:staging/incidents' --partition 2026-11-20": incidents,
     "GITHUB_ORG=dagster-io make run": own_organisation,
     ".venv/bin/uvx pre-commit install": hooks_exist,
     'duckdb -readonly data/warehouse.duckdb "FROM marts.daily_activity_latest"': duckdb_cli,
@@ -263,7 +293,7 @@ def test_what_a_section_tells_people_to_run_runs(reader: Reader, document: str, 
                     INSTEAD[command](reader, command)
                 else:
                     reader.shell(command)
-        elif fence.language == "python":
+        elif fence.language in ("python", "sql"):
             output = run_or_append(reader, fence.text)
         elif fence.language == "diff":
             change(reader, fence.text)
@@ -276,9 +306,10 @@ def test_what_a_section_tells_people_to_run_runs(reader: Reader, document: str, 
 
 
 def run_or_append(reader: Reader, code: str) -> str | None:
-    named = re.match(r"# (\S+\.py)\n", code)
+    named = re.match(r"(?:#|--) (\S+\.(?:py|sql))\n", code)
     if not named:
         return reader.run(".venv/bin/python", "-c", code)
+    (reader.folder / named[1]).parent.mkdir(exist_ok=True)
     with (reader.folder / named[1]).open("a", encoding="utf-8") as file:
         file.write(f"\n\n{code}\n")
     return None
@@ -361,7 +392,7 @@ def test_env_example_names_every_setting_once_commented_out_with_a_value_that_is
     dotenv.write_text("\n".join(examples))
     monkeypatch.setitem(Settings.model_config, "env_file", dotenv)
     uncommented = Settings()
-    for setting in ("api_url", "lookback_days", "start_date", "preview_rows"):
+    for setting in ("api_url", "lookback_days", "start_date"):
         assert getattr(uncommented, setting) == Settings.model_fields[setting].default
 
 
@@ -372,7 +403,7 @@ def test_the_readme_tells_every_setting_and_its_default():
         if default.startswith("`"):
             assert default == f"`{SETTINGS[name].default}`"
         else:
-            assert not SETTINGS[name].default
+            assert SETTINGS[name].default_factory or not SETTINGS[name].default
 
 
 def test_the_readme_tells_every_option_of_mds_run():
