@@ -97,7 +97,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 
 YESTERDAY = datetime.now(UTC).date() - timedelta(days=1)
-TABLES = ("raw/github_repos", "staging/repos", "marts/repos_per_language", "marts/daily_activity")
+TABLES = sorted(spec.key.to_user_string() for spec in defs.resolve_all_asset_specs() if COLUMN_SCHEMA in spec.metadata)
 
 
 def connect(project: Project) -> duckdb.DuckDBPyConnection:
