@@ -16,6 +16,7 @@ from mds_assets.io_managers.io_manager import LakeIOManager
 from mds_assets.io_managers.lake import Lake
 from mds_assets.jobs import daily_refresh
 from mds_assets.schedules import daily_refresh_schedule
+from mds_assets.sensors import failed_runs
 from mds_assets.settings import Settings, settings
 
 
@@ -67,6 +68,7 @@ def build_definitions(resource_overrides: Mapping[str, Any] | None = None) -> De
         asset_checks=[window_is_complete(key) for table in tables for key in table.keys if key.has_prefix(["marts"])],
         jobs=[daily_refresh],
         schedules=[daily_refresh_schedule],
+        sensors=[failed_runs],
         resources={**resources(settings), **(resource_overrides or {})},
         # DuckDB and Polars already use every core, and a process a step costs seconds.
         executor=in_process_executor,
