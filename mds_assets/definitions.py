@@ -9,6 +9,7 @@ from typing import Any
 from dagster import Definitions, ResourceDefinition, in_process_executor
 
 from mds_assets.assets import marts, raw, staging
+from mds_assets.automation import automated, marts_follow_staging
 from mds_assets.checks import window_is_complete
 from mds_assets.github.client import GitHub
 from mds_assets.io_managers.duckdb import LakeDuckDB
@@ -64,11 +65,11 @@ def build_definitions(resource_overrides: Mapping[str, Any] | None = None) -> De
     """
     tables = [raw.github_repos, staging.repos, marts.repos_in_window]
     return Definitions(
-        assets=tables,
+        assets=[automated(table) for table in tables],
         asset_checks=[window_is_complete(key) for table in tables for key in table.keys if key.has_prefix(["marts"])],
         jobs=[daily_refresh],
         schedules=[daily_refresh_schedule],
-        sensors=[failed_runs],
+        sensors=[marts_follow_staging, failed_runs],
         resources={**resources(settings), **(resource_overrides or {})},
         # DuckDB and Polars already use every core, and a process a step costs seconds.
         executor=in_process_executor,
