@@ -16,7 +16,8 @@ from mds_assets.io_managers.duckdb import LakeDuckDB
 from mds_assets.io_managers.io_manager import LakeIOManager
 from mds_assets.io_managers.lake import Lake
 from mds_assets.jobs import daily_refresh
-from mds_assets.schedules import daily_refresh_schedule
+from mds_assets.prune import prune
+from mds_assets.schedules import daily_refresh_schedule, prune_schedule
 from mds_assets.sensors import failed_runs
 from mds_assets.settings import Settings, settings
 
@@ -67,8 +68,8 @@ def build_definitions(resource_overrides: Mapping[str, Any] | None = None) -> De
     return Definitions(
         assets=[automated(table) for table in tables],
         asset_checks=[window_is_complete(key) for table in tables for key in table.keys if key.has_prefix(["marts"])],
-        jobs=[daily_refresh],
-        schedules=[daily_refresh_schedule],
+        jobs=[daily_refresh, prune],
+        schedules=[daily_refresh_schedule, prune_schedule],
         sensors=[marts_follow_staging, failed_runs],
         resources={**resources(settings), **(resource_overrides or {})},
         # DuckDB and Polars already use every core, and a process a step costs seconds.
