@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 from dagster import DagsterEventType, DagsterInstance
 
+from mds_assets.definitions import defs
 from mds_assets.jobs import TRIGGER
 from mds_assets.partitions import days_between
 from mds_assets.settings import PROJECT_ROOT
@@ -32,8 +33,8 @@ pytestmark = pytest.mark.xdist_group("daemon")  # one worker runs all of them on
 TOKEN = "ghp_1234567890abcdefSECRET"
 FIRST = date(2019, 10, 1)
 REPAIRED = FIRST + timedelta(days=2)
-RAW, STAGING, MARTS = "raw/github_repos", "staging/repos", ("marts/daily_activity", "marts/repos_per_language")
-LANGUAGES = "marts/repos_per_language"
+RAW, STAGING, LANGUAGES = "raw/github_repos", "staging/repos", "marts/repos_per_language"
+FOLLOWING = {key.to_user_string() for key in defs.resolve_all_asset_keys() if key.path[0] in ("marts", "reports")}
 
 
 def repo(stars: int) -> dict[str, Any]:
@@ -145,10 +146,11 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
             config.replace("poll_interval_seconds: 30", "poll_interval_seconds: 1")
         )
         instance = started.enter_context(DagsterInstance.from_config(str(project.home)))
-        project.materialise(FIRST, FIRST + timedelta(days=9), instance=instance)
+        layers = ("raw", "staging", "marts", "reports")
+        project.materialise(FIRST, FIRST + timedelta(days=9), layers, instance)
         dev = started.enter_context(dagster_dev(project, folder / "dagster-dev.log"))
         stack = Stack(dev, gate, github, webhook, instance)
-        for sensor in ("marts_follow_staging", "failed_runs"):
+        for sensor in ("follow_staging", "failed_runs"):
             dev.eventually(f"a first tick of {sensor}", lambda sensor=sensor: stack.ticks(sensor), seconds=60)
         yield stack
 
@@ -261,17 +263,19 @@ def test_the_marts_follow_a_repaired_day_in_one_run_and_nothing_follows_them(sta
     dev = stack.dev
     days = days_between(REPAIRED, REPAIRED + timedelta(days=6))
     (run,) = dev.eventually("a run of the automation", stack.by_automation, seconds=120)
-    run = dev.ended(run["runId"], seconds=60)
+    run = dev.ended(run["runId"], seconds=120)
     assert run["status"] == "SUCCESS"
-    assert sorted("/".join(key["path"]) for key in run["assetSelection"]) == sorted(MARTS)
+    assert {"/".join(key["path"]) for key in run["assetSelection"]} == FOLLOWING
     tags = {tag["key"]: tag["value"] for tag in run["tags"]}
     assert tags["dagster/asset_partition_range_start"] == str(days[0])
     assert tags["dagster/asset_partition_range_end"] == str(days[-1])
     stars = {row[-1]: row[3] for row in dev.project.rows(LANGUAGES)}
     assert stars == dict.fromkeys(days, 5.0)
+    pages = (dev.project.lake / "reports/activity").glob("day=*/*.html")
+    assert {str(day) for day in days} <= {page.parent.name.removeprefix("day=") for page in pages}
 
-    ticks = stack.ticks("marts_follow_staging")
-    dev.eventually("two more ticks", lambda: stack.ticks("marts_follow_staging") >= ticks + 2, seconds=120)
+    ticks = stack.ticks("follow_staging")
+    dev.eventually("two more ticks", lambda: stack.ticks("follow_staging") >= ticks + 2, seconds=120)
     assert [found["runId"] for found in stack.by_automation()] == [run["runId"]]
 
 
