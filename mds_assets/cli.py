@@ -5,7 +5,6 @@ What does not belong here: anything about runs that Dagster's own CLI and UI can
 
 import logging
 import os
-import re
 import sys
 import webbrowser
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -255,18 +254,13 @@ def _table(event: "DagsterEvent") -> str:
 
 
 def _first_failure(result: "ExecuteInProcessResult") -> str:
-    """Why the first failed step failed, in one line: the innermost cause is where it began."""
+    """Why the first failed step failed, in one line."""
+    from mds_assets.failures import reason
+
     for event in result.all_events:
         if event.is_step_failure:
-            failure = event.step_failure_data
-            if failure.user_failure_data and failure.user_failure_data.description:
-                return failure.user_failure_data.description
-            error = failure.error
-            while error and error.cause:
-                error = error.cause
-            # Dagster writes the exception's class with its module.
-            said = re.sub(r"^[\w.]+\.(?=\w+: )", "", error.message.strip().splitlines()[0]) if error else "failed"
-            return f"{_table(event)}: {said}"
+            failure = event.step_failure_data.user_failure_data
+            return reason(event) if failure and failure.description else f"{_table(event)}: {reason(event)}"
     return "the run failed before its first step: `make dev` shows its log"
 
 

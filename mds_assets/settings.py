@@ -9,7 +9,7 @@ import re
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import click
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
@@ -22,8 +22,11 @@ PROJECT_ROOT = Path(__file__).resolve().parents[1]
 # GitHub's own rule for logins: letters, digits and single hyphens, at most 39 characters. Users of an Enterprise with
 # managed accounts carry an underscore and a short code besides.
 _LOGIN = re.compile(r"[A-Za-z0-9](?:-?[A-Za-z0-9_])*")
+_CREDENTIAL = r"gh[a-z]_\w+|github_pat_\w+|\b[0-9a-f]{40}\b"
 # What a secret looks like that was put into the wrong variable: a token, or the password in a URL.
-_SECRET = re.compile(r"gh[a-z]_\w+|github_pat_\w+|\b[0-9a-f]{40}\b|(?<=://).*(?=@)")
+_SECRET = re.compile(rf"{_CREDENTIAL}|(?<=://).*(?=@)")
+# What one looks like in a text of many words.
+_SECRET_IN_TEXT = re.compile(rf"{_CREDENTIAL}|(?<=://)[^\s/@]+(?=@)")
 _HOST = re.compile(r"[a-z0-9._-]+|[0-9a-f:]+")
 _BYTES = re.compile(r"\d+(\.\d+)?\s*([KMGT]i?B|B|%)", re.IGNORECASE)
 
@@ -93,6 +96,11 @@ class Settings(BaseSettings):
         validation_alias="MDS_PREVIEW_ROWS",
         description="how many rows of a day's table the event log and the report may show, 0 to 100",
     )
+    alert_webhook: SecretStr | None = Field(
+        default=None,
+        validation_alias="MDS_ALERT_WEBHOOK",
+        description="the https URL of an incoming webhook; http only on this machine",
+    )
     duckdb_memory_limit: str | None = Field(
         default=None,
         validation_alias="MDS_DUCKDB_MEMORY_LIMIT",
@@ -135,15 +143,28 @@ class Settings(BaseSettings):
     @field_validator("api_url", mode="after")
     @classmethod
     def _api_url_is_http(cls, value: str, others: ValidationInfo) -> str:
-        url = urlsplit(value)
-        host = url.hostname or ""
-        if not _HOST.fullmatch(host) or (url.port or 0) < 0:  # `port` raises where it is no number
-            raise ValueError("its host or port is wrong")
-        if url.scheme not in {"http", "https"} or url.query or url.fragment or "@" in url.netloc:
+        url = _http_url(value)
+        if url.query:
             raise ValueError("it is not a plain http(s) URL")
-        if url.scheme == "http" and others.data.get("token") and not is_loopback(host):
+        if url.scheme == "http" and others.data.get("token") and not is_loopback(url.hostname or ""):
             raise ValueError("GITHUB_TOKEN would travel unencrypted; use https")
         return value.rstrip("/")
+
+    @field_validator("alert_webhook", mode="after")
+    @classmethod
+    def _webhook_is_encrypted(cls, value: SecretStr | None) -> SecretStr | None:
+        # Whoever has the URL may post to it, so that no message may quote it: not urllib's either, which does.
+        if value:
+            secret = value.get_secret_value()
+            try:
+                url = _http_url(secret)
+            except ValueError:
+                raise ValueError("it is not a plain http(s) URL") from None
+            if not re.fullmatch(r"[!-~]+", secret):
+                raise ValueError("it holds blanks or characters that no URL has")
+            if url.scheme == "http" and not is_loopback(url.hostname or ""):
+                raise ValueError("it would travel unencrypted; use https")
+        return value
 
     @field_validator("data_dir", mode="after")
     @classmethod
@@ -171,6 +192,27 @@ class Settings(BaseSettings):
             raise ValueError("it is not an amount of memory")
         return value
 
+    def redacted(self, text: str) -> str:
+        """The text without the secrets among these settings, and without what looks like one."""
+        for secret in (self.token, self.alert_webhook):
+            if secret:
+                text = text.replace(secret.get_secret_value(), "***")
+        return _SECRET_IN_TEXT.sub("***", text)
+
+
+def _http_url(value: str) -> SplitResult:
+    """The parts of an http(s) URL without a password or fragment.
+
+    Raises:
+        ValueError: It is none.
+    """
+    url = urlsplit(value)
+    if not _HOST.fullmatch(url.hostname or "") or (url.port or 0) < 0:  # `port` raises where it is no number
+        raise ValueError("its host or port is wrong")
+    if url.scheme not in {"http", "https"} or url.fragment or "@" in url.netloc:
+        raise ValueError("it is not a plain http(s) URL")
+    return url
+
 
 def load_settings() -> Settings:
     """Read and validate the settings.
@@ -187,7 +229,8 @@ def load_settings() -> Settings:
         first = error.errors()[0]
         variable = str(first["loc"][0])
         field = next(field for field in Settings.model_fields.values() if field.validation_alias == variable)
-        value = "" if variable == "GITHUB_TOKEN" else f"={_SECRET.sub('***', repr(first['input']))}"
+        is_secret = field.annotation == SecretStr | None
+        value = "" if is_secret else f"={_SECRET.sub('***', repr(first['input']))}"
         reason = _SECRET.sub("***", first["msg"].removeprefix("Value error, "))
         raise SettingsError(f"{variable}{value} is wrong: {reason}. Allowed: {field.description}.") from None
 

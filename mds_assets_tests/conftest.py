@@ -12,6 +12,7 @@ os.environ |= {
     "MDS_LOOKBACK_DAYS": "",
     "MDS_START_DATE": "2019-01-01",
     "MDS_PREVIEW_ROWS": "",
+    "MDS_ALERT_WEBHOOK": "",
     "MDS_DUCKDB_MEMORY_LIMIT": "",
     "MDS_DUCKDB_THREADS": "",
 }

@@ -37,7 +37,7 @@ class Project:
             "DAGSTER_HOME": str(self.home),
             "TZ": "Asia/Tokyo",  # nothing depends on the zone of the machine
         }
-        self._definitions = build_definitions(
+        self.definitions = build_definitions(
             resources(
                 settings.model_copy(
                     update={
@@ -59,8 +59,8 @@ class Project:
         raise_on_error: bool = True,
     ) -> ExecuteInProcessResult:
         """One run of the job `daily_refresh` over these days, in this process."""
-        keys = [key for key in self._definitions.resolve_all_asset_keys() if key.path[0] in set(layers)]
-        return self._definitions.resolve_job_def("daily_refresh").execute_in_process(
+        keys = [key for key in self.definitions.resolve_all_asset_keys() if key.path[0] in set(layers)]
+        return self.definitions.resolve_job_def("daily_refresh").execute_in_process(
             instance=instance or DagsterInstance.ephemeral(),
             asset_selection=keys,
             tags={

@@ -60,6 +60,42 @@ def test_a_wrong_token_is_never_shown(monkeypatch: pytest.MonkeyPatch):
 
 
 @pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        ("http://hooks.corp/services/hunter2", "unencrypted; use https"),
+        ("http://127.0.0.1.corp/hunter2", "unencrypted; use https"),
+        ("ftp://hooks.corp/hunter2", "not a plain http(s) URL"),
+        ("hooks.corp/hunter2", "not a plain http(s) URL"),
+        ("https://me:hunter2@hooks.corp/", "not a plain http(s) URL"),
+        ("https://hooks.corp/#hunter2", "not a plain http(s) URL"),
+        ("https://hunter2 .corp/", "not a plain http(s) URL"),
+        ("https://hooks.corp:hunter2/", "not a plain http(s) URL"),
+        ("https://hooks.corp/hunter2 ", "blanks or characters"),
+    ],
+)
+def test_a_wrong_webhook_is_never_shown(monkeypatch: pytest.MonkeyPatch, value: str, reason: str):
+    monkeypatch.setenv("MDS_ALERT_WEBHOOK", value)
+    with pytest.raises(SettingsError) as error:
+        load_settings()
+    message = error.value.format_message()
+    assert message.startswith("MDS_ALERT_WEBHOOK is wrong: ")
+    assert reason in message
+    assert message.endswith("Allowed: the https URL of an incoming webhook; http only on this machine.")
+    assert "hunter2" not in repr(error.value) + message
+
+
+@pytest.mark.parametrize(
+    "value", ["https://hooks.slack.com/services/T0/hunter2?x=1", "http://[::1]:8065/hooks/hunter2"]
+)
+def test_a_right_webhook_is_not_shown_either(monkeypatch: pytest.MonkeyPatch, value: str):
+    monkeypatch.setenv("MDS_ALERT_WEBHOOK", value)
+    settings = load_settings()
+    assert settings.alert_webhook
+    assert settings.alert_webhook.get_secret_value() == value
+    assert "hunter2" not in repr(settings) + settings.model_dump_json() + settings.redacted(f"POST {value} failed")
+
+
+@pytest.mark.parametrize(
     ("variable", "value"),
     [
         ("GITHUB_API_URL", "https://user:hunter2@api.github.com"),

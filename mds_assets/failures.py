@@ -1,0 +1,25 @@
+"""Why a step failed, in the one line that the terminal and the alert show.
+
+What does not belong here: whom it is told to (`cli.py`, `sensors.py`), and secrets (`Settings.redacted`).
+"""
+
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dagster import DagsterEvent
+    from dagster_shared.error import SerializableErrorInfo
+
+
+def reason(failure: "DagsterEvent") -> str:
+    """Why a step failed: what its code says of it, else the error where it began."""
+    said = failure.step_failure_data.user_failure_data
+    return (said and said.description) or root(failure.step_failure_data.error)
+
+
+def root(error: "SerializableErrorInfo | None") -> str:
+    """The first line of the innermost cause, which is where it began."""
+    while error and error.cause:
+        error = error.cause
+    # Dagster writes the exception's class with its module.
+    return re.sub(r"^[\w.]+\.(?=\w+: )", "", error.message.strip().splitlines()[0]) if error else "failed"
