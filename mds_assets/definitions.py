@@ -18,6 +18,7 @@ from dagster import (
 
 from mds_assets import assets
 from mds_assets.assets.warehouse import warehouse
+from mds_assets.automation import automated, follow_staging
 from mds_assets.checks import checks_of
 from mds_assets.github.client import GitHub
 from mds_assets.io_managers.duckdb import LakeDuckDB
@@ -78,16 +79,16 @@ def build_definitions(resource_overrides: Mapping[str, Any] | None = None) -> De
             `lake` together with the IO managers that hold it.
     """
     found = load_assets_from_package_module(assets)
-    specs = [spec for one in found if isinstance(one, AssetsDefinition) for spec in one.specs]
-    tables = [spec for spec in specs if COLUMN_SCHEMA in spec.metadata]
+    made = [automated(one) for one in found if isinstance(one, AssetsDefinition)]
+    tables = [spec for one in made for spec in one.specs if COLUMN_SCHEMA in spec.metadata]
     return Definitions(
-        assets=with_source_code_references([*found, warehouse(tables)]),
+        assets=with_source_code_references([*made, warehouse(tables)]),
         asset_checks=[
             checks_of(table.key, declared_schema(table.key.to_user_string(), table.metadata)) for table in tables
         ],
         jobs=[daily_refresh, table_checks],
         schedules=[daily_refresh_schedule, table_checks_schedule],
-        sensors=[failed_runs],
+        sensors=[follow_staging, failed_runs],
         resources={**resources(settings), **(resource_overrides or {})},
         # DuckDB and Polars already use every core, and a process a step costs seconds.
         executor=in_process_executor,

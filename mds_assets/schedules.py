@@ -5,7 +5,7 @@ https://docs.dagster.io/guides/automate/schedules
 
 from dagster import DefaultScheduleStatus, ScheduleDefinition, build_schedule_from_partitioned_job
 
-from mds_assets.jobs import daily_refresh, table_checks
+from mds_assets.jobs import TRIGGER, daily_refresh, table_checks
 
 daily_refresh_schedule = build_schedule_from_partitioned_job(
     daily_refresh,
@@ -13,6 +13,7 @@ daily_refresh_schedule = build_schedule_from_partitioned_job(
     description="At 00:05 UTC, the day that ended.",
     hour_of_day=0,
     minute_of_hour=5,
+    tags={TRIGGER: "schedule"},
     # It runs wherever a daemon runs (`make dev`); the UI can stop it.
     default_status=DefaultScheduleStatus.RUNNING,
 )
@@ -24,5 +25,6 @@ table_checks_schedule = ScheduleDefinition(
     description="At 06:30 UTC, when the day that ended has to be there.",
     cron_schedule="30 6 * * *",
     execution_timezone="UTC",
+    tags={TRIGGER: "schedule"},
     default_status=DefaultScheduleStatus.RUNNING,
 )

@@ -1,17 +1,28 @@
-"""Promises of what Dagster sees: one job, one schedule, described tables, and parts that can be swapped."""
+"""Promises of what Dagster sees: a daily job and its schedule, described tables, and parts that can be swapped."""
 
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
-from dagster import AssetSpec, DagsterInstance, DefaultScheduleStatus, RunRequest, build_schedule_context
+from dagster import (
+    AssetSpec,
+    DagsterEventType,
+    DagsterInstance,
+    DagsterRunStatus,
+    DefaultScheduleStatus,
+    RunRequest,
+    build_schedule_context,
+)
 
+from mds_assets.assets import marts, staging
 from mds_assets.definitions import build_definitions, defs
-from mds_assets.io_managers.schema import declared_schema
+from mds_assets.io_managers.schema import SchemaError, declared_schema
 from mds_assets.settings import PROJECT_ROOT
+from mds_assets_tests.project import Project
 
 TABLES = {
     "raw/github_repos",
@@ -87,6 +98,28 @@ def test_the_schedule_runs_at_0005_utc_for_the_day_that_ended():
     (request,) = tick.run_requests or []
     assert isinstance(request, RunRequest)
     assert request.partition_key == str(date(2026, 3, 1))
+    assert request.tags["mds/trigger"] == "schedule"
+
+
+@pytest.mark.parametrize("error", [SchemaError, KeyboardInterrupt])
+@pytest.mark.parametrize("layer", ["staging", "marts"])
+def test_a_step_that_finds_bad_data_or_is_cancelled_is_not_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layer: str, error: type[BaseException]
+):
+    def fails(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(
+        {"staging": staging, "marts": marts}[layer], {"staging": "select", "marts": "as_of"}[layer], fails
+    )
+    with DagsterInstance.ephemeral() as instance:
+        with suppress(KeyboardInterrupt):
+            Project(tmp_path).materialise(date(2019, 3, 1), layers=[layer], instance=instance, raise_on_error=False)
+        (run,) = instance.get_runs()
+        events = [entry.dagster_event_type for entry in instance.all_logs(run.run_id) if entry.dagster_event_type]
+    assert run.status == DagsterRunStatus.FAILURE
+    assert DagsterEventType.STEP_FAILURE in events
+    assert DagsterEventType.STEP_UP_FOR_RETRY not in events
 
 
 def test_steps_run_in_process():
