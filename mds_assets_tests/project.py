@@ -73,7 +73,7 @@ class Project:
 
     def checks(self) -> dict[str, AssetCheckEvaluation]:
         """What every check says of its table's newest day, by `<table> <check>`."""
-        ran = self._definitions.resolve_job_def("table_checks").execute_in_process(
+        ran = self.definitions.resolve_job_def("table_checks").execute_in_process(
             instance=DagsterInstance.ephemeral(),
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
             raise_on_error=False,

@@ -175,6 +175,14 @@ def test_mds_run_on_the_sample_shows_the_marts_and_a_second_run_shows_the_same_n
     assert len(list((project.lake / "raw/github_repos").glob("*/*"))) == 4  # two days, two loads
 
 
+def test_mds_run_works_in_a_dagster_home_without_dagster_yaml(tmp_path: Path):
+    project = Project(tmp_path)
+    (project.home / "dagster.yaml").unlink()
+    ended = project.command("mds", "run", "--days", "1")
+    assert ended.returncode == 0, ended.stderr
+    assert len(project.days("marts/daily_activity")) == 1
+
+
 def test_the_days_that_a_mart_lacks_are_told_in_its_metadata_and_by_its_check(tmp_path: Path):
     project = Project(tmp_path)
     yesterday = datetime.now(UTC).date() - timedelta(days=1)

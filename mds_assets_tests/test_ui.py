@@ -6,22 +6,15 @@ Screenshots go to the folder that MDS_SCREENSHOTS names, else to pytest's tempor
 import os
 import re
 import shutil
-import signal
-import socket
 import sqlite3
-import subprocess
-import sys
-import time
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeVar
 
 import pytest
-import requests
 from dagster import AssetSpec
 from playwright.sync_api import Locator, Page, expect, sync_playwright
 
@@ -30,6 +23,7 @@ from mds_assets.definitions import defs
 from mds_assets.io_managers.schema import COLUMN_SCHEMA, declared_schema
 from mds_assets.settings import PROJECT_ROOT
 from mds_assets_tests.chromium import CHROMIUM, CHROMIUM_OPTIONS, needs_chromium
+from mds_assets_tests.dev import LOCATION, PATIENCE, REPOSITORY, DagsterDev, dagster_dev
 from mds_assets_tests.project import Project
 
 pytestmark = [
@@ -39,8 +33,6 @@ pytestmark = [
 ]
 
 TOKEN = "ghp_UiTestsMustNeverShowThis0123456789"
-LOCATION = "mds_assets.definitions"
-REPOSITORY = {"repositoryName": "__repository__", "repositoryLocationName": LOCATION}
 STEPS = {
     "raw__github_repos",
     "staging__repos",
@@ -53,80 +45,11 @@ STEPS = {
 ASSETS = sorted(defs.resolve_all_asset_specs(), key=lambda asset: asset.key)  # in one order for all workers
 TABLES = [asset for asset in ASSETS if COLUMN_SCHEMA in asset.metadata]
 MARTS = [table for table in TABLES if table.key.has_prefix(["marts"])]
-PATIENCE = 30  # seconds that a slow machine may take for one thing
-
-_LOG_TAIL = 8000  # characters
-
-T = TypeVar("T")
 
 
 def table_name(asset: AssetSpec) -> str:
     """`staging/repos`, as the design, the lake and the UI's address name it."""
     return asset.key.to_user_string()
-
-
-def eventually(wanted: str, look: Callable[[], T | None], log: Path, seconds: float = PATIENCE) -> T:
-    """What `look` answers once it answers something.
-
-    Raises:
-        AssertionError: It did not in time; shows the end of the server's log.
-    """
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if answer := look():
-            return answer
-        time.sleep(0.25)
-    raise AssertionError(f"not within {seconds} s: {wanted}\n{log.read_text()[-_LOG_TAIL:]}")
-
-
-@dataclass
-class DagsterDev:
-    """A running `dagster dev` with a lake and an instance of its own, asking the sample.
-
-    Attributes:
-        project: Its lake, instance and environment; runs the command line on them.
-        url: The UI's address.
-        log: What the server, the daemon and the code server print.
-    """
-
-    project: Project
-    url: str
-    log: Path
-
-    def ask(self, query: str, **variables: Any) -> dict[str, Any]:
-        """The answer to a GraphQL query; the UI asks the same interface."""
-        response = requests.post(f"{self.url}/graphql", json={"query": query, "variables": variables}, timeout=PATIENCE)
-        answer = response.json()
-        assert "errors" not in answer, answer
-        return answer["data"]
-
-    def runs(self) -> dict[str, dict[str, Any]]:
-        """Every run by its id."""
-        answer = self.ask(
-            "{runsOrError {... on Runs {results "
-            "{runId status jobName runConfigYaml tags {key value} stepStats {stepKey status}}}}}"
-        )
-        return {run["runId"]: run for run in answer["runsOrError"]["results"]}
-
-    def ended(self, run_id: str) -> dict[str, Any]:
-        """The run, once it has ended."""
-        over = {"SUCCESS", "FAILURE", "CANCELED"}
-
-        def run_when_over() -> dict[str, Any] | None:
-            run = self.runs()[run_id]
-            return run if run["status"] in over else None
-
-        return eventually(f"the end of run {run_id}", run_when_over, self.log)
-
-    def has_loaded(self) -> bool:
-        """Whether the webserver answers and has the project's definitions."""
-        with suppress(requests.ConnectionError):
-            answer = self.ask(
-                "{workspaceOrError {... on Workspace {locationEntries {loadStatus locationOrLoadError {__typename}}}}}"
-            )
-            entries = answer["workspaceOrError"]["locationEntries"]
-            return [entry["locationOrLoadError"] for entry in entries] == [{"__typename": "RepositoryLocation"}]
-        return False
 
 
 @dataclass
@@ -162,36 +85,8 @@ def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DagsterDev]:
     project = Project(folder, token=TOKEN)
     shutil.copy(PROJECT_ROOT / ".dagster" / "dagster.yaml", project.home)
     project.environment["MDS_START_DATE"] = ""  # the default, as for everybody
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    command = [Path(sys.executable).with_name("dagster"), "dev", "--host", "127.0.0.1", "--port", port]
-    started = DagsterDev(project, f"http://127.0.0.1:{port}", folder / "dagster-dev.log")
-    with started.log.open("w") as log:
-        server = subprocess.Popen(
-            [*command, "-w", "workspace.yaml"],
-            env=os.environ | project.environment,
-            cwd=PROJECT_ROOT,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    try:
-        eventually(
-            "`dagster dev` with the project loaded",
-            lambda: started.has_loaded() or server.poll() is not None,
-            seconds=4 * PATIENCE,
-            log=started.log,
-        )
-        assert server.poll() is None, f"`dagster dev` ended:\n{started.log.read_text()[-_LOG_TAIL:]}"
+    with dagster_dev(project, folder / "dagster-dev.log") as started:
         yield started
-    finally:
-        server.terminate()
-        with suppress(subprocess.TimeoutExpired):
-            server.wait(timeout=15)
-        with suppress(ProcessLookupError):
-            os.killpg(server.pid, signal.SIGKILL)
-        server.wait()
 
 
 @pytest.fixture(scope="module")
@@ -289,7 +184,7 @@ def test_materialize_all_offers_yesterday_as_the_latest_day_and_every_step_succe
 ):
     assert launched.day + timedelta(days=1) in launched.offered_on
     run = dev.ended(launched.run_id)
-    assert run["status"] == "SUCCESS", dev.log.read_text()[-_LOG_TAIL:]
+    assert run["status"] == "SUCCESS", dev.last_words
     assert {step["status"] for step in run["stepStats"]} == {"SUCCESS"}
     steps = {step["stepKey"] for step in run["stepStats"]}
     assert steps >= STEPS
@@ -384,29 +279,45 @@ def test_the_report_shows_its_charts_and_beside_a_token_names_no_repository(
     assert [name for name in names if name in report] == []
 
 
-def test_the_schedule_is_on_for_five_past_midnight_utc_and_a_daemon_runs_it(dev: DagsterDev, browser: Browser):
+def test_schedules_and_sensors_are_on_and_a_daemon_runs_them(dev: DagsterDev, browser: Browser):
     answer = dev.ask(
         "query ($repository: RepositorySelector!) {schedulesOrError(repositorySelector: $repository) "
         "{... on Schedules {results {name cronSchedule executionTimezone pipelineName scheduleState {status}}}}}",
         repository=REPOSITORY,
     )
-    assert answer["schedulesOrError"]["results"] == [
-        {
-            "name": "daily_refresh_schedule",
-            "cronSchedule": "5 0 * * *",
-            "executionTimezone": "UTC",
-            "pipelineName": "daily_refresh",
-            "scheduleState": {"status": "RUNNING"},
+    assert {
+        schedule.pop("name"): [*schedule.pop("scheduleState").values(), *schedule.values()]
+        for schedule in answer["schedulesOrError"]["results"]
+    } == {
+        "daily_refresh_schedule": ["RUNNING", "5 0 * * *", "UTC", "daily_refresh"],
+        "table_checks_schedule": ["RUNNING", "30 6 * * *", "UTC", "table_checks"],
+    }
+
+    def daemons_are_healthy() -> bool:
+        health = dev.ask("{instance {daemonHealth {allDaemonStatuses {daemonType required healthy}}}}")["instance"]
+        required = {
+            daemon["daemonType"]: daemon["healthy"]
+            for daemon in health["daemonHealth"]["allDaemonStatuses"]
+            if daemon["required"]
         }
-    ]
+        ours = {
+            "SCHEDULER",
+            "SENSOR",
+            "ASSET",
+            "BACKFILL",
+            "QUEUED_RUN_COORDINATOR",
+            "MONITORING",
+            "EVENT_LOG_CONSUMER",
+        }
+        return required.keys() >= ours and all(required.values())
 
-    def scheduler_is_healthy() -> bool:
-        health = dev.ask("{instance {daemonHealth {allDaemonStatuses {daemonType healthy}}}}")["instance"]
-        return {"daemonType": "SCHEDULER", "healthy": True} in health["daemonHealth"]["allDaemonStatuses"]
-
-    eventually("a healthy scheduler", scheduler_is_healthy, dev.log)
+    dev.eventually("healthy daemons", daemons_are_healthy, seconds=2 * PATIENCE)
     page = browser.open("/automation", lambda page: page.get_by_role("link", name="daily_refresh_schedule"))
-    expect(page.get_by_role("checkbox").last).to_be_checked()
+    for name, on in {
+        "daily_refresh_schedule": True, "follow_staging": True, "failed_runs": True
+    }.items():  # fmt: skip
+        switch = page.get_by_role("link", name=name).locator("xpath=following::input[@type='checkbox'][1]")
+        expect(switch).to_be_checked(checked=on)
     browser.screenshot("6-automation")
 
 

@@ -63,6 +63,7 @@ _LISTED = "repositories_listed"
     io_manager_key="duckdb_io_manager",
     group_name="raw",
     kinds={"github", "dlt", "parquet"},
+    pool="github",  # one crawl at a time, where `dagster.yaml` gives pools a limit
     metadata={COLUMN_SCHEMA: GITHUB_REPOS},
 )
 def github_repos(context: AssetExecutionContext, github: ResourceParam[GitHub], lake: Lake) -> None:
