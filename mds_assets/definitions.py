@@ -27,7 +27,8 @@ from mds_assets.io_managers.lake import Lake
 from mds_assets.io_managers.pages import PageIOManager
 from mds_assets.io_managers.schema import COLUMN_SCHEMA, declared_schema
 from mds_assets.jobs import daily_refresh, table_checks
-from mds_assets.schedules import daily_refresh_schedule, table_checks_schedule
+from mds_assets.prune import prune
+from mds_assets.schedules import daily_refresh_schedule, prune_schedule, table_checks_schedule
 from mds_assets.sensors import failed_runs
 from mds_assets.settings import Settings, settings
 
@@ -86,8 +87,8 @@ def build_definitions(resource_overrides: Mapping[str, Any] | None = None) -> De
         asset_checks=[
             checks_of(table.key, declared_schema(table.key.to_user_string(), table.metadata)) for table in tables
         ],
-        jobs=[daily_refresh, table_checks],
-        schedules=[daily_refresh_schedule, table_checks_schedule],
+        jobs=[daily_refresh, table_checks, prune],
+        schedules=[daily_refresh_schedule, table_checks_schedule, prune_schedule],
         sensors=[follow_staging, failed_runs],
         resources={**resources(settings), **(resource_overrides or {})},
         # DuckDB and Polars already use every core, and a process a step costs seconds.

@@ -139,13 +139,13 @@ def test_a_day_and_the_innermost_error_of_a_mart_are_told(
 def test_a_run_without_days_or_step_is_told_by_what_dagster_says(
     instance: DagsterInstance, caplog: pytest.LogCaptureFixture
 ):
-    died = instance.create_run_for_job(defs.resolve_job_def("daily_refresh"), status=DagsterRunStatus.STARTED)
+    died = instance.create_run_for_job(defs.resolve_job_def("prune"), status=DagsterRunStatus.STARTED)
     instance.report_engine_event("Something else", died)
     crash = f"[DagsterApiServer] Run execution process for {died.run_id} was terminated by signal 9 (SIGKILL)."
     instance.report_engine_event(crash, died)
     instance.report_run_failed(died)
     lines = told(instance, caplog)[0].splitlines()
-    assert lines[0] == "Failed: daily_refresh"
+    assert lines[0] == "Failed: prune"
     assert lines[1] == "This run has been marked as failed from outside the execution context."
     assert lines[2] == crash
     assert len(lines) == 4

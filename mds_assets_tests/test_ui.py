@@ -279,7 +279,9 @@ def test_the_report_shows_its_charts_and_beside_a_token_names_no_repository(
     assert [name for name in names if name in report] == []
 
 
-def test_schedules_and_sensors_are_on_and_a_daemon_runs_them(dev: DagsterDev, browser: Browser):
+def test_schedules_and_sensors_are_on_and_a_daemon_runs_them_but_pruning_waits_to_be_switched_on(
+    dev: DagsterDev, browser: Browser
+):
     answer = dev.ask(
         "query ($repository: RepositorySelector!) {schedulesOrError(repositorySelector: $repository) "
         "{... on Schedules {results {name cronSchedule executionTimezone pipelineName scheduleState {status}}}}}",
@@ -291,6 +293,7 @@ def test_schedules_and_sensors_are_on_and_a_daemon_runs_them(dev: DagsterDev, br
     } == {
         "daily_refresh_schedule": ["RUNNING", "5 0 * * *", "UTC", "daily_refresh"],
         "table_checks_schedule": ["RUNNING", "30 6 * * *", "UTC", "table_checks"],
+        "prune_schedule": ["STOPPED", "0 3 * * 0", "UTC", "prune"],
     }
 
     def daemons_are_healthy() -> bool:
@@ -314,7 +317,7 @@ def test_schedules_and_sensors_are_on_and_a_daemon_runs_them(dev: DagsterDev, br
     dev.eventually("healthy daemons", daemons_are_healthy, seconds=2 * PATIENCE)
     page = browser.open("/automation", lambda page: page.get_by_role("link", name="daily_refresh_schedule"))
     for name, on in {
-        "daily_refresh_schedule": True, "follow_staging": True, "failed_runs": True
+        "daily_refresh_schedule": True, "follow_staging": True, "failed_runs": True, "prune_schedule": False
     }.items():  # fmt: skip
         switch = page.get_by_role("link", name=name).locator("xpath=following::input[@type='checkbox'][1]")
         expect(switch).to_be_checked(checked=on)
