@@ -111,10 +111,23 @@ class _Looked:
         return read(self.con, self.files, self.schema)
 
     @cached_property
+    def may_be_null(self) -> list[str]:
+        """The columns that must not be null and of which the files' footers do not say that they never are."""
+        required = [column.name for column in self.schema.columns if not column.constraints.nullable]
+        never = set(required)
+        for footer in map(pq.read_metadata, self.files):
+            row_groups = map(footer.row_group, range(footer.num_row_groups))
+            columns = [group.column(number) for group in row_groups for number in range(group.num_columns)]
+            without = {one.path_in_schema for one in columns if not one.statistics or one.statistics.null_count}
+            never &= {one.path_in_schema for one in columns} - without  # a list is not among them by its name
+        return [name for name in required if name not in never]
+
+    @cached_property
     def broken(self) -> dict[str, int]:
         """For each condition that no row may meet, how many rows do."""
-        columns = [column.name for column in self.schema.columns if not column.constraints.nullable]
-        conditions = [_is_null(column) for column in columns] + [_breaks(rule) for rule in rules_of(self.schema)]
+        conditions = [_is_null(name) for name in self.may_be_null] + [_breaks(rule) for rule in rules_of(self.schema)]
+        if not conditions:
+            return {}
         counts = self.rows.aggregate(", ".join(f"count(*) FILTER ({condition})" for condition in conditions))
         return dict(zip(conditions, counts.fetchall()[0], strict=True))
 
@@ -206,7 +219,7 @@ def _plain(actual: pa.DataType) -> pa.DataType:
 
 def _not_null(looked: _Looked) -> AssetCheckResult:
     """No value is null where the declaration has none."""
-    return _none_meets(looked, [_is_null(c.name) for c in looked.schema.columns if not c.constraints.nullable])
+    return _none_meets(looked, [_is_null(name) for name in looked.may_be_null])
 
 
 def _accepted_values(looked: _Looked) -> AssetCheckResult:
@@ -223,7 +236,7 @@ def _none_meets(looked: _Looked, conditions: list[str]) -> AssetCheckResult:
     ]
     return AssetCheckResult(
         passed=not met,
-        description="; ".join(told) or f"{len(conditions)} conditions on {len(looked.days)} days",
+        description="; ".join(told) or f"none in {len(looked.files)} files",
         metadata={"rows_wrong": sum(met.values()), "conditions": conditions},
     )
 
@@ -232,8 +245,11 @@ def _unique_key(looked: _Looked) -> AssetCheckResult:
     """No two rows of a day have the same key."""
     key = ", ".join(["day", *key_of(looked.schema)])
     known = " AND ".join(f"{column} IS NOT NULL" for column in key_of(looked.schema))
-    twice = f"SELECT {key} FROM rows WHERE {known} GROUP BY ALL HAVING count(*) > 1"  # noqa: S608  # declared names
-    number, first = looked.told(select(looked.rows, "rows", twice))
+    # Grouping by one number takes a third of the time; whether two keys only have the same hash is seen then.
+    maybe = f"SELECT hash({key}) FROM rows WHERE {known} GROUP BY ALL HAVING count(*) > 1"  # noqa: S608  # declared names
+    twice = f"SELECT {key} FROM rows WHERE {known} GROUP BY ALL HAVING count(*) > 1"  # noqa: S608
+    any_twice = len(select(looked.rows, "rows", maybe)) > 0
+    number, first = looked.told(select(looked.rows, "rows", twice)) if any_twice else (0, "")
     return AssetCheckResult(
         passed=not number,
         description=f"{number} keys ({key}) come more than once: {first}" if number else f"unique ({key})",
