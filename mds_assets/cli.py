@@ -204,9 +204,9 @@ def _materialise(start: date, end: date, *, skip_ingest: bool) -> None:
 
 def _progress_logger(on_step: Callable[[str], None]) -> "LoggerDefinition":
     """A Dagster logger that tells of steps as they start and end, and of what assets log themselves."""
-    from dagster import InitLoggerContext, logger
+    from dagster import AssetCheckSeverity, InitLoggerContext, logger
 
-    check_steps: set[str | None] = set()
+    passed: dict[str | None, list[str]] = {}  # the tables whose checks passed, a check each, of each step of checks
     tables: dict[str | None, list[str]] = {}  # of each step, once each, though they have a materialisation a day
 
     class Handler(logging.Handler):
@@ -230,12 +230,17 @@ def _progress_logger(on_step: Callable[[str], None]) -> "LoggerDefinition":
                 wait = f"again in {retry.seconds_to_wait} s" if retry.seconds_to_wait else "again"
                 console.print(f"  [yellow]{escape(cause.message.strip() if cause else '')} {wait}[/]", soft_wrap=True)
             elif event.event_type_value == "ASSET_CHECK_EVALUATION":
-                check_steps.add(event.step_key)
                 check = event.asset_check_evaluation_data
-                sign = "[green]✓[/]" if check.passed else "[yellow]![/]"
-                name = f"{check.asset_key.to_user_string()} {check.check_name}"
-                console.print(f"  {sign} {name}: [dim]{escape(check.description or '')}[/]", soft_wrap=True)
-            elif event.event_type_value == "STEP_SUCCESS" and event.step_key not in check_steps:
+                table = check.asset_key.to_user_string()
+                passed.setdefault(event.step_key, []).extend([table] if check.passed else [])
+                if not check.passed:
+                    sign = "[yellow]![/]" if check.severity == AssetCheckSeverity.WARN else "[red]✗[/]"
+                    said = escape(check.description or "")
+                    console.print(f"  {sign} {table} {check.check_name}: [dim]{said}[/]", soft_wrap=True)
+            elif event.event_type_value == "STEP_SUCCESS" and event.step_key in passed:
+                sound = passed[event.step_key]
+                console.print(f"  [green]✓[/] {len(sound)} checks of {', '.join(dict.fromkeys(sound))}")
+            elif event.event_type_value == "STEP_SUCCESS":
                 seconds = event.step_success_data.duration_ms / 1000
                 console.print(f"  [green]✓[/] {', '.join(tables[event.step_key])} [dim]{seconds:.1f} s[/]")
 
