@@ -200,3 +200,13 @@ def test_a_wrong_setting_ends_each_command_with_one_line_and_exit_code_1(command
     assert ended.stderr.splitlines()[-1].startswith("Error: MDS_LOOKBACK_DAYS='week' is wrong")
     assert "Traceback" not in ended.stderr
     assert not lake.exists()
+
+
+def test_rows_are_shown_by_default_only_where_no_token_could_have_seen_private_ones(monkeypatch: pytest.MonkeyPatch):
+    for name in ("GITHUB_TOKEN", "MDS_PREVIEW_ROWS"):
+        monkeypatch.delenv(name, raising=False)
+    assert load_settings().preview_rows == 5
+    monkeypatch.setenv("GITHUB_TOKEN", "ghp_some")
+    assert load_settings().preview_rows == 0
+    monkeypatch.setenv("MDS_PREVIEW_ROWS", "3")
+    assert load_settings().preview_rows == 3

@@ -208,7 +208,8 @@ class Warehouse:
     def __init__(self, root: Path, **options: Any):  # noqa: D107
         self.root = root
         # Wired as the project itself does it.
-        self.resources = resources(settings.model_copy(update={"data_dir": str(root), "organisations": (), **options}))
+        given = {"data_dir": str(root), "organisations": (), "preview_rows": 0, **options}
+        self.resources = resources(settings.model_copy(update=given))
 
     def run(
         self,
