@@ -75,7 +75,7 @@ class DagsterDev:
         )
         return {run["runId"]: run for run in answer["runsOrError"]["results"]}
 
-    def ended(self, run_id: str, seconds: float = PATIENCE) -> dict[str, Any]:
+    def ended(self, run_id: str, seconds: float = 4 * PATIENCE) -> dict[str, Any]:
         """The run, once it has ended."""
 
         def run_when_over() -> dict[str, Any] | None:

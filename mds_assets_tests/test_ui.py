@@ -388,3 +388,37 @@ def _unpacked(value: object) -> bytes:
             return zlib.decompress(value)
         return value
     return str(value).encode()
+
+
+def test_all_checks_are_green_once_every_day_of_the_window_is_there(
+    dev: DagsterDev, browser: Browser, launched: Launched, by_command: dict[str, str]
+):
+    """The newest day looks back on six more, and so does each of these."""
+    assert by_command  # it counts runs: it has to come first
+    first = str(launched.day - timedelta(days=12))
+    filled = dev.project.command("mds", "run", "--from", first, "--to", str(launched.day))
+    assert filled.returncode == 0, filled.stderr
+    checked = dev.project.command("dagster", "job", "execute", "-m", LOCATION, "-j", "table_checks")
+    assert checked.returncode == 0, checked.stderr
+
+    answer = dev.ask(
+        "{assetNodes {assetKey {path} assetChecksOrError {... on AssetChecks "
+        "{checks {name executionForLatestMaterialization {evaluation {success description}}}}}}}"
+    )
+    told = {
+        f"{'/'.join(node['assetKey']['path'])} {check['name']}": check["executionForLatestMaterialization"][
+            "evaluation"
+        ]
+        for node in answer["assetNodes"]
+        for check in node["assetChecksOrError"].get("checks", [])
+    }
+    assert len(told) > 5 * len(TABLES)
+    assert {name: one["description"] for name, one in told.items() if not one["success"]} == {}
+
+    browser.page.set_viewport_size({"width": 1440, "height": 1000})
+    page = browser.open("/assets/staging/repos?view=checks", lambda page: page.get_by_text("unique_key").first)
+    expect(page.get_by_role("img", name="warning_outline")).to_have_count(0)
+    browser.screenshot("9-checks")
+    page = browser.open("/assets/staging/repos?view=lineage", lambda page: page.get_by_text("github_repos").first)
+    expect(page.get_by_text("repos_per_language").first).to_be_visible()
+    browser.screenshot("10-lineage-of-staging")
