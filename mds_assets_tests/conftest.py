@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from typing import Any
 
 # Before any test imports the project, as it reads its settings once. An empty value means the default.
 os.environ |= {
@@ -17,8 +18,29 @@ os.environ |= {
     "MDS_DUCKDB_THREADS": "",
 }
 
+import pytest
 from hypothesis import settings
+from xdist.scheduler import LoadScopeScheduling
 
 # A machine under load is no failure.
 settings.register_profile("tests", deadline=None)
 settings.load_profile("tests")
+
+# What each of these starts once, and some of their tests follow each other.
+TOGETHER = ("test_chaos.py", "test_checks.py", "test_daemon.py", "test_openapi.py", "test_report.py", "test_ui.py")
+
+
+class FilesTogether(LoadScopeScheduling):
+    """One worker runs all tests of such a file; all other tests are spread one by one.
+
+    pytest-xdist's own `xdist_group` does nothing with pytest 9.2: it writes groups into an attribute that is gone.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return file if file.endswith(TOGETHER) else nodeid
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FilesTogether:
+    """Take the place of the scheduler that `--dist` names."""
+    return FilesTogether(config, log)

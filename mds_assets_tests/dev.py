@@ -20,7 +20,7 @@ from mds_assets_tests.project import Project
 
 LOCATION = "mds_assets.definitions"
 REPOSITORY = {"repositoryName": "__repository__", "repositoryLocationName": LOCATION}
-PATIENCE = 30  # seconds that a slow machine may take for one thing
+PATIENCE = 60  # seconds that a slow machine may take for one thing
 OVER = {"SUCCESS", "FAILURE", "CANCELED"}
 
 _LOG_TAIL = 8000  # characters

@@ -29,7 +29,7 @@ from mds_assets_tests.chaos.schedule import Kill
 from mds_assets_tests.recordings import needs_recordings
 
 # One worker for all, as they share the process that has imported everything.
-pytestmark = [needs_recordings, pytest.mark.xdist_group("chaos")]
+pytestmark = needs_recordings
 
 
 def test_a_schedule_is_a_function_of_its_seed_and_200_seeds_try_everything():

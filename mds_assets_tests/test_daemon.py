@@ -23,12 +23,10 @@ from mds_assets.definitions import defs
 from mds_assets.jobs import TRIGGER
 from mds_assets.partitions import days_between
 from mds_assets.settings import PROJECT_ROOT
-from mds_assets_tests.dev import DagsterDev, dagster_dev
+from mds_assets_tests.dev import PATIENCE, DagsterDev, dagster_dev
 from mds_assets_tests.github.server import GitHubHandler, GitHubServer
 from mds_assets_tests.project import Project
 from mds_assets_tests.webhook import Webhook, answer
-
-pytestmark = pytest.mark.xdist_group("daemon")  # one worker runs all of them on one daemon
 
 TOKEN = "ghp_1234567890abcdefSECRET"
 FIRST = date(2019, 10, 1)
@@ -151,7 +149,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         dev = started.enter_context(dagster_dev(project, folder / "dagster-dev.log"))
         stack = Stack(dev, gate, github, webhook, instance)
         for sensor in ("follow_staging", "failed_runs"):
-            dev.eventually(f"a first tick of {sensor}", lambda sensor=sensor: stack.ticks(sensor), seconds=60)
+            dev.eventually(f"a first tick of {sensor}", lambda sensor=sensor: stack.ticks(sensor), seconds=4 * PATIENCE)
         yield stack
 
 
@@ -240,7 +238,7 @@ def test_a_failed_run_is_told_to_log_and_webhook_and_a_dead_webhook_hinders_noth
     heard = dev.launch(RAW, STAGING, tags=days)
     assert [dev.ended(run_id)["status"] for run_id in (unheard, heard)] == ["FAILURE"] * 2
     stack.gate.refusal = None
-    told = dev.eventually("an alert", lambda: [text for text in webhook.texts if heard in text], seconds=60)
+    told = dev.eventually("an alert", lambda: [text for text in webhook.texts if heard in text], seconds=4 * PATIENCE)
     assert len(told) == 1
     first, why, look = told[0].splitlines()
     assert first == f"Failed: {RAW}, {STAGING} of 2019-10-28...2019-10-29, at raw__github_repos"
@@ -262,8 +260,8 @@ def test_the_marts_follow_a_repaired_day_in_one_run_and_nothing_follows_them(sta
     """The day was staged again in the first test, with more stars than before."""
     dev = stack.dev
     days = days_between(REPAIRED, REPAIRED + timedelta(days=6))
-    (run,) = dev.eventually("a run of the automation", stack.by_automation, seconds=120)
-    run = dev.ended(run["runId"], seconds=120)
+    (run,) = dev.eventually("a run of the automation", stack.by_automation, seconds=4 * PATIENCE)
+    run = dev.ended(run["runId"], seconds=4 * PATIENCE)
     assert run["status"] == "SUCCESS"
     assert {"/".join(key["path"]) for key in run["assetSelection"]} == FOLLOWING
     tags = {tag["key"]: tag["value"] for tag in run["tags"]}
@@ -275,7 +273,7 @@ def test_the_marts_follow_a_repaired_day_in_one_run_and_nothing_follows_them(sta
     assert {str(day) for day in days} <= {page.parent.name.removeprefix("day=") for page in pages}
 
     ticks = stack.ticks("follow_staging")
-    dev.eventually("two more ticks", lambda: stack.ticks("follow_staging") >= ticks + 2, seconds=120)
+    dev.eventually("two more ticks", lambda: stack.ticks("follow_staging") >= ticks + 2, seconds=4 * PATIENCE)
     assert [found["runId"] for found in stack.by_automation()] == [run["runId"]]
 
 

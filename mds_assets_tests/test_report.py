@@ -21,8 +21,6 @@ from mds_assets_tests.github.server import GitHubServer
 from mds_assets_tests.project import Project, metadata
 
 # One worker for all, as they share a lake and a browser.
-pytestmark = pytest.mark.xdist_group("report")
-
 EVERYTHING = ("raw", "staging", "marts", "reports")
 DAYS = [date(2019, 11, 18), date(2019, 11, 19), date(2019, 11, 20)]
 LAST = DAYS[-1]

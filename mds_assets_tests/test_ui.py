@@ -28,8 +28,6 @@ from mds_assets_tests.project import Project
 
 pytestmark = [
     needs_chromium,
-    # With `pytest --dist loadgroup`, one worker runs all of them on one server.
-    pytest.mark.xdist_group("ui"),
 ]
 
 TOKEN = "ghp_UiTestsMustNeverShowThis0123456789"

@@ -36,7 +36,6 @@ from mds_assets_tests.recordings import jenkinsci, needs_recordings, npm_days
 
 pytestmark = [
     pytest.mark.skipif(not (shutil.which("node") and shutil.which("npm")), reason="node and npm are not installed"),
-    pytest.mark.xdist_group("openapi"),  # one worker, one Prism
 ]
 
 PACKAGES = {
