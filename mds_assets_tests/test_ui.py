@@ -213,7 +213,8 @@ def test_the_catalog_shows_rows_columns_kinds_and_description_of_each_table(
     columns = _rows(page, titled="Column name")
     for column in schema.columns:
         column_type, description = columns[column.name]
-        assert column_type.split() == [column.type, *([] if column.constraints.nullable else ["non-nullable"])]
+        shown = [column.type, *([] if column.constraints.nullable else ["non-nullable"]), *column.constraints.other]
+        assert column_type.split() == " ".join(shown).split()
         assert description == (column.description or "").replace("`", "")
 
     rows = len(dev.project.rows(table, launched.day))
