@@ -132,7 +132,8 @@ def test_a_day_and_the_innermost_error_of_a_mart_are_told(
     marts = [key for key in project.definitions.resolve_all_asset_keys() if key.has_prefix(["marts"])]
     job.execute_in_process(instance=instance, asset_selection=marts, partition_key=str(DAY), raise_on_error=False)
     first, why, _ = told(instance, caplog)[0].splitlines()
-    assert first == "Failed: marts/daily_activity, marts/repos_per_language of 2019-10-24, at repos_in_window"
+    tables = ", ".join(sorted(mart.to_user_string() for mart in marts))
+    assert first == f"Failed: {tables} of 2019-10-24, at repos_in_window"
     assert why == "ZeroDivisionError: division by zero"
 
 
