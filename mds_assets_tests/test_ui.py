@@ -21,6 +21,7 @@ from playwright.sync_api import Locator, Page, expect, sync_playwright
 from mds_assets.checks import checks_of
 from mds_assets.definitions import defs
 from mds_assets.io_managers.schema import COLUMN_SCHEMA, declared_schema
+from mds_assets.jobs import TRIGGER
 from mds_assets.settings import PROJECT_ROOT
 from mds_assets_tests.chromium import CHROMIUM, CHROMIUM_OPTIONS, needs_chromium
 from mds_assets_tests.dev import LOCATION, PATIENCE, REPOSITORY, DagsterDev, dagster_dev
@@ -166,11 +167,11 @@ def by_command(dev: DagsterDev, launched: Launched) -> dict[str, str]:
         before = dev.runs().keys()
         ended = dev.project.command(*command)
         assert ended.returncode == 0, ended.stderr
-        # The schedule may add a run of its own at 00:05.
+        # The schedule may add a run of its own at 00:05, and the automation one of what reads the marts.
         new = [
             run_id
             for run_id, run in dev.runs().items()
-            if run_id not in before and "dagster/schedule_name" not in {tag["key"] for tag in run["tags"]}
+            if run_id not in before and TRIGGER not in {tag["key"] for tag in run["tags"]}
         ]
         assert len(new) == 1
         printed[new[0]] = ended.stdout + ended.stderr
