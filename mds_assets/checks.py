@@ -36,6 +36,7 @@ from upath import UPath
 
 from mds_assets.assets import raw, staging
 from mds_assets.io_managers.duckdb import LakeDuckDB, read, select
+from mds_assets.io_managers.io_manager import may_be_null
 from mds_assets.io_managers.lake import Lake
 from mds_assets.io_managers.schema import arrow_schema, key_of, rules_of
 from mds_assets.partitions import to_days, window
@@ -112,15 +113,8 @@ class _Looked:
 
     @cached_property
     def may_be_null(self) -> list[str]:
-        """The columns that must not be null and of which the files' footers do not say that they never are."""
-        required = [column.name for column in self.schema.columns if not column.constraints.nullable]
-        never = set(required)
-        for footer in map(pq.read_metadata, self.files):
-            row_groups = map(footer.row_group, range(footer.num_row_groups))
-            columns = [group.column(number) for group in row_groups for number in range(group.num_columns)]
-            without = {one.path_in_schema for one in columns if not one.statistics or one.statistics.null_count}
-            never &= {one.path_in_schema for one in columns} - without  # a list is not among them by its name
-        return [name for name in required if name not in never]
+        """The columns to look for nulls in."""
+        return may_be_null(self.files, self.schema)
 
     @cached_property
     def broken(self) -> dict[str, int]:
@@ -134,7 +128,7 @@ class _Looked:
     def told(self, rows: duckdb.DuckDBPyRelation) -> tuple[int, str]:
         """How many rows, and the first of them as text."""
         number = len(rows)
-        first = rows.order("ALL").limit(_MOST_KEYS).fetchall()
+        first = rows.order("ALL").limit(_MOST_KEYS).fetchall() if number else []  # it runs the query again
         return number, "; ".join(", ".join(map(str, row)) for row in first)
 
 
@@ -163,7 +157,10 @@ def checks_of(key: AssetKey, schema: TableSchema) -> AssetChecksDefinition:
     @multi_asset_check(name=f"{'__'.join(key.path)}__checks", specs=specs, can_subset=True)
     def check(context: AssetCheckExecutionContext, lake: Lake, duckdb: LakeDuckDB) -> Iterator[AssetCheckResult]:
         partitioned = context.has_partition_key or context.has_partition_key_range
-        days = to_days(context.partition_keys) if partitioned else lake.days(key)[-1:]
+        if partitioned:
+            days = to_days(context.partition_keys)
+        else:
+            days = [newest] if (newest := lake.newest_day(key)) else []
         looked = _Looked(key, schema, days, not partitioned, lake, duckdb.connection)
         asked = {check.name for check in context.selected_asset_check_keys}
         for name, check in checks.items():
@@ -338,7 +335,7 @@ def _is_fresh(looked: _Looked) -> AssetCheckResult:
     fresh = due < settings.start_date or any(
         looked.lake.files(looked.key, day) for day in (due, due + timedelta(days=1))
     )
-    newest = None if fresh else next(reversed(looked.lake.days(looked.key)), None)
+    newest = None if fresh else looked.lake.newest_day(looked.key)
     return AssetCheckResult(
         passed=fresh,
         severity=AssetCheckSeverity.WARN,

@@ -97,7 +97,7 @@ def show() -> None:
     lake = resources(settings)["lake"]
     tables = Table("table", "days", "first", "last", "missing between")
     newest: list[date] = []
-    for key in sorted((spec.key for spec in _tables()), key=lambda key: (_LAYERS.index(key.path[0]), key)):
+    for key in (spec.key for spec in _tables()):
         days = lake.days(key)
         missing = sorted(set(days_between(days[0], days[-1])) - set(days)) if days else []
         shown = ", ".join(map(str, missing[:3])) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
@@ -115,8 +115,7 @@ def dictionary() -> None:
     """Print the data dictionary as markdown: every table's columns, rules and where they come from."""
     from mds_assets.catalog import data_dictionary
 
-    in_order = sorted(_tables(), key=lambda spec: (_LAYERS.index(spec.key.path[0]), spec.key))
-    typer.echo(data_dictionary(in_order), nl=False)
+    typer.echo(data_dictionary(_tables()), nl=False)
 
 
 @app.command()
@@ -270,11 +269,12 @@ def _first_failure(result: "ExecuteInProcessResult") -> str:
 
 
 def _tables() -> "list[AssetSpec]":
-    """The assets that are tables of the lake: those that declare columns."""
+    """The assets that are tables of the lake, those that declare columns, in the order of the layers."""
     from mds_assets.definitions import defs
     from mds_assets.io_managers.schema import COLUMN_SCHEMA
 
-    return [spec for spec in defs.resolve_all_asset_specs() if COLUMN_SCHEMA in spec.metadata]
+    tables = [spec for spec in defs.resolve_all_asset_specs() if COLUMN_SCHEMA in spec.metadata]
+    return sorted(tables, key=lambda spec: (_LAYERS.index(spec.key.path[0]), spec.key))
 
 
 def _show_marts(day: date) -> None:
@@ -285,7 +285,7 @@ def _show_marts(day: date) -> None:
     from mds_assets.settings import settings
 
     lake = resources(settings)["lake"]
-    for spec in sorted(_tables(), key=lambda spec: spec.key):
+    for spec in _tables():
         files = lake.files(spec.key, day) if spec.key.has_prefix(["marts"]) else []
         if not files:
             continue

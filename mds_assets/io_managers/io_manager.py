@@ -153,7 +153,8 @@ class LakeIOManager(ConfigurableIOManager):
             facts = {**file_metadata([file]), COLUMN_SCHEMA: schema, "seconds": round(seconds, 3)}
             if day == days[-1]:  # once, as it is what the table's page shows
                 facts |= self._preview(file, schema)
-                facts |= {name: value for name, value in context.definition_metadata.items() if name == COLUMN_LINEAGE}
+                if COLUMN_LINEAGE in context.definition_metadata:
+                    facts[COLUMN_LINEAGE] = context.definition_metadata[COLUMN_LINEAGE]
             context.step_context.add_asset_metadata(facts, key, partition_key=str(day))
 
     def _write(self, table: str, obj: object, schema: TableSchema, days: Sequence[date], folder: Path) -> list[Path]:
@@ -242,22 +243,30 @@ def _write_empty(file: Path, schema: TableSchema) -> Path:
     return file
 
 
-def _refuse_nulls(table: str, file: Path, schema: TableSchema) -> None:
-    """Refuse nulls where the declaration has none.
+def may_be_null(files: Iterable[Path | UPath], schema: TableSchema) -> list[str]:
+    """The columns that are declared not null, but for those that the files' footers say never are null.
 
-    The statistics in the file's footer tell, so no row is read again; but for lists, whose statistics count elements.
+    A list is never among those: its statistics count elements.
     """
     required = [column.name for column in schema.columns if not column.constraints.nullable]
-    lists = [column.name for column in schema.columns if column.type.endswith("[]") and column.name in required]
-    nulls = dict.fromkeys(required, 0)
-    footer = pq.read_metadata(file)
-    for row_group in map(footer.row_group, range(footer.num_row_groups)):
-        for chunk in map(row_group.column, range(row_group.num_columns)):
-            if chunk.path_in_schema in nulls and row_group.num_rows:  # an empty row group has no statistics
-                nulls[chunk.path_in_schema] += chunk.statistics.null_count
-    if lists:
-        nulls |= pl.scan_parquet(file, glob=False).select(pl.col(lists).null_count()).collect().row(0, named=True)
-    for name, count in nulls.items():
+    never = set(required)
+    for footer in map(pq.read_metadata, files):
+        row_groups = [footer.row_group(number) for number in range(footer.num_row_groups)]
+        # An empty row group has no statistics.
+        columns = [
+            group.column(number) for group in row_groups if group.num_rows for number in range(group.num_columns)
+        ]
+        if columns:
+            uncertain = {one.path_in_schema for one in columns if not one.statistics or one.statistics.null_count}
+            never &= {one.path_in_schema for one in columns} - uncertain
+    return [name for name in required if name not in never]
+
+
+def _refuse_nulls(table: str, file: Path, schema: TableSchema) -> None:
+    """Refuse nulls where the declaration has none; only a column of which the footer does not tell is read."""
+    names = may_be_null([file], schema)
+    nulls = pl.scan_parquet(file, glob=False).select(pl.col(names).null_count()).collect().to_dicts() if names else []
+    for name, count in (nulls[0] if nulls else {}).items():
         if count:
             raise SchemaError(
                 f"{table}.{name} is null in {count} rows of {file.parent.name}, declared not null: "

@@ -47,8 +47,15 @@ class Lake(ConfigurableResource[None]):
 
     def days(self, key: AssetKey) -> list[date]:
         """The days that are materialised, in order."""
+        return [day for day in self._day_folders(key) if self.files(key, day)]
+
+    def newest_day(self, key: AssetKey) -> date | None:
+        """The last day that is materialised, if there is one; only the folders' names are read of the days before."""
+        return next((day for day in reversed(self._day_folders(key)) if self.files(key, day)), None)
+
+    def _day_folders(self, key: AssetKey) -> list[date]:
         folders = self.folder(key).glob(f"{DAY}=????-??-??")
-        return [day for day in to_days(path.name.removeprefix(f"{DAY}=") for path in folders) if self.files(key, day)]
+        return to_days(path.name.removeprefix(f"{DAY}=") for path in folders)
 
     @property
     def scratch(self) -> Path:
