@@ -18,8 +18,12 @@ def reason(failure: "DagsterEvent") -> str:
 
 
 def root(error: "SerializableErrorInfo | None") -> str:
-    """The first line of the innermost cause, which is where it began."""
+    """The first line of the innermost cause, which is where it began, and the next one if it ends with a colon."""
     while error and error.cause:
         error = error.cause
-    # Dagster writes the exception's class with its module.
-    return re.sub(r"^[\w.]+\.(?=\w+: )", "", error.message.strip().splitlines()[0]) if error else "failed"
+    if not error:
+        return "failed"
+    first, *others = error.message.strip().splitlines()
+    said = " ".join([first, *others[:1]]) if first.endswith(":") else first  # Dagster names blocking checks like that
+    # It writes the exception's class with its module.
+    return re.sub(r"^[\w.]+\.(?=\w+: )", "", said)

@@ -10,6 +10,7 @@ from dagster import AssetCheckSeverity, DagsterInstance
 
 from mds_assets.checks import RECONCILED
 from mds_assets.definitions import defs
+from mds_assets.failures import reason
 from mds_assets.io_managers.duckdb import select
 from mds_assets.io_managers.schema import COLUMN_SCHEMA
 from mds_assets_tests.github.server import GitHubServer
@@ -152,6 +153,9 @@ def test_what_is_wrong_does_not_spread(tmp_path: Path):
         ran = project.materialise(LAST, raise_on_error=False)
         assert not ran.success
         assert not evaluations(ran)["staging/repos accepted_values"].passed
+        assert reason(ran.get_step_failure_events()[0]).endswith(
+            "failed with ERROR severity: staging/repos: accepted_values"
+        )
         assert project.days("staging/repos") == [LAST]
         assert project.days("marts/daily_activity") == []
         github.repos["acme"] = [repository(created_at="2020-01-01T00:00:00Z")]
