@@ -43,8 +43,9 @@ format: .venv/synced-dev ## Format the code
 	$(BIN)/uv sync --quiet --locked --no-dev --inexact
 	@touch $@
 
+# Compiled once: the tests start hundreds of processes, also where PYTHONDONTWRITEBYTECODE is set.
 .venv/synced-dev: pyproject.toml uv.lock | $(BIN)/uv
-	$(BIN)/uv sync --quiet --locked
+	$(BIN)/uv sync --quiet --locked --compile-bytecode
 	@touch $@ .venv/synced
 
 $(BIN)/uv:

@@ -81,9 +81,15 @@ class Lakes:
             memory_limit=memory_limit,
         )
 
-    def floor_command(self, days: Sequence[date]) -> Command:
-        """The same command, of assets that do nothing."""
-        return self.ours_command(days, module="benchmarks.floor.definitions", select="*", home="floor")
+    def floor_command(self, days: Sequence[date], *, checks: bool = True) -> Command:
+        """The same command, of assets that do nothing, and of checks that look at nothing."""
+        return self.ours_command(
+            days,
+            module="benchmarks.floor.definitions",
+            select="*",
+            home="floor" if checks else "bare",
+            variables={"BENCH_FLOOR_CHECKS": str(int(checks))},
+        )
 
 
 def days_until(last: date, count: int) -> list[date]:

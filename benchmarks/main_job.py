@@ -1,4 +1,4 @@
-"""Staging and both marts of a day and of a range: limit, ours, floor and Dagster's defaults, interleaved."""
+"""Staging and both marts of a day and of a range: limit, ours, floor, floor without checks ("bare") and defaults."""
 
 from collections.abc import Callable, Sequence
 from datetime import date
@@ -8,7 +8,7 @@ from benchmarks.lakes import LAST, LOOKBACK_DAYS, Lakes, days_until
 from benchmarks.process import Command, Took, median, rounds
 from benchmarks.report import Ratio, Section
 
-CASES = ("limit", "ours", "floor", "defaults")
+CASES = ("limit", "ours", "floor", "bare", "defaults")
 
 
 def measure(
@@ -21,6 +21,7 @@ def measure(
     commands: dict[str, Command] = {
         "limit": lakes.limit_command(days),
         "floor": lakes.floor_command(days),
+        "bare": lakes.floor_command(days, checks=False),
         "ours": lakes.ours_command(days),
         "defaults": lakes.ours_command(days, module="benchmarks.defaults", home="defaults"),
     }
@@ -34,7 +35,7 @@ def measure(
 
 def ratios(took: dict[str, Took], rows: int, days: int) -> list[Ratio]:
     """The figures that have a target, and what they are without."""
-    limit, ours, floor, defaults = (took.get(case) for case in CASES)
+    limit, ours, floor, bare, defaults = (took.get(case) for case in CASES)
     found: list[Ratio] = []
     if ours and floor:
         found.append(Ratio("wall: ours / floor", ours.wall / floor.wall, 1.5 if rows <= 1_000 and days == 1 else None))
@@ -42,6 +43,10 @@ def ratios(took: dict[str, Took], rows: int, days: int) -> list[Ratio]:
         target = None if rows < 1_000_000 else 1.15 if rows >= 5_000_000 and days == 1 else 1.3
         found.append(Ratio("wall: (ours - floor) / limit", (ours.wall - floor.wall) / limit.wall, target))
         found.append(Ratio("CPU: (ours - floor) / limit", (ours.cpu - floor.cpu) / limit.cpu))
+    if ours and bare:
+        found.append(Ratio("wall: ours / bare", ours.wall / bare.wall))
+        if limit:
+            found.append(Ratio("wall: (ours - bare) / limit", (ours.wall - bare.wall) / limit.wall))
     if ours and limit:
         found.append(
             Ratio("peak memory: ours / limit", ours.peak_mb / limit.peak_mb, 1.2 if rows >= 5_000_000 else None)

@@ -18,6 +18,7 @@ _WRAPPER = Path(__file__).with_name("wrapper.py")
 _SETTINGS = re.compile("GITHUB_|MDS_|DAGSTER_")
 # Empty: the default, whatever `.env` says.
 _DEFAULTS = {
+    "PYTHONDONTWRITEBYTECODE": "",  # else each run compiles its modules again, which is more than all of its work
     "GITHUB_ORG": "",
     "GITHUB_TOKEN": "",
     "GITHUB_API_URL": "",

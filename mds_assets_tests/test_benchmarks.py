@@ -1,15 +1,19 @@
 """Promises of the benchmarks: they run, compare like with like, and measure files as the project lands them."""
 
+import importlib
+from collections.abc import Iterable
 from datetime import date
 from pathlib import Path
 
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
+from dagster import AssetCheckKey
 
 from benchmarks.compare import DifferentError, compare
 from benchmarks.generate import generate
 from benchmarks.limit import marts, stage
+from mds_assets.definitions import defs
 from mds_assets.partitions import days_between
 from mds_assets_tests.github.server import GitHubServer
 from mds_assets_tests.project import Project
@@ -66,3 +70,15 @@ def test_a_difference_between_two_lakes_is_found(tmp_path: Path):
         pl.read_parquet(file, hive_partitioning=False).with_columns(pl.col(column) + 1).write_parquet(file)
         with pytest.raises(DifferentError, match=f"{table} of 2025-06-30"):
             compare(one, other, DAYS[-1:])
+
+
+def test_the_floor_has_the_checks_of_the_tables_that_it_stands_for(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("MDS_START_DATE", str(DAYS[0]))
+    floor = importlib.import_module("benchmarks.floor.definitions").defs.resolve_asset_graph()
+    ours = defs.resolve_asset_graph()
+
+    def names(checks: Iterable[AssetCheckKey]) -> set[tuple[str, str]]:
+        return {(check.asset_key.path[-1], check.name) for check in checks}
+
+    tables = {key.path[-1] for key in floor.get_all_asset_keys()}
+    assert names(floor.asset_check_keys) == {one for one in names(ours.asset_check_keys) if one[0] in tables}
