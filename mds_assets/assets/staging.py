@@ -47,7 +47,10 @@ REPOS = table_schema(
         column("observed_at", "TIMESTAMPTZ", "When the crawl that saw this began, UTC.", check="observed_at <= now()"),
     ],
     key=["org", "repo_id"],
-    checks=["active_at::DATE = day", "active_at IS NOT DISTINCT FROM greatest(updated_at, pushed_at)"],
+    checks=[
+        "active_at >= day AND active_at < day + 1",
+        "active_at IS NOT DISTINCT FROM greatest(updated_at, pushed_at)",
+    ],
 )
 
 _FROM_RAW = lineage(
