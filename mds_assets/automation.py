@@ -18,6 +18,9 @@ from mds_assets.jobs import TRIGGER
 _FOLLOWING = ("marts", "reports")  # the layers that look back on staging
 
 _changed = AutomationCondition.any_deps_match(AutomationCondition.newly_updated())
+_blocked = AutomationCondition.any_deps_match(
+    AutomationCondition.any_checks_match(AutomationCondition.check_failed(), blocking_only=True)
+)
 
 # Dagster's own `any_deps_updated` leaves out updates by a run that also has the mart, whichever of its days that run
 # makes: when all tables of one day are repaired, the later days that look back on it would be forgotten. It also looks
@@ -29,6 +32,8 @@ FOLLOWS_STAGING = (
     & _changed.since(AutomationCondition.newly_requested()).with_label("not asked for since")
     # A day that never was there is nobody's mistake to repair: backfills make it.
     & ~AutomationCondition.missing()
+    # A table that a check blocked is there all the same: what it would spread to waits until it is repaired.
+    & ~_blocked
     & ~AutomationCondition.any_deps_in_progress()
     & ~AutomationCondition.in_progress()
 ).with_label("follows staging")

@@ -274,7 +274,8 @@ def _tables() -> "list[AssetSpec]":
     from mds_assets.io_managers.schema import COLUMN_SCHEMA
 
     tables = [spec for spec in defs.resolve_all_asset_specs() if COLUMN_SCHEMA in spec.metadata]
-    return sorted(tables, key=lambda spec: (_LAYERS.index(spec.key.path[0]), spec.key))
+    layers = dict(zip(_LAYERS, range(len(_LAYERS)), strict=True))
+    return sorted(tables, key=lambda spec: (layers.get(spec.key.path[0], len(layers)), spec.key))
 
 
 def _show_marts(day: date) -> None:

@@ -112,8 +112,8 @@ class Settings(BaseSettings):
 
     @property
     def repositories_may_be_named(self) -> bool:
-        """Whether others than tables may name repositories: without a token GitHub lists no private ones."""
-        return self.token is None or self.preview_rows > 0
+        """Whether others than tables may name repositories, also those that a run with a token has landed."""
+        return self.preview_rows > 0
 
     @model_validator(mode="before")
     @classmethod
