@@ -53,8 +53,8 @@ RECONCILED = {
         "SELECT DISTINCT day, org, id AS repo_id, 1 AS n FROM below WHERE id IS NOT NULL AND name <> ''",
     ),
     AssetKey(["marts", "repos_per_language"]): (
-        "SELECT day, org, sum(repo_count)::BIGINT AS n FROM rows GROUP BY ALL",
-        "SELECT day, org, count(DISTINCT repo_id) AS n FROM seen GROUP BY ALL",
+        "SELECT day, org, language, repo_count AS n FROM rows",
+        "SELECT day, org, language, count(*) AS n FROM newest GROUP BY ALL",
     ),
     AssetKey(["marts", "daily_activity"]): (
         "SELECT day, org, push_date, push_count AS n FROM rows WHERE push_count > 0",
@@ -66,8 +66,12 @@ RECONCILED = {
         "SELECT day, org, repo_id, stars, seen_on AS last_seen, 1 AS n FROM newest",
     ),
     AssetKey(["marts", "language_trend"]): (
-        "SELECT day, org, trend_date, sum(repo_count)::BIGINT AS n FROM rows GROUP BY ALL HAVING n > 0",
-        "SELECT day, org, seen_on AS trend_date, count(*) AS n FROM seen GROUP BY ALL",
+        "SELECT day, org, trend_date, sum(repo_count)::BIGINT AS n, sum(push_count)::BIGINT AS pushes FROM rows "
+        "GROUP BY ALL HAVING n > 0 OR pushes > 0",
+        "SELECT day, org, trend_date, sum(n)::BIGINT AS n, sum(pushes)::BIGINT AS pushes FROM ("
+        "SELECT day, org, seen_on AS trend_date, 1 AS n, 0 AS pushes FROM seen UNION ALL "
+        "SELECT day, org, pushed_at::DATE, 0, 1 FROM newest WHERE pushed_at::DATE BETWEEN first_day AND day"
+        ") GROUP BY ALL",
     ),
 }
 

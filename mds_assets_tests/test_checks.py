@@ -99,6 +99,14 @@ def test_a_sound_lake_passes_every_check(sample: Project):
         ("marts/daily_activity", "SELECT * REPLACE (push_date + 1 AS push_date) FROM rows", "accepted_values",
          "NOT (push_date BETWEEN"),
         ("raw/github_repos", "SELECT * EXCLUDE (stargazers_count) FROM rows", "schema", "no column"),
+        ("raw/github_repos",
+         "FROM (SELECT * REPLACE (NULL::TIMESTAMPTZ AS pushed_at) FROM rows LIMIT 1) UNION ALL "
+         "FROM (SELECT * REPLACE (NULL::TIMESTAMPTZ AS pushed_at) FROM rows LIMIT 1)", "unique_key",
+         "1 keys (day, _dlt_load_id, org, id, updated_at, pushed_at) come more than once"),
+        ("marts/language_trend", "SELECT * REPLACE (push_count + 7 AS push_count) FROM rows", "reconciles",
+         "numbers differ from staging/repos"),
+        ("marts/repos_per_language", "SELECT * REPLACE ('x' || language AS language) FROM rows", "reconciles",
+         "numbers differ from staging/repos"),
     ],
 )  # fmt: skip
 def test_damage_is_caught_by_name(sample: Project, table: str, query: str, check: str, said: str):
@@ -114,6 +122,22 @@ def test_a_truncated_file_is_told_by_its_name(sample: Project):
         found = failed(sample)
     assert f"day={YESTERDAY}/data.parquet cannot be read" in found["staging/repos schema"]
     assert "cannot be read" in found["staging/repos unique_key"]
+
+
+def test_a_value_of_a_wrong_type_is_told_without_it(sample: Project):
+    with Damage(sample, "staging/repos") as damage:
+        damage.select("SELECT * REPLACE ('a private value' AS stars) FROM rows")
+        found = failed(sample)
+    assert {"staging/repos schema", "staging/repos accepted_values"} <= found.keys()
+    assert "a private value" not in str(found)
+
+
+def test_a_lake_without_days_is_told_to_have_none(tmp_path: Path):
+    found = Project(tmp_path).checks()
+    assert not any("cannot be read" in (check.description or "") for check in found.values())
+    assert not found["marts/daily_activity window_is_complete"].passed
+    assert found["marts/daily_activity window_is_complete"].description == "no day was ever made"
+    assert "the newest day is none" in (found["staging/repos is_fresh"].description or "")
 
 
 def test_a_missing_day_is_a_warning(sample: Project):

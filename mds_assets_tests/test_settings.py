@@ -210,3 +210,9 @@ def test_rows_are_shown_by_default_only_where_no_token_could_have_seen_private_o
     assert load_settings().preview_rows == 0
     monkeypatch.setenv("MDS_PREVIEW_ROWS", "3")
     assert load_settings().preview_rows == 3
+
+
+def test_repositories_that_a_token_has_landed_are_not_named_by_a_run_without_it(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("GITHUB_TOKEN", raising=False)
+    monkeypatch.setenv("MDS_PREVIEW_ROWS", "0")
+    assert not load_settings().repositories_may_be_named
