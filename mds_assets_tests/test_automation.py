@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from dagster import (
+    AssetCheckEvaluation,
     AssetKey,
     AssetMaterialization,
     DagsterInstance,
@@ -74,6 +75,12 @@ class Automation:
         """Staging alone."""
         self.make(("staging",), first, last)
 
+    def check(self, *, passed: bool) -> None:
+        """Record what a blocking check of staging said."""
+        self.instance.report_runless_asset_event(
+            AssetCheckEvaluation(asset_key=STAGING, check_name="unique_key", passed=passed)
+        )
+
     def tick(self, *marts: AssetKey) -> list[date]:
         """One evaluation: the days that are asked for, which are the same of each mart, or of each of these."""
         result = evaluate_automation_conditions(self.project.definitions, self.instance, cursor=self.cursor)
@@ -133,6 +140,15 @@ def test_one_sensor_that_is_on_evaluates_them_all():
 
 def test_a_repaired_day_asks_for_the_marts_that_look_back_on_it_and_were_there(automation: Automation):
     automation.repair(later(1))
+    assert automation.tick() == [later(day) for day in (1, 2, 3, 4, 6, 7)]
+
+
+def test_what_a_check_blocked_is_not_spread_until_it_is_repaired(automation: Automation):
+    automation.repair(later(1))
+    automation.check(passed=False)
+    assert automation.tick() == []
+    automation.repair(later(1))
+    automation.check(passed=True)
     assert automation.tick() == [later(day) for day in (1, 2, 3, 4, 6, 7)]
 
 
