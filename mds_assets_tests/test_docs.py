@@ -217,7 +217,8 @@ def incidents(reader: Reader, command: str) -> None:
     handler = partial(SimpleHTTPRequestHandler, directory=reader.folder)
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         Thread(target=server.serve_forever, daemon=True).start()
-        reader.shell(command, STATUS_URL=f"http://127.0.0.1:{server.server_port}/incidents.json")
+        for _ in range(2):  # a day that is landed again is not twice in staging
+            reader.shell(command, STATUS_URL=f"http://127.0.0.1:{server.server_port}/incidents.json")
         server.shutdown()
     shown = reader.shell(".venv/bin/mds show")
     assert "staging/incidents" in shown
