@@ -219,7 +219,7 @@ def test_a_hostile_name_is_shown_as_what_it_is(told: Told, chromium: Browser):
 
 def test_the_newest_and_the_quietest_are_told(told: Told):
     page = told.file().read_text()
-    newest = page[page.index("Newest repositories") : page.index("Quietest repositories")]
+    newest = page[page.index("Newest repositories of those active in the window") : page.index("Quietest repositories")]
     assert newest.index("newcomer") < newest.index("riser")
     quietest = page[page.index("Quietest repositories") :]
     assert quietest.index(LONG) < quietest.index("&lt;script&gt;")

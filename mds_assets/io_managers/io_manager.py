@@ -257,7 +257,7 @@ def may_be_null(files: Iterable[Path | UPath], schema: TableSchema) -> list[str]
             group.column(number) for group in row_groups if group.num_rows for number in range(group.num_columns)
         ]
         if columns:
-            uncertain = {one.path_in_schema for one in columns if not one.statistics or one.statistics.null_count}
+            uncertain = {one.path_in_schema for one in columns if not one.statistics or one.statistics.null_count != 0}
             never &= {one.path_in_schema for one in columns} - uncertain
     return [name for name in required if name not in never]
 
