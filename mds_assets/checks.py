@@ -351,18 +351,17 @@ def _window_is_complete(looked: _Looked) -> AssetCheckResult:
 def _is_fresh(looked: _Looked) -> AssetCheckResult:
     """The last day that has ended is there, six hours after its end at the latest; another day does not make it so."""
     due = (datetime.now(UTC) - _FRESH_AFTER).date() - timedelta(days=1)
-    found = [day for day in (due, due + timedelta(days=1)) if looked.lake.files(looked.key, day)]
-    fresh = due < settings.start_date or bool(found)
-    newest = None if fresh else looked.lake.newest_day(looked.key)
+    if due < settings.start_date:
+        return AssetCheckResult(
+            passed=True, description=f"{due} lies before the first partition", metadata={"due": str(due)}
+        )
+    found = next((day for day in (due, due + timedelta(days=1)) if looked.lake.files(looked.key, day)), None)
+    newest = found or looked.lake.newest_day(looked.key)
     return AssetCheckResult(
-        passed=fresh,
+        passed=found is not None,
         severity=AssetCheckSeverity.WARN,
-        description=" and ".join(map(str, found)) + " is there"
-        if found
-        else f"{due} lies before the first partition"
-        if fresh
-        else f"the newest day is {newest or 'none'}; {due} has ended: run it.",
-        metadata={"due": str(due)} | ({} if fresh else {"newest": str(newest)}),
+        description=f"{found} is there" if found else f"the newest day is {newest or 'none'}; {due} has ended: run it.",
+        metadata={"due": str(due)} | ({} if found else {"newest": str(newest)}),
     )
 
 

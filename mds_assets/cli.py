@@ -274,8 +274,7 @@ def _tables() -> "list[AssetSpec]":
     from mds_assets.io_managers.schema import COLUMN_SCHEMA
 
     tables = [spec for spec in defs.resolve_all_asset_specs() if COLUMN_SCHEMA in spec.metadata]
-    layers: dict[str, int] = {layer: place for place, layer in enumerate(_LAYERS)}
-    return sorted(tables, key=lambda spec: (layers.get(spec.key.path[0], len(layers)), spec.key))
+    return sorted(tables, key=lambda spec: ((*_LAYERS, layer := spec.key.path[0]).index(layer), spec.key))
 
 
 def _show_marts(day: date) -> None:

@@ -4,6 +4,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from dagster import AssetCheckSeverity, DagsterInstance
@@ -103,6 +104,8 @@ def test_a_sound_lake_passes_every_check(sample: Project):
          "FROM (SELECT * REPLACE (NULL::TIMESTAMPTZ AS pushed_at) FROM rows LIMIT 1) UNION ALL "
          "FROM (SELECT * REPLACE (NULL::TIMESTAMPTZ AS pushed_at) FROM rows LIMIT 1)", "unique_key",
          "1 keys (day, _dlt_load_id, org, id, updated_at, pushed_at) come more than once"),
+        ("marts/repos_per_language", "SELECT * REPLACE ('NaN'::DOUBLE AS avg_stars) FROM rows", "accepted_values",
+         "NOT (NOT isnan(avg_stars))"),
         ("marts/language_trend", "SELECT * REPLACE (push_count + 7 AS push_count) FROM rows", "reconciles",
          "numbers differ from staging/repos"),
         ("marts/repos_per_language", "SELECT * REPLACE ('x' || language AS language) FROM rows", "reconciles",
@@ -130,6 +133,22 @@ def test_a_value_of_a_wrong_type_is_told_without_it(sample: Project):
         found = failed(sample)
     assert {"staging/repos schema", "staging/repos accepted_values"} <= found.keys()
     assert "a private value" not in str(found)
+
+
+def test_a_file_that_is_replaced_while_a_check_reads_it_is_looked_at_again(
+    sample: Project, monkeypatch: pytest.MonkeyPatch
+):
+    with Damage(sample, "staging/repos") as damage:
+        damage.select("SELECT *, 1 AS surplus FROM rows")
+
+        def read_before_it_is_replaced(file: Path) -> pa.Schema:
+            schema = pq.ParquetFile(file).schema_arrow
+            if "surplus" in schema.names:
+                damage.file.write_bytes(damage.before)
+            return schema
+
+        monkeypatch.setattr(pq, "read_schema", read_before_it_is_replaced)
+        assert failed(sample) == {}
 
 
 def test_a_lake_without_days_is_told_to_have_none(tmp_path: Path):

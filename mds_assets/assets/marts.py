@@ -32,9 +32,9 @@ REPOS_PER_LANGUAGE = table_schema(
         column("language", "VARCHAR", "Main language; 'Unknown' when GitHub finds none."),
         column("repo_count", "BIGINT", "Repositories active in the window.", check="repo_count > 0"),
         column("avg_stars", "DOUBLE", "Their mean number of stars, 1 decimal; null when none is known.", nullable=True,
-               check="avg_stars >= 0 AND NOT isnan(avg_stars)"),
+               check="avg_stars >= 0"),
         column("avg_forks", "DOUBLE", "Their mean number of forks, 1 decimal; null when none is known.", nullable=True,
-               check="avg_forks >= 0 AND NOT isnan(avg_forks)"),
+               check="avg_forks >= 0"),
     ],
     key=["org", "language"],
 )  # fmt: skip
@@ -46,7 +46,7 @@ DAILY_ACTIVITY = table_schema(
         column("push_count", "BIGINT", "Repositories whose newest push in the window was on that date; 0 when none.",
                check="push_count >= 0"),
         column("rolling_7d_avg", "DOUBLE", "Mean push_count of the 7 days ending at push_date, 2 decimals; "
-               "days before the window are not counted.", check="rolling_7d_avg >= 0 AND NOT isnan(rolling_7d_avg)"),
+               "days before the window are not counted.", check="rolling_7d_avg >= 0"),
     ],
     key=["org", "push_date"],
     checks=[f"push_date BETWEEN day - {settings.lookback_days - 1} AND day"],

@@ -82,8 +82,12 @@ def key_of(schema: TableSchema) -> list[str]:
 
 
 def rules_of(schema: TableSchema) -> list[str]:
-    """What holds for every row, as SQL: the rules of the columns, then those of the table."""
+    """What holds for every row, as SQL: the rules of the columns, then those of the table.
+
+    A DOUBLE is never NaN: for DuckDB that is larger than any number, so that no other rule would refuse it.
+    """
     of_columns = [rule for column in schema.columns for rule in column.constraints.other]
+    of_columns += [f"NOT isnan({column.name})" for column in schema.columns if column.type == "DOUBLE"]
     return of_columns + [rule for rule in schema.constraints.other if not rule.startswith(_UNIQUE)]
 
 
