@@ -194,7 +194,7 @@ def _said(check: _Check, looked: _Looked) -> AssetCheckResult:
     except (duckdb.Error, pa.ArrowInvalid, OSError) as error:
         # DuckDB's error of a value quotes it, and `schema` names the column.
         said = type(error).__name__ if isinstance(error, duckdb.DataError) else str(error).strip().splitlines()[0]
-        return AssetCheckResult(passed=False, description=f"{looked.key.to_user_string()} cannot be read: {said}")
+        return AssetCheckResult(passed=False, description=f"a file cannot be read: {said}")
 
 
 def _schema(looked: _Looked) -> AssetCheckResult:
@@ -296,9 +296,10 @@ def _reconciles(looked: _Looked) -> AssetCheckResult:
         UNION ALL SELECT 'below', * FROM (FROM expected EXCEPT FROM found)
     """  # noqa: S608  # our own queries and dates
     number, first = looked.told(select(looked.rows, "rows", differing))
+    looking_back = f" (MDS_LOOKBACK_DAYS={lookback_days})" if below == _STAGING else ""
     return AssetCheckResult(
         passed=not number,
-        description=f"{number} numbers differ from {below.to_user_string()}: {first}"
+        description=f"{number} numbers differ from {below.to_user_string()}: {first}{looking_back}"
         if number
         else f"agrees with {number_below:,} rows of {below.to_user_string()}",
         metadata={"differing": number},

@@ -3,6 +3,7 @@
 What does not belong here: anything about runs that Dagster's own CLI and UI cannot do as well.
 """
 
+import glob
 import logging
 import os
 import sys
@@ -20,7 +21,7 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from dagster import AssetSpec, DagsterEvent, ExecuteInProcessResult, LoggerDefinition
-    from duckdb import DuckDBPyRelation
+    from duckdb import DuckDBPyConnection, DuckDBPyRelation
 
 # Dagster and the project are imported inside the commands, once the options have become settings.
 
@@ -140,6 +141,8 @@ def sql(
             raise click.ClickException("there is no statement to execute")
         with duckdb.connect(file, read_only=True) as con:
             con.execute("SET TimeZone = 'UTC'")
+            if _lies_elsewhere(con, settings.data_dir):
+                raise click.ClickException(f"{file} is of a lake that lay elsewhere: `mds run` makes it anew")
             result = con.sql(query)
             if as_csv:
                 sys.stdout.write(_as_text(result).pl().write_csv())
@@ -170,6 +173,14 @@ def report(
     displays = ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")
     if open_it and (sys.platform in ("darwin", "win32") or any(os.environ.get(name) for name in displays)):
         webbrowser.open(page.as_uri())
+
+
+def _lies_elsewhere(con: "DuckDBPyConnection", root: str) -> bool:
+    """Whether the views read files below another folder than this lake's, as those of a copied lake do."""
+    folder = glob.escape(root).replace("'", "''") + "/"
+    query = "SELECT bool_or(NOT contains(sql, ?)) FROM duckdb_views() WHERE NOT internal AND contains(sql, 'parquet')"
+    ((elsewhere,),) = con.execute(query, [folder]).fetchall()
+    return bool(elsewhere)
 
 
 def _materialise(start: date, end: date, *, skip_ingest: bool) -> None:
@@ -290,7 +301,9 @@ def _show_marts(day: date) -> None:
         if not files:
             continue
         mart = spec.key.to_user_string()
-        rows = scan(files, declared_schema(mart, spec.metadata)).drop("day").collect()
+        # The terminal may be a log that others read.
+        hidden = ["day"] if settings.repositories_may_be_named else ["day", "repo_name"]
+        rows = scan(files, declared_schema(mart, spec.metadata)).drop(hidden, strict=False).collect()
         shown = f", the first {_MOST_ROWS} of {rows.height} rows" if rows.height > _MOST_ROWS else ""
         numeric = {name: dtype.is_numeric() for name, dtype in rows.schema.items()}
         console.print(_drawn(numeric, rows.head(_MOST_ROWS).iter_rows(), f"{mart} as of {day}{shown}"))

@@ -29,7 +29,7 @@ from mds_assets.io_managers.schema import COLUMN_SCHEMA, declared_schema
 from mds_assets.jobs import daily_refresh, table_checks
 from mds_assets.prune import prune
 from mds_assets.schedules import daily_refresh_schedule, prune_schedule, table_checks_schedule
-from mds_assets.sensors import failed_runs
+from mds_assets.sensors import failed_checks, failed_runs
 from mds_assets.settings import Settings, settings
 
 # Dagster warns that links from a table to its code are in beta.
@@ -89,7 +89,7 @@ def build_definitions(resource_overrides: Mapping[str, Any] | None = None) -> De
         ],
         jobs=[daily_refresh, table_checks, prune],
         schedules=[daily_refresh_schedule, table_checks_schedule, prune_schedule],
-        sensors=[follow_staging, failed_runs],
+        sensors=[follow_staging, failed_runs, failed_checks],
         resources={**resources(settings), **(resource_overrides or {})},
         # DuckDB and Polars already use every core, and a process a step costs seconds.
         executor=in_process_executor,

@@ -10,16 +10,22 @@ from html import escape
 from urllib.parse import urlsplit
 
 from dagster import (
+    AssetCheckEvaluation,
+    AssetCheckSeverity,
     DagsterEvent,
     DagsterEventType,
     DagsterRun,
+    DagsterRunStatus,
     DefaultSensorStatus,
     RunFailureSensorContext,
+    RunStatusSensorContext,
     run_failure_sensor,
+    run_status_sensor,
 )
 
 from mds_assets.failures import reason, root
 from mds_assets.github.loopback import is_loopback
+from mds_assets.jobs import table_checks
 from mds_assets.settings import settings
 
 # To connect, and to answer. Dagster tells of up to five runs in one tick, and gives it 60 seconds; a tick that takes
@@ -43,11 +49,52 @@ def failed_runs(context: RunFailureSensorContext) -> None:
     engine = context.instance.all_logs(run.run_id, of_type=DagsterEventType.ENGINE_EVENT)
     crashes = [entry.message for entry in engine if _CRASH in entry.message]
     text = summary(run, context.failure_event, context.get_step_failure_events(), crashes)
+    _tell(context, text)
+
+
+@run_status_sensor(
+    DagsterRunStatus.SUCCESS,
+    name="failed_checks",
+    description="Tells, as failed_runs does, of checks that do not pass in runs that succeed: each error, and the "
+    "warnings of the job table_checks.",
+    default_status=DefaultSensorStatus.RUNNING,
+    monitor_all_code_locations=True,
+)
+def failed_checks(context: RunStatusSensorContext) -> None:
+    """Tell of the checks of one run. A check that blocks fails its run, which `failed_runs` tells."""
+    run = context.dagster_run
+    entries = context.instance.all_logs(run.run_id, of_type=DagsterEventType.ASSET_CHECK_EVALUATION)
+    found = [entry.dagster_event.asset_check_evaluation_data for entry in entries if entry.dagster_event]
+    # A backfill warns of each day that is not there yet, which is no news to whoever started it.
+    warnings_too = run.job_name == table_checks.name
+    failed = [one for one in found if not one.passed and (warnings_too or one.severity == AssetCheckSeverity.ERROR)]
+    if failed:
+        _tell(context, summary_of_checks(run, failed))
+
+
+def _tell(context: RunStatusSensorContext, text: str) -> None:
+    """Log the text, and post it where that is asked for."""
     context.log.error("%s", text)
     if settings.alert_webhook:
         trouble = post(settings.alert_webhook.get_secret_value(), text)
         if trouble:
-            context.log.warning("MDS_ALERT_WEBHOOK was not told of run %s: %s", run.run_id, trouble)
+            run_id = context.dagster_run.run_id
+            context.log.warning("MDS_ALERT_WEBHOOK was not told of run %s: %s", run_id, trouble)
+
+
+def summary_of_checks(run: DagsterRun, failed: Iterable[AssetCheckEvaluation]) -> str:
+    """Which checks do not pass, what they say, and how to look, without secrets."""
+    checks = sorted((f"{one.asset_key.to_user_string()} {one.check_name}", one.description or "") for one in failed)
+    lines = [
+        f"Checks do not pass: {', '.join(name for name, _ in checks)}",
+        *(f"{name}: {said}"[:_LONGEST_REASON] for name, said in checks),
+        _where(run),
+    ]
+    return settings.redacted("\n".join(lines))
+
+
+def _where(run: DagsterRun) -> str:
+    return f"Run {run.run_id}: `make dev` shows it at /runs/{run.run_id}"
 
 
 def summary(run: DagsterRun, failure: DagsterEvent, steps: Sequence[DagsterEvent], crashes: Iterable[str] = ()) -> str:
@@ -74,8 +121,7 @@ def summary(run: DagsterRun, failure: DagsterEvent, steps: Sequence[DagsterEvent
     lines = [
         f"Failed: {what}{f' of {days}' if days else ''}{f', at {where}' if where else ''}",
         *(line[:_LONGEST_REASON] for line in why),
-        f"Run {run.run_id}: `make dev` shows it at /runs/{run.run_id}"
-        + ("; Dagster tries it once more" if tags.get("dagster/will_retry") == "true" else ""),
+        _where(run) + ("; Dagster tries it once more" if tags.get("dagster/will_retry") == "true" else ""),
     ]
     return settings.redacted("\n".join(lines))
 

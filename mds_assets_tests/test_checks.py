@@ -124,7 +124,8 @@ def test_a_truncated_file_is_told_by_its_name(sample: Project):
         damage.file.write_bytes(damage.before[:-100])
         found = failed(sample)
     assert f"day={YESTERDAY}/data.parquet cannot be read" in found["staging/repos schema"]
-    assert "cannot be read" in found["staging/repos unique_key"]
+    assert "a file cannot be read" in found["staging/repos unique_key"]
+    assert str(damage.file) in found["staging/repos unique_key"]
 
 
 def test_a_value_of_a_wrong_type_is_told_without_it(sample: Project):

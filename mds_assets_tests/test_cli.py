@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from datetime import UTC, date, datetime
@@ -143,6 +144,15 @@ def test_without_a_warehouse_it_says_what_makes_one(tmp_path: Path):
     assert ended.returncode == 1
     assert ended.stderr == f"Error: there is no {project.lake / WAREHOUSE} yet: `mds run` makes it\n"
     assert not project.lake.exists()
+
+
+def test_the_warehouse_of_a_lake_that_was_copied_is_not_asked_about_the_other_one(project: Project, tmp_path: Path):
+    copied = Project(tmp_path)
+    shutil.copytree(project.lake, copied.lake)
+    ended = copied.command("mds", "sql", "FROM marts.repos")
+    assert ended.returncode == 1
+    warehouse = copied.lake / WAREHOUSE
+    assert ended.stderr == f"Error: {warehouse} is of a lake that lay elsewhere: `mds run` makes it anew\n"
 
 
 def test_csv_and_json_at_once_are_refused(project: Project):

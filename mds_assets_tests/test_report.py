@@ -308,7 +308,7 @@ def quiet(tmp_path: Path) -> Path:
 @needs_chromium
 def test_a_window_without_activity_has_a_page(quiet: Path, chromium: Browser, screenshots: Path):
     page, noted = opened(chromium, quiet, 375)
-    assert page.get_by_text("No repository was active in the window, as far as is known.").is_visible()
+    assert page.get_by_text("No repository is known to have been active in the window.").is_visible()
     assert page.evaluate("document.documentElement.scrollWidth") == 375
     page.screenshot(path=screenshots / "report-empty.png", full_page=True)
     assert len(noted) <= 2

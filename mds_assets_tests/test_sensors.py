@@ -10,14 +10,20 @@ from pathlib import Path
 
 import pytest
 from dagster import (
+    AssetCheckResult,
+    AssetCheckSeverity,
+    AssetSelection,
     DagsterEvent,
     DagsterInstance,
     DagsterRunStatus,
     DefaultSensorStatus,
+    Definitions,
     Failure,
     RunFailureSensorContext,
+    asset_check,
     build_run_status_sensor_context,
     build_sensor_context,
+    define_asset_job,
     job,
     op,
 )
@@ -231,6 +237,46 @@ def test_a_webhook_on_this_machine_is_not_asked_for_through_a_proxy(webhook: Web
 
 def test_five_silent_webhooks_fit_into_the_time_of_a_tick():
     assert 5 * sum(sensors._SECONDS) < 50  # pyright: ignore[reportPrivateUsage]
+
+
+def checked(instance: DagsterInstance, passed: bool, severity: AssetCheckSeverity, name: str = "looks") -> None:
+    """A run that succeeds, of a job of this name, with one check."""
+
+    @asset_check(asset="table", name="agrees")
+    def agrees() -> AssetCheckResult:
+        return AssetCheckResult(passed=passed, severity=severity, description=f"1 number differs, {TOKEN}")
+
+    looks = define_asset_job(name, selection=AssetSelection.all_asset_checks())
+    parts = Definitions(asset_checks=[agrees], jobs=[looks])
+    assert parts.resolve_job_def(name).execute_in_process(instance=instance).success
+
+
+def test_checks_that_do_not_pass_in_a_run_that_succeeds_are_told_once(instance: DagsterInstance, webhook: Webhook):
+    """Errors of any run; warnings of the job that looks at everything, as a stale table is told by nobody else."""
+    sensor = defs.resolve_sensor_def("failed_checks")
+    assert sensor.default_status == DefaultSensorStatus.RUNNING
+
+    def tick(cursor: str | None) -> str | None:
+        context = build_sensor_context(instance, cursor=cursor, repository_def=defs.get_repository_def())
+        return sensor.evaluate_tick(context).cursor
+
+    checked(instance, False, AssetCheckSeverity.ERROR)
+    cursor = tick(None)
+    assert webhook.texts == []
+    checked(instance, True, AssetCheckSeverity.ERROR)
+    checked(instance, False, AssetCheckSeverity.WARN)
+    checked(instance, False, AssetCheckSeverity.ERROR)
+    checked(instance, False, AssetCheckSeverity.WARN, "table_checks")
+    cursor = tick(cursor)
+    newest = instance.get_run_records(limit=2)
+    expected = [
+        "Checks do not pass: table agrees\ntable agrees: 1 number differs, ***\n"
+        f"Run {record.dagster_run.run_id}: `make dev` shows it at /runs/{record.dagster_run.run_id}"
+        for record in reversed(newest)
+    ]
+    assert [unescape(text) for text in webhook.texts] == expected
+    tick(cursor)
+    assert len(webhook.texts) == 2
 
 
 def test_each_tick_tells_of_the_runs_that_failed_since_the_last_one(instance: DagsterInstance, webhook: Webhook):

@@ -317,7 +317,8 @@ def test_schedules_and_sensors_are_on_and_a_daemon_runs_them_but_pruning_waits_t
     dev.eventually("healthy daemons", daemons_are_healthy, seconds=2 * PATIENCE)
     page = browser.open("/automation", lambda page: page.get_by_role("link", name="daily_refresh_schedule"))
     for name, on in {
-        "daily_refresh_schedule": True, "follow_staging": True, "failed_runs": True, "prune_schedule": False
+        "daily_refresh_schedule": True, "follow_staging": True, "failed_runs": True, "failed_checks": True,
+        "prune_schedule": False,
     }.items():  # fmt: skip
         switch = page.get_by_role("link", name=name).locator("xpath=following::input[@type='checkbox'][1]")
         expect(switch).to_be_checked(checked=on)

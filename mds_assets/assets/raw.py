@@ -16,10 +16,12 @@ from dagster import (
 
 from mds_assets.github.client import GitHub
 from mds_assets.github.errors import GitHubError
-from mds_assets.io_managers.io_manager import file_metadata
+from mds_assets.io_managers.duckdb import LakeDuckDB
+from mds_assets.io_managers.io_manager import file_metadata, preview
 from mds_assets.io_managers.lake import Lake
 from mds_assets.io_managers.schema import COLUMN_SCHEMA, column, table_schema
 from mds_assets.partitions import DAILY, ONE_RUN, to_days
+from mds_assets.settings import settings
 
 # The columns that staging reads: they exist in every file. Every other field that GitHub sends lands beside them.
 GITHUB_REPOS = table_schema(
@@ -70,7 +72,7 @@ _LISTED = "repositories_listed"
     pool="github",  # one crawl at a time, where `dagster.yaml` gives pools a limit
     metadata={COLUMN_SCHEMA: GITHUB_REPOS},
 )
-def github_repos(context: AssetExecutionContext, github: ResourceParam[GitHub], lake: Lake) -> None:
+def github_repos(context: AssetExecutionContext, github: ResourceParam[GitHub], lake: Lake, duckdb: LakeDuckDB) -> None:
     """The repositories that were active on the day, as GitHub described them at the time of the run.
 
     GitHub only knows each repository's newest state, so a later run of the same day sees fewer of them. Each run adds
@@ -100,9 +102,13 @@ def github_repos(context: AssetExecutionContext, github: ResourceParam[GitHub], 
     for warning in shrunk:
         context.log.warning("%s", warning)
     for day in days:
+        files_of_day = lake.files(context.asset_key, day)
+        landed = next(file for file in files_of_day if file.name == f"{load_id}.parquet")
+        shown = settings.preview_rows if day == days[-1] else 0
         context.add_asset_metadata(
             {
-                **file_metadata(lake.files(context.asset_key, day)),
+                **file_metadata(files_of_day),
+                **preview(duckdb.connection, landed, GITHUB_REPOS, shown),
                 COLUMN_SCHEMA: GITHUB_REPOS,
                 "load": load_id,
                 "rows_landed": crawl.rows[day],

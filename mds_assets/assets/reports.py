@@ -54,7 +54,13 @@ def activity(
     for day, seen in windows.items():
         started = time.perf_counter()
         organisations, observed_at = of_day(
-            day, settings.lookback_days, daily_activity, repos_per_language, repo_growth, repos
+            day,
+            settings.lookback_days,
+            daily_activity,
+            repos_per_language,
+            repo_growth,
+            repos,
+            asked_for=settings.organisations,
         )
         report = Report(
             window=seen,

@@ -77,7 +77,7 @@ def parse(sent: Json, organisation: str) -> Repository:
 
     Raises:
         GitHubError: A field has another type than GitHub documents, or text that is no Unicode. The message names the
-            organisation, the repository, the field and the value.
+            organisation, the repository, the field and the value; of a private repository its id and the value's type.
     """
     try:
         repository = Repository.model_validate(sent)
@@ -85,7 +85,7 @@ def parse(sent: Json, organisation: str) -> Repository:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"]))
         reason = first["msg"].removeprefix("Value error, ")
-        raise _refused(sent, organisation, f"{field}={_short(first['input'])}: {reason}") from None
+        raise _refused(sent, organisation, f"{field}={_told(sent, first['input'])}: {reason}") from None
     if not (repository.updated_at or repository.pushed_at):
         raise _refused(sent, organisation, "neither updated_at nor pushed_at: it belongs to no day")
     return repository
@@ -102,9 +102,10 @@ def row(sent: Json, repository: Repository, organisation: str, observed_at: date
         try:
             json.dumps([name, value], ensure_ascii=False).encode()
         except UnicodeEncodeError:
-            raise _refused(sent, organisation, f"{ascii(name)[1:-1]}={_short(value)}: it is no Unicode text") from None
+            field = f"{ascii(name)[1:-1]}={_told(sent, value)}"
+            raise _refused(sent, organisation, f"{field}: it is no Unicode text") from None
         if isinstance(value, str) and re.match("[\ufdd0-\ufdef]", value):
-            raise _refused(sent, organisation, f"{name}={_short(value)}: it begins with a noncharacter")
+            raise _refused(sent, organisation, f"{name}={_told(sent, value)}: it begins with a noncharacter")
     moments = {name: getattr(repository, name) for name in ("created_at", "updated_at", "pushed_at")}
     return {**landed, **moments, "org": organisation, "observed_at": observed_at}
 
@@ -133,11 +134,21 @@ def _kept(value: Any) -> Any:
 
 
 def _refused(sent: Json, organisation: str, reason: str) -> GitHubError:
-    name = sent.get("full_name") or sent.get("name") or sent.get("id")
+    known = sent.get("full_name") or sent.get("name") or sent.get("id")
+    name = f"of id {_short(sent.get('id'))}, which is private," if _is_private(sent) else _short(known)
     return GitHubError(
-        f"GITHUB_ORG {organisation!r}: GitHub sent repository {_short(name)} with {reason}. Nothing was landed. "
+        f"GITHUB_ORG {organisation!r}: GitHub sent repository {name} with {reason}. Nothing was landed. "
         "If GitHub changed the field for good, change its type in mds_assets/github/repository.py."
     )
+
+
+def _is_private(sent: Json) -> bool:
+    return bool(sent.get("private")) or sent.get("visibility", "public") != "public"
+
+
+def _told(sent: Json, value: object) -> str:
+    """The value as an error, which logs and alerts repeat, may tell it: of a private repository its type only."""
+    return f"<{type(value).__name__}>" if _is_private(sent) else _short(value)
 
 
 def _short(value: object) -> str:

@@ -152,7 +152,7 @@ class LakeIOManager(ConfigurableIOManager):
             file = self.lake.folder(key) / f"{DAY}={day}" / FILE_NAME
             facts = {**file_metadata([file]), COLUMN_SCHEMA: schema, "seconds": round(seconds, 3)}
             if day == days[-1]:  # once, as it is what the table's page shows
-                facts |= self._preview(file, schema)
+                facts |= preview(self.duckdb.connection, file, schema, self.preview_rows)
                 if COLUMN_LINEAGE in context.definition_metadata:
                     facts[COLUMN_LINEAGE] = context.definition_metadata[COLUMN_LINEAGE]
             context.step_context.add_asset_metadata(facts, key, partition_key=str(day))
@@ -168,17 +168,17 @@ class LakeIOManager(ConfigurableIOManager):
             raise SchemaError(f"{table} cannot be written for {days[0]}...{days[-1]}: {error}") from error
         raise SchemaError(f"{table} returned a {type(obj).__name__}: return one of {Table}")
 
-    def _preview(self, file: UPath, schema: TableSchema) -> dict[str, MetadataValue]:
-        """The first rows in the order of the key, so that the same table shows the same rows."""
-        if not self.preview_rows:
-            return {}
-        order = ", ".join(key_of(schema)) or "ALL"
-        rows = duckdb_engine.read(self.duckdb.connection, [file], schema).order(order).limit(self.preview_rows)
-        records = [
-            TableRecord({c.name: _cell(value) for c, value in zip(schema.columns, row, strict=False)})
-            for row in rows.fetchall()
-        ]
-        return {"preview": MetadataValue.table(records, schema)}
+
+def preview(con: duckdb.DuckDBPyConnection, file: UPath, schema: TableSchema, rows: int) -> dict[str, MetadataValue]:
+    """The first rows in the order of the key, so that the same table shows the same rows; nothing for no rows."""
+    if not rows:
+        return {}
+    order = ", ".join(key_of(schema)) or "ALL"
+    first = duckdb_engine.read(con, [file], schema).order(order).limit(rows).fetchall()
+    records = [
+        TableRecord({c.name: _cell(value) for c, value in zip(schema.columns, row, strict=False)}) for row in first
+    ]
+    return {"preview": MetadataValue.table(records, schema)}
 
 
 def _cell(value: object) -> str | int | float | bool | None:

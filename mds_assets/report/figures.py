@@ -85,7 +85,7 @@ class Report:
 
     Attributes:
         window: Every day of the window, oldest first; the last is the as-of day.
-        organisations: Those with a row in the window, in order of name.
+        organisations: Those with a row in the window and those that are asked for, in order of name.
         observed_at: When GitHub was asked for the newest observation in the window; None without observations.
         missing: Days of the window that were never landed and staged.
         too_early: Days of the window before the first partition.
@@ -109,6 +109,7 @@ def of_day(
     repos_per_language: pl.LazyFrame,
     repo_growth: pl.LazyFrame,
     repos: pl.LazyFrame,
+    asked_for: Sequence[str] = (),
 ) -> tuple[list[Organisation], datetime | None]:
     """The figures of an as-of day.
 
@@ -119,6 +120,7 @@ def of_day(
         repos_per_language: The same.
         repo_growth: The same.
         repos: Rows of `staging/repos`, of the window among others.
+        asked_for: Organisations to tell of even where no row in the window is theirs.
 
     Returns:
         What `Report` calls `organisations` and `observed_at`.
@@ -162,7 +164,7 @@ def of_day(
             newest=_rows(new, name, Repository),
             quietest=_rows(quiet, name, Repository),
         )
-        for name in sorted({*days["org"], *languages["org"]})
+        for name in sorted({*days["org"], *languages["org"], *asked_for})
     ]
     return organisations, asked.item()
 

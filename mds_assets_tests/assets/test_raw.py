@@ -11,6 +11,7 @@ import pytest
 from dagster import DagsterInstance
 
 from mds_assets.assets import raw
+from mds_assets.assets.raw import GITHUB_REPOS
 from mds_assets.assets.staging import REPOS
 from mds_assets_tests.github.server import GitHubServer
 from mds_assets_tests.github.test_connection import answers, on
@@ -125,6 +126,29 @@ def test_a_field_of_another_type_fails_the_run_by_name_and_lands_nothing(
     assert "\n" not in said
     assert project.contents() == before
     assert list((project.lake / ".tmp").iterdir()) == []
+
+
+@pytest.mark.parametrize("private", [{"private": True}, {"private": False, "visibility": "internal"}])
+@pytest.mark.parametrize("drift", [{"description": 7_777}, {"description": "7777 \ud800"}, {"x": "\ufdd07777"}])
+def test_of_a_private_repository_a_refusal_tells_neither_name_nor_value(
+    tmp_path: Path, private: dict[str, Any], drift: dict[str, Any]
+):
+    with GitHubServer({"acme": [repo(1, **private, **drift)]}) as server:
+        said = failure(Project(tmp_path, server.url, ["acme"]).materialise(DAY, raise_on_error=False))
+    assert said.startswith("GITHUB_ORG 'acme': GitHub sent repository of id 1, which is private, with ")
+    assert "=<int>: " in said or "=<str>: " in said
+    assert "repo-1" not in said
+    assert "7777" not in said
+
+
+def test_a_preview_shows_declared_columns_of_the_last_days_load(tmp_path: Path):
+    with GitHubServer({"acme": [repo(2), repo(1)]}) as server:
+        project = Project(tmp_path, server.url, ["acme"])
+        result = project.materialise(DAY - timedelta(days=1), DAY)
+    preview = metadata(result, "raw/github_repos", DAY)["preview"]
+    assert [row.data["id"] for row in preview.records] == [1, 2]
+    assert list(preview.records[0].data) == [column.name for column in GITHUB_REPOS.columns]
+    assert "preview" not in metadata(result, "raw/github_repos", DAY - timedelta(days=1))
 
 
 def test_extreme_values_pass_through_staging_exactly(tmp_path: Path):

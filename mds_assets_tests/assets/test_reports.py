@@ -188,7 +188,7 @@ def test_missing_days_and_marts_are_told():
 def test_no_activity_and_a_window_of_one_day_give_sane_pages():
     page = text(render(report(observed_at=None)))
     assert "No activity" in page
-    assert "No repository was active in the window." in page
+    assert "No repository is known to have been active in the window." in page
     one = render(report(organisation(days=[DAY]), window=[DAY]))
     assert "looking back on one day (UTC)" in text(one)
     assert one.count("<svg") == 3
@@ -202,6 +202,9 @@ def test_an_organisation_without_languages_or_days_has_the_charts_that_there_are
     bare = Organisation("acme", [], [Language("Go", 1, None, None)], None, [], [], [], [])
     assert [figure.title for figure in figures(bare)] == ["Languages by repositories"]
     assert "No repository is known to have gained stars" in render(report(bare))
+    nothing = render(report(Organisation("quiet", [], [], None, [], [], [], []), organisation()))
+    assert "No repository is known to have been active in the window." in nothing
+    assert "quiet, acme" in nothing
 
 
 def test_several_organisations_have_a_section_each_and_many_fit_into_the_title():
