@@ -45,7 +45,7 @@ format: .venv/synced-dev ## Format the code
 
 # Compiled once: the tests start hundreds of processes, also where PYTHONDONTWRITEBYTECODE is set.
 .venv/synced-dev: pyproject.toml uv.lock | $(BIN)/uv
-	$(BIN)/uv sync --quiet --locked --compile-bytecode
+	$(BIN)/uv sync --quiet --locked --all-extras --compile-bytecode
 	@touch $@ .venv/synced
 
 $(BIN)/uv:
