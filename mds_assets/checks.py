@@ -21,7 +21,6 @@ from typing import TypeAlias
 
 import duckdb
 import pyarrow as pa
-import pyarrow.parquet as pq
 from dagster import (
     AssetCheckExecutionContext,
     AssetCheckResult,
@@ -36,8 +35,8 @@ from upath import UPath
 
 from mds_assets.assets import raw, staging
 from mds_assets.io_managers.duckdb import LakeDuckDB, read, select
-from mds_assets.io_managers.io_manager import may_be_null
-from mds_assets.io_managers.lake import Lake, State
+from mds_assets.io_managers.io_manager import footer, may_be_null
+from mds_assets.io_managers.lake import Found, Lake
 from mds_assets.io_managers.schema import arrow_schema, key_of, rules_of
 from mds_assets.partitions import to_days, window
 from mds_assets.settings import settings
@@ -106,14 +105,14 @@ class _Looked:
     con: duckdb.DuckDBPyConnection
 
     @cached_property
+    def found(self) -> dict[date, Found]:
+        """The files of these days with their versions, when they were first asked for."""
+        return self.lake.found(self.key, self.days)
+
+    @property
     def files(self) -> list[UPath]:
         """The files of these days."""
-        return [file for day in self.days for file in self.lake.files(self.key, day)]
-
-    @cached_property
-    def state(self) -> list[State]:
-        """The state of these days, when it was first asked for."""
-        return [self.lake.state(self.key, day) for day in self.days]
+        return [file for found in self.found.values() for file in found]
 
     @cached_property
     def rows(self) -> duckdb.DuckDBPyRelation:
@@ -182,10 +181,9 @@ def checks_of(key: AssetKey, schema: TableSchema) -> AssetChecksDefinition:
 
 def _result_of(check: _Check, looked: _Looked) -> AssetCheckResult:
     """What the check says; a file that cannot be read fails it, one that another run replaces meanwhile does not."""
-    before = looked.state
     result = _said(check, looked)
     now = replace(looked)
-    return result if result.passed or now.state == before else _result_of(check, now)
+    return result if result.passed or now.found == looked.found else _result_of(check, now)
 
 
 def _said(check: _Check, looked: _Looked) -> AssetCheckResult:
@@ -204,7 +202,7 @@ def _schema(looked: _Looked) -> AssetCheckResult:
     for file in looked.files:
         name = f"{file.parent.name}/{file.name}"
         try:
-            actual = pq.read_schema(file)
+            actual = footer(file).schema.to_arrow_schema()
         except (pa.ArrowInvalid, OSError) as error:
             wrong.append(f"{name} cannot be read: {str(error).splitlines()[0]}")
             continue
@@ -276,8 +274,8 @@ def _reconciles(looked: _Looked) -> AssetCheckResult:
     below, schema = (_RAW, raw.GITHUB_REPOS) if looked.key == _STAGING else (_STAGING, staging.REPOS)
     lookback_days = 1 if looked.key == _STAGING else settings.lookback_days
     windows = {day: window(day, lookback_days) for day in looked.days}
-    files = {day: looked.lake.files(below, day) for days in windows.values() for day in days}
-    of_day = {day: sum(pq.read_metadata(file).num_rows for file in found) for day, found in files.items()}
+    files = looked.lake.found(below, sorted({day for days in windows.values() for day in days}))
+    of_day = {day: sum(footer(file).num_rows for file in found) for day, found in files.items()}
     number_below = sum(of_day[day] for days in windows.values() for day in days)
     if number_below > _MOST_ROWS and not looked.alone:
         return AssetCheckResult(
@@ -323,7 +321,8 @@ def never_landed(lake: Lake, days: Iterable[date]) -> list[date]:
     """Which of these days could have been landed and staged and never were, in order."""
     possible = {day for day in days if day >= settings.start_date}
     # A day can be staged from nothing, when raw was skipped: it is as missing as one that was not staged.
-    return sorted(day for day in possible if not all(lake.files(key, day) for key in (_RAW, _STAGING)))
+    tables = [lake.found(key, possible) for key in (_RAW, _STAGING)]
+    return sorted(day for day in possible if not all(found[day] for found in tables))
 
 
 def _window_is_complete(looked: _Looked) -> AssetCheckResult:

@@ -11,6 +11,7 @@ import webbrowser
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory, mkdtemp
 from typing import TYPE_CHECKING, Annotated
 
 import click
@@ -129,19 +130,20 @@ def sql(
     import duckdb
 
     from mds_assets.assets import WAREHOUSE
+    from mds_assets.io_managers import objects
     from mds_assets.settings import settings
 
     if as_csv and as_json:
         raise click.ClickException("--csv and --json both say how to print: give one of them")
-    file = Path(settings.data_dir, WAREHOUSE)
-    if not file.exists():
-        raise click.ClickException(f"there is no {file} yet: `mds run` makes it")
     try:
         if not duckdb.extract_statements(query):
             raise click.ClickException("there is no statement to execute")
-        with duckdb.connect(file, read_only=True) as con:
+        with TemporaryDirectory() as folder, duckdb.connect(_local(WAREHOUSE, folder), read_only=True) as con:
+            if objects.is_remote(settings.data_dir):
+                con.register_filesystem(objects.filesystem())
             con.execute("SET TimeZone = 'UTC'")
             if _lies_elsewhere(con, settings.data_dir):
+                file = f"{settings.data_dir}/{WAREHOUSE}"
                 raise click.ClickException(f"{file} is of a lake that lay elsewhere: `mds run` makes it anew")
             result = con.sql(query)
             if as_csv:
@@ -163,16 +165,29 @@ def report(
 ) -> None:
     """Open the newest report in the browser and print its path; where there is no display, print it only."""
     from mds_assets.assets import LATEST_REPORT
-    from mds_assets.settings import settings
 
-    page = Path(settings.data_dir, LATEST_REPORT)
-    if not page.exists():
-        raise click.ClickException(f"there is no {page} yet: `mds run` makes it")
+    # The browser reads it after this command has ended.
+    page = _local(LATEST_REPORT, mkdtemp)
     typer.echo(page)
     # Without a display Python would look for a browser that runs in the terminal.
     displays = ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")
     if open_it and (sys.platform in ("darwin", "win32") or any(os.environ.get(name) for name in displays)):
         webbrowser.open(page.as_uri())
+
+
+def _local(name: str, folder: str | Callable[[], str]) -> Path:
+    """A file of the lake; of an object store's its copy in this folder."""
+    from mds_assets.io_managers import objects
+    from mds_assets.settings import settings
+
+    stored = objects.path(settings.data_dir) / name
+    if not stored.exists():
+        raise click.ClickException(f"there is no {stored} yet: `mds run` makes it")
+    if not objects.is_remote(settings.data_dir):
+        return Path(str(stored))
+    copied = Path(folder if isinstance(folder, str) else folder(), stored.name)
+    copied.write_bytes(stored.read_bytes())
+    return copied
 
 
 def _lies_elsewhere(con: "DuckDBPyConnection", root: str) -> bool:

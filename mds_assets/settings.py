@@ -5,8 +5,10 @@ variable of the environment means the default, whatever `.env` says. What does n
 same for every user; that is code.
 """
 
+import os
 import re
 from datetime import UTC, date, datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import SplitResult, urlsplit
@@ -27,6 +29,13 @@ _CREDENTIAL = r"gh[a-z]_\w+|github_pat_\w+|\b[0-9a-f]{40}\b"
 _SECRET = re.compile(rf"{_CREDENTIAL}|(?<=://).*(?=@)")
 # What one looks like in a text of many words.
 _SECRET_IN_TEXT = re.compile(rf"{_CREDENTIAL}|(?<=://)[^\s/@]+(?=@)")
+_BUCKET_URL = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9._/-]*)?")
+# What one of s3fs and Polars reads and the other does not: they would look at two stores.
+_NOT_AWS = {
+    "AWS_PROFILE": "unset it and `eval $(aws configure export-credentials --format env)`",
+    "AWS_ENDPOINT": "use AWS_ENDPOINT_URL",
+    "AWS_ENDPOINT_URL_S3": "use AWS_ENDPOINT_URL",
+}
 _HOST = re.compile(r"[a-z0-9._-]+|[0-9a-f:]+")
 _BYTES = re.compile(r"\d+(\.\d+)?\s*([KMGT]i?B|B|%)", re.IGNORECASE)
 
@@ -78,7 +87,37 @@ class Settings(BaseSettings):
     data_dir: str = Field(
         default="data",
         validation_alias="MDS_DATA_DIR",
-        description="a folder (a relative one lies beside pyproject.toml) or a file:// URL, without %, ? and \\",
+        description="a folder (a relative one lies beside pyproject.toml) or a file:// URL, without %, ? and \\; or "
+        "s3://bucket/prefix, of lower-case letters, digits, dots and hyphens, the prefix also of capitals, _ and /",
+    )
+    aws_endpoint_url: str | None = Field(
+        default=None,
+        validation_alias="AWS_ENDPOINT_URL",
+        description="the http(s) URL of the object store, where it is not Amazon's",
+    )
+    aws_region: str | None = Field(
+        default=None,
+        pattern=r"^[a-z0-9-]+$",
+        validation_alias="AWS_REGION",
+        description="a region such as eu-central-1",
+    )
+    aws_default_region: str | None = Field(
+        default=None,
+        pattern=r"^[a-z0-9-]+$",
+        validation_alias="AWS_DEFAULT_REGION",
+        description="a region such as eu-central-1; AWS_REGION wins over it",
+    )
+    aws_access_key_id: SecretStr | None = Field(
+        default=None, validation_alias="AWS_ACCESS_KEY_ID", description="an access key, with AWS_SECRET_ACCESS_KEY"
+    )
+    aws_secret_access_key: SecretStr | None = Field(
+        default=None,
+        validate_default=True,
+        validation_alias="AWS_SECRET_ACCESS_KEY",
+        description="the secret of AWS_ACCESS_KEY_ID; without both, the role of the machine or container is taken",
+    )
+    aws_session_token: SecretStr | None = Field(
+        default=None, validation_alias="AWS_SESSION_TOKEN", description="the session of a temporary AWS_ACCESS_KEY_ID"
     )
     lookback_days: int = Field(
         default=7, ge=1, le=366, validation_alias="MDS_LOOKBACK_DAYS", description="a whole number of days, 1 to 366"
@@ -114,6 +153,21 @@ class Settings(BaseSettings):
     def repositories_may_be_named(self) -> bool:
         """Whether others than tables may name repositories, also those that a run with a token has landed."""
         return self.preview_rows > 0
+
+    @property
+    def region(self) -> str | None:
+        """The object store's region."""
+        return self.aws_region or self.aws_default_region
+
+    @property
+    def aws_credentials(self) -> dict[str, str]:
+        """The object store's credentials that are set: `access_key_id`, `secret_access_key`, `session_token`."""
+        given = {
+            "access_key_id": self.aws_access_key_id,
+            "secret_access_key": self.aws_secret_access_key,
+            "session_token": self.aws_session_token,
+        }
+        return {name: secret.get_secret_value() for name, secret in given.items() if secret}
 
     @model_validator(mode="before")
     @classmethod
@@ -170,13 +224,30 @@ class Settings(BaseSettings):
     @classmethod
     def _data_dir_is_absolute(cls, value: str) -> str:
         scheme, separator, rest = value.partition("://")
+        if scheme == "s3":
+            return _bucket_url(value)
         if separator and scheme != "file":
-            raise ValueError(f"{scheme}:// is not supported yet")
+            raise ValueError(f"{scheme}:// is not supported")
         folder = PROJECT_ROOT / Path(rest if separator else value).expanduser()
         for character, who in (("%", "dlt"), ("?", "DuckDB"), ("\\", "DuckDB")):
             if character in folder.as_posix():
                 raise ValueError(f"{who} cannot work in '{folder}', whose path has a {character}")
         return str(folder)
+
+    @field_validator("aws_endpoint_url", mode="after")
+    @classmethod
+    def _endpoint_is_http(cls, value: str | None) -> str | None:
+        if value and (_http_url(value).query or value.rstrip("/").count("/") > 2):
+            raise ValueError("it has more than a scheme, a host and a port")
+        return value and value.rstrip("/")
+
+    @field_validator("aws_secret_access_key", mode="after")
+    @classmethod
+    def _credentials_are_whole(cls, value: SecretStr | None, others: ValidationInfo) -> SecretStr | None:
+        on_a_store = str(others.data.get("data_dir")).startswith("s3://")
+        if on_a_store and bool(value) != bool(others.data.get("aws_access_key_id")):
+            raise ValueError("one of AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY is set without the other")
+        return value
 
     @field_validator("start_date", mode="after")
     @classmethod
@@ -194,10 +265,26 @@ class Settings(BaseSettings):
 
     def redacted(self, text: str) -> str:
         """The text without the secrets among these settings, and without what looks like one."""
-        for secret in (self.token, self.alert_webhook):
+        for secret in (self.token, self.alert_webhook, self.aws_secret_access_key, self.aws_session_token):
             if secret:
                 text = text.replace(secret.get_secret_value(), "***")
         return _SECRET_IN_TEXT.sub("***", text)
+
+
+def _bucket_url(value: str) -> str:
+    """The URL of a folder in an object store, as far as this machine can tell.
+
+    Raises:
+        ValueError: It is none, or the store could not be read as the environment says.
+    """
+    if not _BUCKET_URL.fullmatch(value) or any(part in {"", ".", ".."} for part in value.rstrip("/").split("/")[3:]):
+        raise ValueError("it is no s3://bucket/prefix")
+    for name, instead in _NOT_AWS.items():
+        if os.environ.get(name):
+            raise ValueError(f"{name} is set, which not all of its readers know; {instead}")
+    if not find_spec("s3fs"):
+        raise ValueError("the extra `scale` is not installed: `.venv/bin/uv sync --extra scale`")
+    return value.rstrip("/")
 
 
 def _http_url(value: str) -> SplitResult:

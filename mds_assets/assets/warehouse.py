@@ -9,15 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-from dagster import AssetsDefinition, AssetSpec, MaterializeResult, MetadataValue, asset
+from dagster import AssetsDefinition, AssetSpec, Failure, MaterializeResult, MetadataValue, RetryRequested, asset
 
 from mds_assets.assets import WAREHOUSE
+from mds_assets.io_managers import objects
 from mds_assets.io_managers.duckdb import literal, quote, scan
-from mds_assets.io_managers.lake import Lake
+from mds_assets.io_managers.lake import InputsChangedError, Lake
 from mds_assets.io_managers.schema import DAY, declared_schema
 from mds_assets.partitions import ONE_RUN
 
 _OLDEST_CLIENT = "v1.0.0"  # of DuckDB that can open the file
+_RETRIES = 10  # of a build that other runs keep overtaking
 _DAY_COMMENT = "The partition: a day in UTC."
 
 
@@ -39,12 +41,13 @@ def warehouse(tables: Sequence[AssetSpec]) -> AssetsDefinition:
         It holds views, no rows: days that are written later are in them at once. New tables, and new fields of raw,
         come with the next build.
         """
-        with lake.replacing_file(WAREHOUSE) as file:
-            views = _build(file, lake, tables)
-        built = Path(lake.root, WAREHOUSE)
-        return MaterializeResult(
-            metadata={"views": views, "dagster/uri": MetadataValue.path(built), "bytes": built.stat().st_size}
-        )
+        try:
+            with lake.replacing_file(WAREHOUSE) as file:
+                views, size = _build(file, lake, tables), file.stat().st_size
+        except InputsChangedError as error:  # by a run that may have seen less
+            raise RetryRequested(max_retries=_RETRIES) from Failure(f"{error}: build it again.")
+        built = MetadataValue.path(str(lake.path(WAREHOUSE)))
+        return MaterializeResult(metadata={"views": views, "dagster/uri": built, "bytes": size})
 
     return build
 
@@ -52,6 +55,8 @@ def warehouse(tables: Sequence[AssetSpec]) -> AssetsDefinition:
 def _build(file: Path, lake: Lake, tables: Iterable[AssetSpec]) -> int:
     """Write the file; returns the number of its views."""
     with duckdb.connect() as con:
+        if lake.is_remote:
+            con.register_filesystem(objects.filesystem())
         con.execute(f"ATTACH {literal(file)} AS warehouse (STORAGE_VERSION '{_OLDEST_CLIENT}')")
         con.execute("USE warehouse; BEGIN")
         views = sum(_add_views(con, lake, table) for table in tables)
@@ -64,7 +69,7 @@ def _add_views(con: duckdb.DuckDBPyConnection, lake: Lake, table: AssetSpec) -> 
     schema = declared_schema(table.key.to_user_string(), table.metadata)
     *layer, name = table.key.path
     # A bracket or star in the lake's own path is no pattern.
-    files = f"{glob.escape(str(Path(str(lake.folder(table.key))).absolute()))}/{DAY}=????-??-??/*.parquet"
+    files = f"{glob.escape(str(lake.folder(table.key).absolute()))}/{DAY}=????-??-??/*.parquet"
     # From the files' names: a day's rows may be none.
     newest_day = f"(SELECT regexp_extract(max(file), '.*/{DAY}=([^/]*)', 1)::DATE FROM glob({literal(files)}))"  # noqa: S608
     ((newest,),) = con.sql(f"SELECT {newest_day}").fetchall()

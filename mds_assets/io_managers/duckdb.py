@@ -18,6 +18,7 @@ from dagster_duckdb import DuckDBResource
 from pydantic import PrivateAttr
 from upath import UPath
 
+from mds_assets.io_managers import objects
 from mds_assets.io_managers.lake import FILE_NAME, Lake
 from mds_assets.io_managers.schema import DAY, check_fits
 
@@ -73,6 +74,8 @@ class LakeDuckDB(DuckDBResource):
             spilled = closing.enter_context(self.lake.workspace())
             connection = closing.enter_context(self.get_connection())
             connection.execute(f"{SETTINGS} SET GLOBAL temp_directory = {literal(spilled)};")
+            if self.lake.is_remote:
+                connection.register_filesystem(objects.filesystem())
             _opened[self._run] = connection, closing
         return _opened[self._run][0]
 

@@ -32,7 +32,7 @@ from upath import UPath
 
 from mds_assets.io_managers import duckdb as duckdb_engine
 from mds_assets.io_managers import polars as polars_engine
-from mds_assets.io_managers.lake import FILE_NAME, InputsChangedError, Lake, State
+from mds_assets.io_managers.lake import FILE_NAME, Found, InputsChangedError, Lake
 from mds_assets.io_managers.schema import (
     COLUMN_LINEAGE,
     COLUMN_SCHEMA,
@@ -73,16 +73,16 @@ class LakeIOManager(ConfigurableIOManager):
         upstream = context.upstream_output
         schema = declared_schema(key.to_user_string(), upstream.definition_metadata if upstream else None)
         days = to_days(context.asset_partition_keys) if context.has_asset_partitions else self.lake.days(key)
-        if context.has_asset_partitions:  # before the files are listed, so that none can be missed
-            states = _inputs.setdefault(_attempt(context.step_context), {})
-            states.update({(key, day): self.lake.state(key, day) for day in days})
-        files = {day: found for day in days if (found := self.lake.files(key, day))}
-        self._report_windows(context, set(files))
+        found = self.lake.found(key, days)
+        if context.has_asset_partitions:
+            read = _inputs.setdefault(_attempt(context.step_context), {})
+            read.update({(key, day): files for day, files in found.items()})
+        self._report_windows(context, {day for day, files in found.items() if files})
         wanted = context.dagster_type.typing_type
         if wanted is Any:
             wanted = {"duckdb": duckdb.DuckDBPyRelation, "polars": pl.LazyFrame}[self.engine]
         row_id = bool((context.definition_metadata or {}).get(duckdb_engine.ROW_ID))
-        return self._read(wanted, [file for found in files.values() for file in found], schema, row_id=row_id)
+        return self._read(wanted, [file for files in found.values() for file in files], schema, row_id=row_id)
 
     def _read(self, wanted: type, files: Sequence[UPath], schema: TableSchema, *, row_id: bool) -> Table:
         if row_id and wanted is not duckdb.DuckDBPyRelation:
@@ -191,7 +191,7 @@ def _attempt(step: StepExecutionContext) -> tuple[str, str, int]:
 
 
 # What each step under way has read. Here, because a step's input and its output have different IO managers.
-_inputs: dict[tuple[str, str, int], dict[tuple[AssetKey, date], State]] = {}
+_inputs: dict[tuple[str, str, int], dict[tuple[AssetKey, date], Found]] = {}
 
 _RETRIES = 10  # of a step whose inputs other runs keep changing
 
@@ -217,13 +217,19 @@ def replacing(
 def file_metadata(files: Iterable[UPath]) -> dict[str, Any]:
     """What Dagster shows of a day: rows and bytes of its files, and their (or their folder's) URI."""
     files = list(files)
-    rows = sum(pq.read_metadata(file).num_rows for file in files)
+    rows = sum(footer(file).num_rows for file in files)
     uri = files[0] if len(files) == 1 else files[0].parent
     return {
         "dagster/partition_row_count": rows,
         "dagster/uri": MetadataValue.path(str(uri)),
         "bytes": sum(file.stat().st_size for file in files),
     }
+
+
+def footer(file: Path | UPath) -> pq.FileMetaData:
+    """What a file says of itself, wherever it lies."""
+    with file.open("rb") as opened:
+        return pq.read_metadata(opened)
 
 
 def _by_day(table: str, written: Sequence[Path], days: Sequence[date]) -> dict[date, Path]:
@@ -250,8 +256,8 @@ def may_be_null(files: Iterable[Path | UPath], schema: TableSchema) -> list[str]
     """
     required = [column.name for column in schema.columns if not column.constraints.nullable]
     never = set(required)
-    for footer in map(pq.read_metadata, files):
-        row_groups = [footer.row_group(number) for number in range(footer.num_row_groups)]
+    for told in map(footer, files):
+        row_groups = [told.row_group(number) for number in range(told.num_row_groups)]
         # An empty row group has no statistics.
         columns = [
             group.column(number) for group in row_groups if group.num_rows for number in range(group.num_columns)

@@ -1,15 +1,19 @@
 """The lake: where a table's days lie, and how files come into it: as a whole or not at all, one run beside another.
 
-What does not belong here: what a file holds, and how an engine reads or writes it.
+What does not belong here: what a file holds, how an engine reads or writes it, how an object store is spoken to
+(`objects.py`).
 """
 
 import errno
 import os
-from collections.abc import Generator, Mapping
+import re
+import tempfile
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager, suppress
 from datetime import date
+from getpass import getuser
 from pathlib import Path
-from shutil import copyfile, rmtree
+from shutil import rmtree
 from typing import TypeAlias
 from uuid import uuid4
 
@@ -17,6 +21,7 @@ from dagster import AssetKey, ConfigurableResource
 from filelock import FileLock, Timeout
 from upath import UPath
 
+from mds_assets.io_managers import objects
 from mds_assets.io_managers.schema import DAY
 from mds_assets.partitions import to_days
 
@@ -24,9 +29,9 @@ FILE_NAME = "data.parquet"
 
 _UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 
-# What changes whenever a file of a table's day is added, replaced or removed: names, inodes, times.
-State: TypeAlias = frozenset[tuple[str, int, int]]
-Inputs: TypeAlias = Mapping[tuple[AssetKey, date], State]
+# Files with their versions, which change when a file is replaced: inode and time, or an object store's ETag.
+Found: TypeAlias = dict[UPath, str]
+Inputs: TypeAlias = Mapping[tuple[AssetKey, date], Found]
 
 
 class Lake(ConfigurableResource[None]):
@@ -34,24 +39,64 @@ class Lake(ConfigurableResource[None]):
 
     root: str
 
+    @property
+    def is_remote(self) -> bool:
+        """Whether it lies in an object store, which has neither folders nor locks."""
+        return objects.is_remote(self.root)
+
+    def path(self, *names: str) -> UPath:
+        """A path below the root."""
+        return objects.path(self.root).joinpath(*names)
+
     def folder(self, key: AssetKey) -> UPath:
         """The folder of a table."""
-        return UPath(self.root).joinpath(*key.path)
+        return self.path(*key.path)
 
     def files(self, key: AssetKey, day: date) -> list[UPath]:
-        """The Parquet files of one day in order of name; none when the day was never materialised.
+        """The Parquet files of one day in order of name; none when the day was never materialised."""
+        return list(self.found(key, [day])[day])
 
-        Only this day is listed: thousands of other days cost nothing.
+    def found(self, key: AssetKey, days: Iterable[date]) -> dict[date, Found]:
+        """Each of these days with its Parquet files in order of name and their versions.
+
+        Only these days are listed: thousands of others cost nothing. An object store is asked for all of them where
+        that takes fewer requests.
+
+        Raises:
+            LakeError: The object store does not answer.
         """
-        return sorted(self.folder(key).joinpath(f"{DAY}={day}").glob("*.parquet"))
+        folder = self.folder(key)
+        found: dict[date, Found] = {day: {} for day in days}
+        if not self.is_remote:
+            for day, files in found.items():
+                for file in sorted(folder.joinpath(f"{DAY}={day}").glob("*.parquet")):
+                    files[file] = f"{(stat := file.stat()).st_ino} {stat.st_mtime_ns}"
+            return found
+        with self._reaching():
+            versions = objects.versions(folder, [f"{DAY}={day}" for day in found])
+        for name, version in sorted(versions.items()):
+            if (day := _day_of(name)) and day in found:
+                found[day][folder / name] = version
+        return found
 
     def days(self, key: AssetKey) -> list[date]:
         """The days that are materialised, in order."""
+        if self.is_remote:
+            return sorted(self._days_stored(key))
         return [day for day in self._day_folders(key) if self.files(key, day)]
 
     def newest_day(self, key: AssetKey) -> date | None:
         """The last day that is materialised, if there is one; only the folders' names are read of the days before."""
+        if self.is_remote:
+            return max(self._days_stored(key), default=None)
         return next((day for day in reversed(self._day_folders(key)) if self.files(key, day)), None)
+
+    def _days_stored(self, key: AssetKey) -> set[date]:
+        """The days of all the table's objects: a listing of them takes a request a thousand."""
+        folder = self.folder(key)
+        with self._reaching():
+            names = folder.fs.find(folder.path)
+        return {day for name in names if (day := _day_of(name[len(folder.path) + 1 :]))}
 
     def _day_folders(self, key: AssetKey) -> list[date]:
         folders = self.folder(key).glob(f"{DAY}=????-??-??")
@@ -59,8 +104,28 @@ class Lake(ConfigurableResource[None]):
 
     @property
     def scratch(self) -> Path:
-        """A folder on the lake's own file system for what is not a table yet, nor ever."""
-        return Path(self.root) / ".tmp"
+        """A folder for what is not a table yet, nor ever: on the lake's own file system, else the machine's own."""
+        return Path(tempfile.gettempdir(), f"mds-assets-{getuser()}") if self.is_remote else Path(self.root, ".tmp")
+
+    @contextmanager
+    def _reaching(self) -> Generator[None]:
+        """Tell what the object store, or the disk, refuses in the words of a `LakeError`."""
+        try:
+            yield
+        except Exception as error:
+            errno_of = error.errno if isinstance(error, OSError) else None
+            if self.is_remote and (refusal := objects.refusal(error)):
+                raise LakeError(
+                    f"the lake MDS_DATA_DIR={self.root!r} cannot be reached: {refusal}. Check it, AWS_ENDPOINT_URL, "
+                    "AWS_REGION and the credentials, and run it again."
+                ) from None
+            if errno_of not in _UNWRITABLE:
+                raise
+            place = f"TMPDIR={tempfile.gettempdir()!r}" if self.is_remote else f"the lake MDS_DATA_DIR={self.root!r}"
+            raise LakeError(
+                f"{place} cannot be written: {os.strerror(errno_of)}. Make room or get access, or "
+                f"set {'TMPDIR' if self.is_remote else 'MDS_DATA_DIR'} to another folder, and run it again."
+            ) from None
 
     @contextmanager
     def workspace(self) -> Generator[Path]:
@@ -70,10 +135,13 @@ class Lake(ConfigurableResource[None]):
         next removes it.
 
         Raises:
-            LakeError: The lake cannot be written.
+            LakeError: It cannot be written, or the object store of the lake does not answer.
         """
-        try:
-            self.scratch.mkdir(parents=True, exist_ok=True)
+        with self._reaching():
+            if self.is_remote:  # now, not after a crawl of hours
+                objects.reach(self.path())
+            # Nobody else reads what may be private.
+            self.scratch.mkdir(parents=True, exist_ok=True, mode=0o700 if self.is_remote else 0o777)
             for lock_file in self.scratch.glob("*.lock"):
                 with suppress(Timeout), _removing(lock_file, blocking=False):
                     pass
@@ -81,13 +149,6 @@ class Lake(ConfigurableResource[None]):
             with _removing(lock_file, blocking=True) as folder:
                 folder.mkdir()
                 yield folder
-        except OSError as error:
-            if error.errno not in _UNWRITABLE:
-                raise
-            raise LakeError(
-                f"the lake MDS_DATA_DIR={self.root!r} cannot be written: {error.strerror}. Make room or get access, or "
-                "set MDS_DATA_DIR to another folder, and run it again."
-            ) from None
 
     def add(self, key: AssetKey, name: str, files: Mapping[date, Path]) -> None:
         """Move each day's file into the table under this name, beside the files that are there.
@@ -95,16 +156,20 @@ class Lake(ConfigurableResource[None]):
         Raises:
             FileExistsError: A day has a file of this name; nothing has moved then.
         """
-        targets = {files[day]: Path(str(self.folder(key))) / f"{DAY}={day}" / name for day in files}
+        targets = {file: self.folder(key) / f"{DAY}={day}" / name for day, file in files.items()}
+        exists = "{} exists: raw is append-only, a load never replaces another"
         for target in targets.values():
-            if target.exists():
-                raise FileExistsError(f"{target} exists: raw is append-only, a load never replaces another")
-        moved: list[Path] = []
+            if not self.is_remote and target.exists():
+                raise FileExistsError(exists.format(target))
+        moved: list[UPath] = []
         try:
-            _move(targets, moved)
-        except BaseException:
+            self._move(targets, moved)
+        except BaseException as error:
+            refused = moved.pop() if isinstance(error, objects.ObjectChangedError) else None
             for target in moved:
                 target.unlink(missing_ok=True)
+            if refused:
+                raise FileExistsError(exists.format(refused)) from None
             raise
 
     @contextmanager
@@ -123,23 +188,24 @@ class Lake(ConfigurableResource[None]):
             file that it becomes, relative to the table's folder.
 
         Raises:
-            InputsChangedError: Another run changed an input since it was read; nothing is replaced then.
+            InputsChangedError: Another run changed an input since it was read, and nothing is replaced; or it replaced
+                the same file of an object store meanwhile.
         """
         with self.workspace() as folder:
             becomes: dict[Path, Path] = {}
             yield folder, becomes
-            table = Path(str(self.folder(key)))
-            # Of two runs of a day at once, the one that read less must not replace what the other has written: under
-            # the lock, what is written is newer than what was written before.
-            with _removing(self.scratch / f"{'.'.join(key.path)}.lock", blocking=True):
-                for (source, day), seen in inputs.items():
-                    if seen != self.state(source, day):
-                        raise InputsChangedError(f"{source.to_user_string()} of {day} changed while it was read")
-                _move({written: table / target for written, target in becomes.items()}, [])
+            table = self.folder(key)
+            targets = {written: table / target for written, target in becomes.items()}
+            # Of two runs of a day at once, the one that read less must not replace what the other has written. Under
+            # the lock, what is written is newer than what was written before. A store refuses to replace what another
+            # run has written since this one looked; and if it did before, it had read inputs that are newer.
+            with self._only_run_at(".".join(key.path)):
+                seen = self._versions(table, becomes.values())
+                self._refuse_changed(inputs)
+                self._move(targets, [], seen)
                 if newest:
                     (name,) = {target.name for target in becomes.values()}
-                    copied = copyfile(max(table.glob(f"{DAY}=????-??-??/{name}")), folder / newest)
-                    _move({copied: table / newest}, [])
+                    self._renew(table, newest, name, folder)
 
     @contextmanager
     def replacing_file(self, name: str) -> Generator[Path]:
@@ -149,18 +215,73 @@ class Lake(ConfigurableResource[None]):
 
         Yields:
             The path for the block to write to, in place of `<root>/<name>`.
-        """
-        with self.workspace() as folder, _removing(self.scratch / f"{name}.lock", blocking=True):
-            yield folder / name
-            os.replace(folder / name, Path(self.root) / name)
 
-    def state(self, key: AssetKey, day: date) -> State:
-        """The state of a table's day."""
-        return frozenset((file.name, (stat := file.stat()).st_ino, stat.st_mtime_ns) for file in self.files(key, day))
+        Raises:
+            InputsChangedError: The object store has another file than when the block began.
+        """
+        target = self.path(name)
+        with self.workspace() as folder, self._only_run_at(name):
+            seen = self._versions(self.path(), [Path(name)])
+            yield folder / name
+            self._move({folder / name: target}, [], seen)
+
+    @contextmanager
+    def _only_run_at(self, name: str) -> Generator[None]:
+        """Wait until no other run replaces files of this name; in an object store, learn of it when it has."""
+        if self.is_remote:
+            try:
+                yield
+            except objects.ObjectChangedError as error:
+                raise InputsChangedError(str(error)) from None
+        else:
+            with _removing(self.scratch / f"{name}.lock", blocking=True):
+                yield
+
+    def _refuse_changed(self, inputs: Inputs) -> None:
+        for source in {key for key, _ in inputs}:
+            now = self.found(source, [day for key, day in inputs if key == source])
+            for day, found in now.items():
+                if found != inputs[source, day]:
+                    raise InputsChangedError(f"{source.to_user_string()} of {day} changed while it was read")
+
+    def _versions(self, folder: UPath, names: Iterable[Path]) -> dict[UPath, str]:
+        """The versions of files in a folder, by path, as far as they are there; none where a lock replaces them."""
+        if not self.is_remote:
+            return {}
+        below = {str(name.parent) if name.parent.name else name.name for name in names}
+        return {folder / name: version for name, version in objects.versions(folder, below).items()}
+
+    def _move(self, files: Mapping[Path, UPath], moved: list[UPath], seen: Mapping[UPath, str] | None = None) -> None:
+        """Move each file onto its target, which a reader sees as the old or the new one; `moved` tells how far it came.
+
+        Raises:
+            ObjectChangedError: The object store has another version of the target than the one that was seen.
+        """
+        if self.is_remote:
+            for file, target in files.items():
+                moved.append(target)
+                objects.put(target, file.read_bytes(), (seen or {}).get(target))
+            return
+        for target in files.values():
+            target.parent.mkdir(parents=True, exist_ok=True)
+        for file, target in files.items():
+            moved.append(target)
+            os.replace(file, str(target))
+
+    def _renew(self, table: UPath, newest: str, name: str, folder: Path) -> None:
+        """Copy the newest day's file of this name to `newest` beside the days."""
+        target = table / newest
+        while True:
+            seen = {target: version} if self.is_remote and (version := objects.version(target)) else {}
+            copied = folder / newest
+            copied.write_bytes(max(table.glob(f"{DAY}=????-??-??/{name}"), key=str).read_bytes())
+            # Another run may have moved a newer day meanwhile: then what it copied stays, or this is done again.
+            with suppress(objects.ObjectChangedError):
+                return self._move({copied: target}, [], seen)
 
 
 class LakeError(Exception):
-    """The lake cannot be written. One line: the folder, why, the way out."""
+    """The lake cannot be written or reached. One line: the folder, why, the way out."""
 
 
 class InputsChangedError(Exception):
@@ -180,10 +301,7 @@ def _removing(lock_file: Path, *, blocking: bool) -> Generator[Path]:
                 lock_file.unlink()
 
 
-def _move(files: Mapping[Path, Path], moved: list[Path]) -> None:
-    """Move each file onto its target, which a reader sees as the old or the new one; `moved` tells how far it came."""
-    for target in files.values():
-        target.parent.mkdir(parents=True, exist_ok=True)
-    for file, target in files.items():
-        moved.append(target)
-        os.replace(file, target)
+def _day_of(name: str) -> date | None:
+    """The day of a table's Parquet file, by its path from the table's folder; None of anything else."""
+    matched = re.fullmatch(rf"{DAY}=(\d{{4}}-\d\d-\d\d)/[^/]+\.parquet", name)
+    return date.fromisoformat(matched[1]) if matched else None

@@ -16,6 +16,7 @@ from dagster import TableSchema
 from polars.io.partition import FileProviderArgs
 from upath import UPath
 
+from mds_assets.io_managers import objects
 from mds_assets.io_managers.lake import FILE_NAME
 from mds_assets.io_managers.schema import DAY, arrow_schema, check_fits
 
@@ -42,6 +43,7 @@ def scan(files: Sequence[UPath], schema: TableSchema) -> pl.LazyFrame:
         missing_columns="insert",
         extra_columns="ignore",
         # Files from before a column was declared wider.
+        storage_options=objects.polars_options() if objects.is_remote(str(files[0])) else None,
         cast_options=pl.ScanCastOptions(integer_cast="upcast", float_cast="upcast"),
     )
 

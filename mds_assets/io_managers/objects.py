@@ -1,0 +1,160 @@
+"""An object store, S3 or one that speaks its language, as the place of the lake.
+
+A put is the atomic step: a reader sees the old object or the new one. Instead of a lock a put has a condition, that the
+object still is the version that the writer has seen. What does not belong here: what is replaced when (`lake.py`).
+
+https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
+"""
+
+import hashlib
+from collections.abc import Collection
+from functools import cache
+from typing import TYPE_CHECKING, Any
+from weakref import finalize
+
+from upath import UPath
+
+from mds_assets.settings import settings
+
+if TYPE_CHECKING:
+    from s3fs import S3FileSystem
+
+# s3fs and botocore are imported by whoever has such a lake.
+
+# Seconds of a store's restart are waited out: up to 20 s between attempts.
+_ATTEMPTS = 8
+
+# A page of a listing has a thousand objects: more folders than these are looked up faster by listing all of them.
+_FEW = 4
+
+_CONDITION_FAILED = {"PreconditionFailed", "ConditionalRequestConflict"}
+
+
+class ObjectChangedError(Exception):
+    """The object is another version than the one that was to be replaced."""
+
+
+def is_remote(root: str) -> bool:
+    """Whether this root of a lake is an object store's."""
+    return "://" in root
+
+
+def path(root: str) -> UPath:
+    """The root of a lake, on a store with the endpoint, region and credentials of the settings."""
+    return UPath(root, **_s3fs_options()) if is_remote(root) else UPath(root)
+
+
+def filesystem() -> "S3FileSystem":
+    """The store, as the filesystem that DuckDB takes."""
+    from s3fs import S3FileSystem
+
+    return S3FileSystem(**_s3fs_options())
+
+
+def polars_options() -> dict[str, Any]:
+    """The store, as Polars takes it."""
+    given = {
+        "aws_endpoint_url": settings.aws_endpoint_url,
+        "aws_region": settings.region,
+        **{f"aws_{name}": secret for name, secret in settings.aws_credentials.items()},
+    }
+    http = {"aws_allow_http": "true"} if (settings.aws_endpoint_url or "").startswith("http:") else {}
+    return {name: value for name, value in given.items() if value} | http | {"max_retries": _ATTEMPTS}
+
+
+@cache
+def _end_with_the_process() -> None:
+    """Let fsspec's thread end after its filesystems, which are finalized before what was made first.
+
+    It keeps the context of the run that used it first. With it DuckDB's types outlive the interpreter, of which its
+    library complains in some forty lines.
+    """
+    from fsspec import asyn
+
+    def end() -> None:
+        loop, thread = asyn.loop[0], asyn.iothread[0]
+        if loop and thread:
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join(timeout=1)
+
+    finalize(asyn, end)
+
+
+def _s3fs_options() -> dict[str, Any]:
+    _end_with_the_process()
+    names = {"access_key_id": "key", "secret_access_key": "secret", "session_token": "token"}
+    config: dict[str, Any] = {"retries": {"mode": "standard", "max_attempts": _ATTEMPTS}}
+    if settings.aws_endpoint_url:
+        # `http://bucket.host` has no address where a host is not Amazon's.
+        config["s3"] = {"addressing_style": "path"}
+    return {
+        **{names[name]: secret for name, secret in settings.aws_credentials.items()},
+        "endpoint_url": settings.aws_endpoint_url,
+        "client_kwargs": {"region_name": settings.region} if settings.region else {},
+        "config_kwargs": config,
+        # Other processes write too.
+        "use_listings_cache": False,
+    }
+
+
+def reach(root: UPath) -> None:
+    """Ask the store for anything, so that a wrong key or endpoint is known."""
+    bucket, _, prefix = root.path.partition("/")
+    filesystem().call_s3("list_objects_v2", Bucket=bucket, Prefix=prefix, MaxKeys=1)
+
+
+def versions(folder: UPath, below: Collection[str]) -> dict[str, str]:
+    """The version of each object in some of a folder's folders, by its path from the folder.
+
+    Args:
+        folder: A folder of a store.
+        below: The names of those folders; objects of others may be told too.
+    """
+    listed = [folder / name for name in below] if len(below) <= _FEW else [folder]
+    found: dict[str, dict[str, Any]] = {}
+    for place in listed:
+        found |= dict(filesystem().find(place.path, detail=True))
+    return {name[len(folder.path) + 1 :]: details["ETag"] for name, details in found.items()}
+
+
+def version(target: UPath) -> str | None:
+    """The object's version; None where there is none."""
+    return versions(target.parent, [target.name]).get(target.name)
+
+
+def put(target: UPath, content: bytes, seen: str | None) -> None:
+    """Write an object in one request, if it still is the version that was seen; None if there was none.
+
+    Raises:
+        ObjectChangedError: It is another one. Nothing is written then.
+    """
+    bucket, _, key = target.path.partition("/")
+    condition = {"IfMatch": seen} if seen else {"IfNoneMatch": "*"}
+    try:
+        # Bytes, not an open file: s3fs would send an attempt's rest of it, which may be nothing, after a failed one.
+        filesystem().call_s3("put_object", Bucket=bucket, Key=key, Body=content, **condition)
+    except OSError as error:
+        refused = _code(error) in _CONDITION_FAILED or (seen and _code(error) == "NoSuchKey")
+        # The attempt before may have come through, though its answer did not.
+        if refused and version(target) != f'"{hashlib.md5(content, usedforsecurity=False).hexdigest()}"':
+            raise ObjectChangedError(f"{target} was replaced meanwhile") from None
+        if not refused:
+            raise
+
+
+def refusal(error: Exception) -> str | None:
+    """What the store, or whoever does not reach it, says in this error; None of an error of another kind."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    cause = error if isinstance(error, BotoCoreError | ClientError) else error.__cause__
+    if isinstance(cause, ClientError):
+        said: dict[str, str] = cause.response.get("Error", {})
+        return f"{said.get('Code', '')}: {said.get('Message', '')}".strip(": ")
+    return str(cause) if isinstance(cause, BotoCoreError) else None
+
+
+def _code(error: Exception) -> str:
+    from botocore.exceptions import ClientError
+
+    cause = error.__cause__
+    return str(cause.response.get("Error", {}).get("Code", "")) if isinstance(cause, ClientError) else ""
