@@ -193,7 +193,11 @@ class Lake(ConfigurableResource[None]):
         """
         with self.workspace() as folder:
             becomes: dict[Path, Path] = {}
-            yield folder, becomes
+            try:
+                yield folder, becomes
+            except Exception:
+                self._refuse_changed(inputs)  # what was replaced while it was read may be why
+                raise
             table = self.folder(key)
             targets = {written: table / target for written, target in becomes.items()}
             # Of two runs of a day at once, the one that read less must not replace what the other has written. Under

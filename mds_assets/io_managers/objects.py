@@ -12,6 +12,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 from weakref import finalize
 
+from fsspec import register_implementation
 from upath import UPath
 
 from mds_assets.settings import settings
@@ -41,14 +42,63 @@ def is_remote(root: str) -> bool:
 
 def path(root: str) -> UPath:
     """The root of a lake, on a store with the endpoint, region and credentials of the settings."""
-    return UPath(root, **_s3fs_options()) if is_remote(root) else UPath(root)
+    if not is_remote(root):
+        return UPath(root)
+    register_implementation("s3", _s3(), clobber=True)
+    return UPath(root, **_s3fs_options())
 
 
 def filesystem() -> "S3FileSystem":
     """The store, as the filesystem that DuckDB takes."""
+    return _s3()(**_s3fs_options())
+
+
+@cache
+def _s3() -> "type[S3FileSystem]":
+    """s3fs with a memory for what the newest listing told of each object, which would be asked five times by DuckDB.
+
+    A file that is replaced after it was listed is not read as half of each: s3fs asks for the version that it knows.
+    """
+    from fsspec.asyn import sync_wrapper
     from s3fs import S3FileSystem
 
-    return S3FileSystem(**_s3fs_options())
+    class Store(S3FileSystem):
+        protocol = ("s3",)
+
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **options)
+            self._told: dict[str, dict[str, Any]] = {}
+
+        async def _find(
+            self,
+            path: str,
+            maxdepth: int | None = None,
+            withdirs: bool | None = None,
+            detail: bool = False,
+            prefix: str = "",
+            **options: Any,
+        ) -> dict[str, Any] | list[str]:
+            folder = f"{self._strip_protocol(path)}/"
+            for name in [name for name in self._told if f"{name}/".startswith(folder)]:
+                self._told.pop(name, None)
+            # All at once: s3fs would list folder by folder.
+            found: dict[str, dict[str, Any]] = await super()._find(
+                path, withdirs=withdirs, detail=True, prefix=prefix, **options
+            )
+            self._told |= {name: details for name, details in found.items() if details["type"] == "file"}
+            if maxdepth:
+                found = {name: one for name, one in found.items() if name.removeprefix(folder).count("/") < maxdepth}
+            return found if detail else sorted(found)
+
+        find = sync_wrapper(_find)
+
+        def _ls_from_cache(self, path: str) -> list[dict[str, Any]] | None:
+            return [self._told[path]] if path in self._told else None
+
+        def invalidate_cache(self, path: str | None = None) -> None:
+            self._told.pop(path or "", None)
+
+    return Store
 
 
 def polars_options() -> dict[str, Any]:
@@ -134,12 +184,14 @@ def put(target: UPath, content: bytes, seen: str | None) -> None:
         # Bytes, not an open file: s3fs would send an attempt's rest of it, which may be nothing, after a failed one.
         filesystem().call_s3("put_object", Bucket=bucket, Key=key, Body=content, **condition)
     except OSError as error:
+        filesystem().invalidate_cache(target.path)
         refused = _code(error) in _CONDITION_FAILED or (seen and _code(error) == "NoSuchKey")
         # The attempt before may have come through, though its answer did not.
         if refused and version(target) != f'"{hashlib.md5(content, usedforsecurity=False).hexdigest()}"':
             raise ObjectChangedError(f"{target} was replaced meanwhile") from None
         if not refused:
             raise
+    filesystem().invalidate_cache(target.path)
 
 
 def refusal(error: Exception) -> str | None:
