@@ -314,8 +314,11 @@ def load_settings() -> Settings:
         return Settings()
     except ValidationError as error:
         first = error.errors()[0]
-        variable = str(first["loc"][0])
-        field = next(field for field in Settings.model_fields.values() if field.validation_alias == variable)
+        where = str(first["loc"][0])  # of a default it is the field's own name
+        field = Settings.model_fields.get(where) or next(
+            field for field in Settings.model_fields.values() if field.validation_alias == where
+        )
+        variable = field.validation_alias
         is_secret = field.annotation == SecretStr | None
         value = "" if is_secret else f"={_SECRET.sub('***', repr(first['input']))}"
         reason = _SECRET.sub("***", first["msg"].removeprefix("Value error, "))

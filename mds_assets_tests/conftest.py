@@ -27,7 +27,15 @@ settings.register_profile("tests", deadline=None)
 settings.load_profile("tests")
 
 # What each of these starts once, and some of their tests follow each other.
-TOGETHER = ("test_chaos.py", "test_checks.py", "test_daemon.py", "test_openapi.py", "test_report.py", "test_ui.py")
+TOGETHER = (
+    "test_chaos.py",
+    "test_checks.py",
+    "test_daemon.py",
+    "test_openapi.py",
+    "test_report.py",
+    "test_store.py",
+    "test_ui.py",
+)
 
 
 class FilesTogether(LoadScopeScheduling):

@@ -24,7 +24,17 @@ from mds_assets.settings import PROJECT_ROOT, Settings, SettingsError, load_sett
         ("GITHUB_API_VERSION", "latest", "YYYY-MM-DD"),
         ("GITHUB_MAX_WAIT_SECONDS", "-1", "0 to 86400"),
         ("GITHUB_MAX_WAIT_SECONDS", "15m", "0 to 86400"),
-        ("MDS_DATA_DIR", "s3://bucket/lake", "a folder"),
+        ("MDS_DATA_DIR", "gs://bucket/lake", "s3://bucket/prefix"),
+        ("MDS_DATA_DIR", "s3://bucket/lake?region=eu", "s3://bucket/prefix"),
+        ("MDS_DATA_DIR", "s3://bucket/a lake", "s3://bucket/prefix"),
+        ("MDS_DATA_DIR", "s3://bucket/a/../b", "s3://bucket/prefix"),
+        ("MDS_DATA_DIR", "s3://bucket//lake", "s3://bucket/prefix"),
+        ("MDS_DATA_DIR", "s3://Bucket/lake", "s3://bucket/prefix"),
+        ("MDS_DATA_DIR", "s3://", "s3://bucket/prefix"),
+        ("AWS_ENDPOINT_URL", "127.0.0.1:9000", "the http(s) URL of the object store"),
+        ("AWS_ENDPOINT_URL", "http://127.0.0.1:9000/bucket", "the http(s) URL of the object store"),
+        ("AWS_REGION", "Frankfurt am Main", "eu-central-1"),
+        ("AWS_DEFAULT_REGION", "Frankfurt am Main", "eu-central-1"),
         ("MDS_DATA_DIR", "100 %", "dlt cannot work in"),
         ("MDS_DATA_DIR", "mine?", "DuckDB cannot work in"),
         ("MDS_DATA_DIR", r"my\lake", "without %, ? and \\"),
@@ -216,3 +226,45 @@ def test_repositories_that_a_token_has_landed_are_not_named_by_a_run_without_it(
     monkeypatch.delenv("GITHUB_TOKEN", raising=False)
     monkeypatch.setenv("MDS_PREVIEW_ROWS", "0")
     assert not load_settings().repositories_may_be_named
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"AWS_ACCESS_KEY_ID": "key"}, "AWS_SECRET_ACCESS_KEY is wrong: one of AWS_ACCESS_KEY_ID and"),
+        ({"AWS_SECRET_ACCESS_KEY": "hunter2"}, "AWS_SECRET_ACCESS_KEY is wrong: one of AWS_ACCESS_KEY_ID and"),
+        ({"AWS_PROFILE": "work"}, "AWS_PROFILE is set, which not all of its readers know"),
+        ({"AWS_ENDPOINT": "http://127.0.0.1:9"}, "AWS_ENDPOINT is set, which not all of its readers know; use AWS_END"),
+        ({"AWS_ENDPOINT_URL_S3": "http://127.0.0.1:9"}, "AWS_ENDPOINT_URL_S3 is set"),
+    ],
+)
+def test_a_store_that_s3fs_and_polars_would_not_find_alike_is_refused_and_a_local_lake_does_not_care(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], said: str
+):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    load_settings()
+    monkeypatch.setenv("MDS_DATA_DIR", "s3://bucket/lake")
+    with pytest.raises(SettingsError) as error:
+        load_settings()
+    message = error.value.format_message()
+    assert said in message
+    assert "hunter2" not in message
+
+
+def test_a_bucket_needs_no_more_than_its_url(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("MDS_DATA_DIR", "s3://bucket/lake/")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+    given = load_settings()
+    assert given.data_dir == "s3://bucket/lake"
+    assert given.region == "eu-central-1"
+    assert given.aws_credentials == {}
+    monkeypatch.setenv("AWS_REGION", "us-east-2")
+    assert load_settings().region == "us-east-2"
+
+
+def test_without_the_extra_it_says_which_one(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("MDS_DATA_DIR", "s3://bucket/lake")
+    monkeypatch.setattr("mds_assets.settings.find_spec", lambda _: None)
+    with pytest.raises(SettingsError, match="uv sync --extra scale"):
+        load_settings()

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 # s3fs and botocore are imported by whoever has such a lake.
 
-# Seconds of a store's restart are waited out: up to 20 s between attempts.
-_ATTEMPTS = 8
+# A store's restart is waited out: some 15 s, 31 at most.
+_ATTEMPTS = 6
 
 # A page of a listing has a thousand objects: more folders than these are looked up faster by listing all of them.
 _FEW = 4

@@ -1,0 +1,118 @@
+"""A real object store, SeaweedFS, on 127.0.0.1: S3 with signatures, listings and conditional puts."""
+
+import json
+import socket
+import subprocess
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tenacity import retry, stop_after_delay, wait_fixed
+
+if TYPE_CHECKING:
+    from s3fs import S3FileSystem
+
+KEY, SECRET = "lake-user", "lake-secret-hunter2"
+BUCKET = "lake"
+
+
+@dataclass(frozen=True)
+class Store:
+    """A store that answers.
+
+    Attributes:
+        endpoint: Its URL.
+    """
+
+    endpoint: str
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a process needs to use it."""
+        return {
+            "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_REGION": "us-east-1",
+            "AWS_ACCESS_KEY_ID": KEY,
+            "AWS_SECRET_ACCESS_KEY": SECRET,
+        }
+
+    @property
+    def files(self) -> "S3FileSystem":
+        """It as somebody else sees it: nothing of the project is used."""
+        from s3fs import S3FileSystem
+
+        return S3FileSystem(
+            key=KEY,
+            secret=SECRET,
+            endpoint_url=self.endpoint,
+            use_listings_cache=False,
+            client_kwargs={"region_name": "us-east-1"},
+        )
+
+    def contents(self, url: str) -> dict[str, str]:
+        """The objects below a URL with their ETags: equal means that nothing has changed."""
+        found = dict(self.files.find(url, detail=True))
+        start = len(url.removeprefix("s3://")) + 1
+        return {name[start:]: details["ETag"] for name, details in found.items()}
+
+    def download(self, url: str, folder: Path) -> None:
+        """Copy all objects below a URL into a new folder."""
+        for name in self.contents(url):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            self.files.get_file(f"{url}/{name}", str(folder / name))
+
+
+@contextmanager
+def running(folder: Path) -> Generator[Store]:
+    """A store with an empty bucket, whose data lies in this folder; it ends with the block."""
+    allowed = {"name": "lake", "credentials": [{"accessKey": KEY, "secretKey": SECRET}], "actions": ["Admin"]}
+    config = folder / "identities.json"
+    config.write_text(json.dumps({"identities": [allowed]}))
+    servers = ("master", "volume", "filer", "s3")
+    ports = dict(zip(servers, free_ports(4), strict=True)) | dict(
+        zip((f"{name}.port.grpc" for name in servers), free_ports(4), strict=True)
+    )
+    options = {
+        "dir": folder,
+        "ip": "127.0.0.1",
+        "ip.bind": "127.0.0.1",
+        "master.telemetry": "false",
+        "master.volumeSizeLimitMB": 64,
+        "volume.max": 100,
+        "s3.config": config,
+        "s3.port.iceberg": 0,
+        "s3.port.lance": 0,
+        "s3.localSocket": folder / "s3.sock",
+        "filer.localSocket": folder / "filer.sock",
+        **{name if "." in name else f"{name}.port": port for name, port in ports.items()},
+    }
+    weed = Path(sys.executable).with_name("weed")
+    command = [weed, "server", "-s3", *(f"-{name}={value}" for name, value in options.items())]
+    with (folder / "log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
+        try:
+            store = Store(f"http://127.0.0.1:{ports['s3']}")
+            _wait_for(store)
+            yield store
+        finally:
+            process.kill()  # it would take half a minute to say goodbye
+
+
+@retry(wait=wait_fixed(0.3), stop=stop_after_delay(60))
+def _wait_for(store: Store) -> None:
+    """Until an object can be written: the S3 server answers before its volumes do."""
+    if not store.files.exists(BUCKET):
+        store.files.mkdir(BUCKET)
+    store.files.pipe_file(f"{BUCKET}/ready", b"1")
+    store.files.rm_file(f"{BUCKET}/ready")
+
+
+def free_ports(number: int) -> list[int]:
+    """Ports of 127.0.0.1 on which nobody listens."""
+    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
+    ports = [probe.getsockname()[1] for probe in probes]
+    for probe in probes:
+        probe.close()
+    return ports
