@@ -37,6 +37,7 @@ from mds_assets.io_managers.schema import COLUMN_SCHEMA, declared_schema
 from mds_assets.sample.organisation import as_github, snapshots
 from mds_assets.settings import PROJECT_ROOT, Settings
 from mds_assets_tests.github.server import GitHubServer
+from mds_assets_tests.store import running
 
 DOCUMENTS = ("README.md", "TECHNICAL.md", "CONTRIBUTING.md", "docs/add-a-table.md")
 SETTINGS = {str(setting.validation_alias): setting for setting in Settings.model_fields.values()}
@@ -199,7 +200,22 @@ def duckdb_cli(reader: Reader, command: str) -> None:
         assert "mds-sample" in reader.shell(command)
 
 
-# Commands that cannot run here as they stand, and what runs instead. Any other command runs literally.
+def in_a_store(reader: Reader, command: str) -> None:
+    """Nobody's bucket is asked: a local store has one of this name."""
+    folder = reader.folder / "store"
+    folder.mkdir()
+    with running(folder) as store:
+        store.files.mkdir("your-bucket")
+        printed = reader.shell(command, **store.environment)
+        assert "Lake: s3://your-bucket/lake" in printed
+        assert "lake/warehouse.duckdb" in store.contents("s3://your-bucket")
+
+
+def would_sync(reader: Reader, command: str) -> None:
+    """It would change the environment of the tests, which has the extra."""
+    reader.shell(f"{command} --dry-run")
+
+
 def incidents(reader: Reader, command: str) -> None:
     """GitHub's status page is not asked: a local server tells of two incidents, one of that day."""
     told = [
@@ -224,6 +240,7 @@ def incidents(reader: Reader, command: str) -> None:
     assert "staging/incidents" in shown
 
 
+# Commands that cannot run here as they stand, and what runs instead. Any other command runs literally.
 INSTEAD: dict[str, Callable[[Reader, str], None]] = {
     "make test": dry_run,
     "make lint": dry_run,
@@ -235,6 +252,8 @@ INSTEAD: dict[str, Callable[[Reader, str], None]] = {
     ".venv/bin/dagster asset materialize -m mds_assets.definitions "
     "--select 'key:raw/github_incidents or key:staging/incidents' --partition 2026-11-20": incidents,
     "GITHUB_ORG=dagster-io make run": own_organisation,
+    "MDS_DATA_DIR=s3://your-bucket/lake make run": in_a_store,
+    ".venv/bin/uv sync --quiet --locked --no-dev --inexact --extra scale": would_sync,
     ".venv/bin/uvx pre-commit install": hooks_exist,
     'duckdb -readonly data/warehouse.duckdb "FROM marts.daily_activity_latest"': duckdb_cli,
 }
