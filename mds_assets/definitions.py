@@ -16,7 +16,7 @@ from dagster import (
     with_source_code_references,
 )
 
-from mds_assets import assets
+from mds_assets import assets, groups
 from mds_assets.assets.warehouse import warehouse
 from mds_assets.automation import automated, follow_staging
 from mds_assets.checks import checks_of
@@ -81,15 +81,21 @@ def build_definitions(resource_overrides: Mapping[str, Any] | None = None) -> De
     """
     found = load_assets_from_package_module(assets)
     made = [automated(one) for one in found if isinstance(one, AssetsDefinition)]
+    # Where a day is crawled in several runs, they take the place of the one daily run.
+    grouped = settings.orgs_per_run is not None
     tables = [spec for one in made for spec in one.specs if COLUMN_SCHEMA in spec.metadata]
     return Definitions(
         assets=with_source_code_references([*made, warehouse(tables)]),
         asset_checks=[
             checks_of(table.key, declared_schema(table.key.to_user_string(), table.metadata)) for table in tables
         ],
-        jobs=[daily_refresh, table_checks, prune],
-        schedules=[daily_refresh_schedule, table_checks_schedule, prune_schedule],
-        sensors=[follow_staging, failed_runs, failed_checks],
+        jobs=[daily_refresh, table_checks, prune, *([groups.crawl, groups.tables] if grouped else [])],
+        schedules=[
+            groups.crawl_schedule if grouped else daily_refresh_schedule,
+            table_checks_schedule,
+            prune_schedule,
+        ],
+        sensors=[follow_staging, failed_runs, failed_checks, *([groups.tables_follow_crawls] if grouped else [])],
         resources={**resources(settings), **(resource_overrides or {})},
         # DuckDB and Polars already use every core, and a process a step costs seconds.
         executor=in_process_executor,

@@ -63,6 +63,13 @@ class Settings(BaseSettings):
         validation_alias="GITHUB_ORG",
         description="an organisation or user, or several, comma-separated: letters, digits and single hyphens",
     )
+    orgs_per_run: int | None = Field(
+        default=None,
+        ge=1,
+        le=10_000,
+        validation_alias="MDS_ORGS_PER_RUN",
+        description="how many organisations a run crawls, 1 to 10000",
+    )
     token: SecretStr | None = Field(
         default=None, validation_alias="GITHUB_TOKEN", description="a GitHub token, without blanks"
     )

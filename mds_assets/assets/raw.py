@@ -4,15 +4,18 @@ What does not belong here: cleaning, filtering columns, removing an observation 
 """
 
 import time
+from dataclasses import replace
 
 from dagster import (
     AssetExecutionContext,
+    Config,
     Failure,
     JsonMetadataValue,
     ResourceParam,
     RetryRequested,
     asset,
 )
+from pydantic import Field
 
 from mds_assets.github.client import GitHub
 from mds_assets.github.errors import GitHubError
@@ -62,6 +65,12 @@ _RETRY_SECONDS = 60
 _LISTED = "repositories_listed"
 
 
+class Asked(Config):
+    """Whom a run asks for; as a run's configuration, so that a day may take several runs (`groups.py`)."""
+
+    organisations: list[str] = Field(default=[], description="Some of GITHUB_ORG; all of them where it is empty.")
+
+
 @asset(
     key=["raw", "github_repos"],
     partitions_def=DAILY,
@@ -72,7 +81,9 @@ _LISTED = "repositories_listed"
     pool="github",  # one crawl at a time, where `dagster.yaml` gives pools a limit
     metadata={COLUMN_SCHEMA: GITHUB_REPOS},
 )
-def github_repos(context: AssetExecutionContext, github: ResourceParam[GitHub], lake: Lake, duckdb: LakeDuckDB) -> None:
+def github_repos(
+    context: AssetExecutionContext, config: Asked, github: ResourceParam[GitHub], lake: Lake, duckdb: LakeDuckDB
+) -> None:
     """The repositories that were active on the day, as GitHub described them at the time of the run.
 
     GitHub only knows each repository's newest state, so a later run of the same day sees fewer of them. Each run adds
@@ -82,6 +93,15 @@ def github_repos(context: AssetExecutionContext, github: ResourceParam[GitHub], 
     from mds_assets.github.pipeline import land
 
     days = to_days(context.partition_keys)
+    if config.organisations:
+        unknown = sorted(set(config.organisations) - set(github.organisations))
+        if unknown:
+            raise Failure(
+                f"organisations {unknown} of the run's configuration are not in GITHUB_ORG: add them, or start the run "
+                "anew without them.",
+                allow_retries=False,
+            )
+        github = replace(github, organisations=config.organisations)
     crawl = github.crawl(days, context.log)
     listed_before = _listed_before(context)
     started = time.perf_counter()
