@@ -53,7 +53,7 @@ def activity(
     pages: dict[date, str] = {}
     for day, seen in windows.items():
         started = time.perf_counter()
-        organisations, observed_at = of_day(
+        organisations, observed_at, others = of_day(
             day,
             settings.lookback_days,
             daily_activity,
@@ -70,6 +70,7 @@ def activity(
             too_early=[lacking for lacking in seen if lacking < settings.start_date],
             not_made=[f"marts/{mart}" for mart in _MARTS if not lake.files(AssetKey(["marts", mart]), day)],
             names_shown=settings.repositories_may_be_named,
+            others=others,
         )
         pages[day] = page.render(report)
         told: dict[str, object] = {"seconds": round(time.perf_counter() - started, 3)}

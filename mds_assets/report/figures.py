@@ -14,6 +14,7 @@ from mds_assets.io_managers.schema import DAY
 from mds_assets.partitions import window
 
 MOST_MOVED, MOST_LISTED = 10, 5  # repositories in a list
+MOST_TOLD = 50  # organisations in a page, which takes some 40 kB for each
 
 
 class Day(NamedTuple):
@@ -91,6 +92,7 @@ class Report:
         too_early: Days of the window before the first partition.
         not_made: Marts that were not made for the as-of day.
         names_shown: Whether repositories may be named.
+        others: How many organisations are left out, as there are too many for a page.
     """
 
     window: Sequence[date]
@@ -100,6 +102,7 @@ class Report:
     too_early: Sequence[date]
     not_made: Sequence[str]
     names_shown: bool
+    others: int = 0
 
 
 def of_day(
@@ -110,7 +113,7 @@ def of_day(
     repo_growth: pl.LazyFrame,
     repos: pl.LazyFrame,
     asked_for: Sequence[str] = (),
-) -> tuple[list[Organisation], datetime | None]:
+) -> tuple[list[Organisation], datetime | None, int]:
     """The figures of an as-of day.
 
     Args:
@@ -123,7 +126,8 @@ def of_day(
         asked_for: Organisations to tell of even where no row in the window is theirs.
 
     Returns:
-        What `Report` calls `organisations` and `observed_at`.
+        What `Report` calls `organisations`, `observed_at` and `others`: those with the most active repositories are
+        told.
     """
     growth = repo_growth.filter(pl.col(DAY) == day)
     observed = repos.filter(pl.col(DAY).is_between(window(day, lookback_days)[0], day))
@@ -153,6 +157,8 @@ def of_day(
         engine="streaming",
     )
     stars_gained = dict(sums.select("org", "stars_gained").iter_rows())
+    active = dict(languages.group_by("org").agg(pl.col("repo_count").sum()).iter_rows())
+    names = sorted({*days["org"].unique(), *active, *asked_for}, key=lambda name: (-active.get(name, 0), name))
     organisations = [
         Organisation(
             name=name,
@@ -164,9 +170,9 @@ def of_day(
             newest=_rows(new, name, Repository),
             quietest=_rows(quiet, name, Repository),
         )
-        for name in sorted({*days["org"], *languages["org"], *asked_for})
+        for name in sorted(names[:MOST_TOLD])
     ]
-    return organisations, asked.item()
+    return organisations, asked.item(), len(names[MOST_TOLD:])
 
 
 def _first(repositories: pl.LazyFrame, order: pl.Expr, number: int) -> pl.LazyFrame:

@@ -15,7 +15,7 @@ from mds_assets.assets.staging import REPOS
 from mds_assets.io_managers.polars import polars_schema
 from mds_assets.partitions import window
 from mds_assets.report import charts
-from mds_assets.report.figures import Day, Language, Organisation, Report, Repository, of_day
+from mds_assets.report.figures import MOST_TOLD, Day, Language, Organisation, Report, Repository, of_day
 from mds_assets.report.page import figures, period, periods, pictures, render
 
 DAY = date(2026, 11, 21)
@@ -49,7 +49,7 @@ def told(rows: Rows, created: dict[int, date] | None = None, day: date = DAY) ->
         for repo_id, on in (created or {}).items()
     ]
     language = {"day": day, "org": "acme", "language": "Python", "repo_count": len(rows)}
-    (organisation,), _ = of_day(
+    (organisation,), *_ = of_day(
         day,
         7,
         pl.LazyFrame(schema=polars_schema(DAILY_ACTIVITY, with_day=True)),
@@ -212,6 +212,27 @@ def test_several_organisations_have_a_section_each_and_many_fit_into_the_title()
     assert re.findall(r'<section class="organisation" id="(\w)"', page) == ["a", "b", "c", "d", "e"]
     assert "<h1>a, b, c and 2 more</h1>" in page
     assert len(set(re.findall(r' id="([^"]+)"', page))) == len(re.findall(r' id="', page))
+
+
+def test_of_too_many_organisations_those_with_the_most_active_repositories_are_told():
+    day = {"day": DAY, "language": "Go"}
+    counts = [day | {"org": f"o{number:03}", "repo_count": number % 60} for number in range(1, 121)]
+    organisations, _, others = of_day(
+        DAY,
+        7,
+        pl.LazyFrame(schema=polars_schema(DAILY_ACTIVITY, with_day=True)),
+        pl.LazyFrame(counts, schema=polars_schema(REPOS_PER_LANGUAGE, with_day=True)),
+        pl.LazyFrame(schema=polars_schema(REPO_GROWTH, with_day=True)),
+        pl.LazyFrame(schema=polars_schema(REPOS, with_day=True)),
+        asked_for=["quiet"],
+    )
+    assert len(organisations) == MOST_TOLD
+    assert others == 121 - MOST_TOLD
+    assert min(one.active for one in organisations) == 60 - MOST_TOLD // 2
+    assert [one.name for one in organisations] == sorted(one.name for one in organisations)
+    page = text(render(report(*organisations, others=others)))
+    assert f"{121 - 3} more" in page
+    assert f"The {MOST_TOLD} organisations with the most active repositories. {others} more are in" in page
 
 
 def test_ten_organisations_over_a_year_stay_below_3_mb():
