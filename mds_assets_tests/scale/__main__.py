@@ -1,0 +1,61 @@
+"""`python -m mds_assets_tests.scale`: a back-fill on a disturbed deployment, or how fast an undisturbed one is."""
+
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+import mds_assets_tests.conftest  # pyright: ignore[reportUnusedImport]  # noqa: F401  # settings of the tests' own
+
+_SHORT_DAYS = 8
+
+
+def main(
+    days: Annotated[int, typer.Option(min=1, help="How many days, the newest that are recorded.")] = 60,
+    short: Annotated[bool, typer.Option("--short", help=f"{_SHORT_DAYS} days, and one worker is killed.")] = False,
+    throughput: Annotated[bool, typer.Option("--throughput", help="Measure, and disturb nothing.")] = False,
+    workers: Annotated[str, typer.Option(help="How many workers; for --throughput several numbers.")] = "",
+    lake: Annotated[str, typer.Option(help="A folder, or s3://BUCKET/NAME; default: a temporary folder.")] = "",
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the temporary folder with all logs.")] = False,
+) -> None:
+    """Back-fill on RabbitMQ, PostgreSQL and Celery workers, and end with 1 when anything that must hold did not."""
+    # Dagster takes seconds to import: not for `--help`.
+    from mds_assets_tests.scale.report import backfilled
+
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # end what was started, as Ctrl-C does
+    console = Console(soft_wrap=True, highlight=False)
+    with _folder(keep, console) as folder:
+        counts = [int(count) for count in workers.split(",") if count] or ([1, 2, 4] if throughput else [2])
+        told = lambda text: console.print(escape(text))  # noqa: E731
+        if throughput:
+            raise NotImplementedError
+        elif not backfilled(folder, lake, _SHORT_DAYS if short else days, counts[0], told, short=short):
+            raise typer.Exit(1)
+
+
+@contextmanager
+def _folder(keep: bool, console: Console) -> Generator[Path]:
+    """Where all of it happens. Others may pass through, as PostgreSQL's user does, but see nothing."""
+    folder = Path(tempfile.mkdtemp(prefix="mds-scale-"))
+    folder.chmod(0o711)
+    try:
+        yield folder
+    finally:
+        if keep:
+            console.print(f"kept: {folder}")
+        else:
+            shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    app = typer.Typer(pretty_exceptions_enable=False)
+    app.command()(main)
+    app()

@@ -1,0 +1,78 @@
+"""The two things that can be asked for, from the services up to the table that is printed."""
+
+import os
+import time
+from collections.abc import Callable, Generator, Sequence
+from contextlib import ExitStack, contextmanager
+from datetime import date, timedelta
+from pathlib import Path
+
+from mds_assets.partitions import days_between
+from mds_assets_tests.github.server import GitHubServer
+from mds_assets_tests.project import Project
+from mds_assets_tests.recordings import RECORDINGS, jenkinsci
+from mds_assets_tests.scale.backfill import Phase, backfill, disturbances
+from mds_assets_tests.scale.cluster import cluster
+from mds_assets_tests.scale.services import Services, services
+
+# The day before the recorded answers: the newest whole one.
+LAST = date(2019, 10, 25)
+ORGANISATION = "jenkinsci"
+
+Told = Callable[[str], None]
+
+
+def backfilled(folder: Path, lake: str, days: int, workers: int, told: Told, *, short: bool) -> bool:
+    """A disturbed back-fill; whether nothing was lost by it."""
+    began = time.monotonic()
+    wanted = days_between(LAST - timedelta(days=days - 1), LAST)
+    with _world(folder, lake, told) as (github, stack, root):
+        local = Project(folder / "local", github.url, [ORGANISATION])
+        local.materialise(wanted[0], wanted[-1], ["raw", "staging", "marts", "reports"])
+        told(f"{len(wanted)} days of {ORGANISATION} by one local run: {time.monotonic() - began:.0f} s so far")
+        with cluster(folder, stack.environment | environment(github, root), workers) as deployed:
+            told(f"{workers} workers are ready: {time.monotonic() - began:.0f} s so far")
+            order = disturbances(stack, short=short)
+            outcome = backfill(deployed, stack, wanted, (root, str(local.lake)), order, told)
+            began_again = {one.name: one.began - 1 for one in deployed.supervised if one.began > 1}
+            runs = len(deployed.runs())
+    told("")
+    for line in _phases(outcome.phases):
+        told(line)
+    equal = "equal to" if not outcome.violations else "NOT proven equal to"
+    told(f"\n{runs} runs of {days} days; started again: {began_again or 'nothing'}; all tables {equal} a local run's;")
+    told(f"{time.monotonic() - began:.0f} s in all")
+    for violation in outcome.violations:
+        told(f"VIOLATION: {violation}")
+    return not outcome.violations
+
+
+@contextmanager
+def _world(folder: Path, lake: str, told: Told) -> Generator[tuple[GitHubServer, Services, str]]:
+    """GitHub as it was recorded, the services, and the root of the lake."""
+    root = lake or str(folder / "lake")
+    if not RECORDINGS.is_dir():
+        raise SystemExit(f"no recordings of GitHub's API at {RECORDINGS}")
+    with ExitStack() as ending:
+        github = ending.enter_context(GitHubServer({ORGANISATION: jenkinsci()}))
+        began = time.monotonic()
+        stack = ending.enter_context(services(folder, root))
+        told(f"RabbitMQ, PostgreSQL{' and SeaweedFS' if stack.store else ''}: {time.monotonic() - began:.0f} s")
+        os.environ.update(stack.environment)  # of this process too: it reads Dagster's records and the lake
+        yield github, stack, root
+
+
+def environment(github: GitHubServer, root: str) -> dict[str, str]:
+    """The project's own settings."""
+    return {"GITHUB_ORG": ORGANISATION, "GITHUB_API_URL": github.url, "MDS_DATA_DIR": root}
+
+
+def _phases(phases: Sequence[Phase]) -> list[str]:
+    rows = [(one.name, f"{one.seconds:.0f}", one.ended, one.kills, one.failed, one.recovered) for one in phases]
+    return table(("phase", "seconds", "runs ended", "kills", "runs failed", "days recovered"), rows)
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
+    """A Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return [f"| {' | '.join(map(str, line))} |" for line in lines]
