@@ -15,11 +15,11 @@ from rich.markup import escape
 
 import mds_assets_tests.conftest  # pyright: ignore[reportUnusedImport]  # noqa: F401  # settings of the tests' own
 
-_SHORT_DAYS = 8
+_DAYS, _MEASURED_DAYS, _SHORT_DAYS = 60, 12, 8
 
 
 def main(
-    days: Annotated[int, typer.Option(min=1, help="How many days, the newest that are recorded.")] = 60,
+    days: Annotated[int, typer.Option(help="How many days, the newest that are recorded; 0: what suits.")] = 0,
     short: Annotated[bool, typer.Option("--short", help=f"{_SHORT_DAYS} days, and one worker is killed.")] = False,
     throughput: Annotated[bool, typer.Option("--throughput", help="Measure, and disturb nothing.")] = False,
     workers: Annotated[str, typer.Option(help="How many workers; for --throughput several numbers.")] = "",
@@ -28,16 +28,17 @@ def main(
 ) -> None:
     """Back-fill on RabbitMQ, PostgreSQL and Celery workers, and end with 1 when anything that must hold did not."""
     # Dagster takes seconds to import: not for `--help`.
-    from mds_assets_tests.scale.report import backfilled
+    from mds_assets_tests.scale.report import backfilled, measured
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # end what was started, as Ctrl-C does
     console = Console(soft_wrap=True, highlight=False)
     with _folder(keep, console) as folder:
         counts = [int(count) for count in workers.split(",") if count] or ([1, 2, 4] if throughput else [2])
+        count = days or (_SHORT_DAYS if short else _MEASURED_DAYS if throughput else _DAYS)
         told = lambda text: console.print(escape(text))  # noqa: E731
         if throughput:
-            raise NotImplementedError
-        elif not backfilled(folder, lake, _SHORT_DAYS if short else days, counts[0], told, short=short):
+            measured(folder, lake, count, counts, told)
+        elif not backfilled(folder, lake, count, counts[0], told, short=short):
             raise typer.Exit(1)
 
 

@@ -4,14 +4,15 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from os import kill
 from random import choice
 
-from dagster import AssetKey
+from dagster import AssetKey, RunRecord
 from tenacity import RetryError
 
+from mds_assets.definitions import defs
 from mds_assets_tests.scale.cluster import Cluster
 from mds_assets_tests.scale.process import Process, eventually
 from mds_assets_tests.scale.services import Services
@@ -35,8 +36,8 @@ class Phase:
         kills: Processes that were killed.
         seconds: How long it lasted.
         ended: Runs that ended meanwhile.
-        failed: Those of them that failed, each of which Dagster has to try again.
-        recovered: Days of which a run failed here, and another one succeeded later.
+        failed: Those of them that failed.
+        recovered: Those of them that succeeded in a later attempt.
     """
 
     name: str
@@ -59,9 +60,28 @@ class Outcome:
 Disturbance = Callable[[Cluster, Services], int]
 
 
-def undisturbed(_cluster: Cluster, _services: Services) -> int:
-    """Nothing yet."""
-    return 0
+@dataclass(frozen=True)
+class Step:
+    """Some layers of all days, a run a day.
+
+    Attributes:
+        name: What it is called, in tags too.
+        layers: The first parts of the tables' keys.
+        disturbances: What happens meanwhile, each after its share of the days.
+    """
+
+    name: str
+    layers: frozenset[str]
+    disturbances: Sequence[Disturbance] = ()
+
+    @property
+    def tables(self) -> list[AssetKey]:
+        """All of these layers."""
+        return sorted(key for key in defs.resolve_all_asset_keys() if key.path[0] in self.layers)
+
+
+LANDING = Step("landing", frozenset({"raw", "staging"}))
+REST = Step("the rest", frozenset({"marts", "reports", "warehouse"}))
 
 
 def kill_child(cluster: Cluster, _services: Services) -> int:
@@ -99,13 +119,18 @@ def restart_store(cluster: Cluster, services: Services) -> int:
     return _restart(services.store, signal.SIGKILL, 5)
 
 
-def disturbances(services: Services, *, short: bool) -> Sequence[Disturbance]:
-    """What happens, in order."""
+def steps(services: Services, *, short: bool) -> list[Step]:
+    """What is run, and what happens meanwhile.
+
+    One after the other, as marts look back on staging: in one step, the automation would make most of them twice.
+    Crawls go one at a time; what they land is worth the most. The rest keeps all workers busy at once.
+    """
     if short:
-        return [undisturbed, kill_worker]
+        return [LANDING, replace(REST, disturbances=[kill_worker])]
+    store: list[Disturbance] = [restart_store] if services.store else []
     return [
-        *[undisturbed, kill_worker, restart_postgres, restart_rabbitmq, kill_child],
-        *([restart_store] if services.store else []),
+        replace(LANDING, disturbances=[kill_worker, restart_postgres, restart_rabbitmq, *store]),
+        replace(REST, disturbances=[kill_child, restart_rabbitmq, restart_postgres, *store, kill_worker]),
     ]
 
 
@@ -114,34 +139,34 @@ def backfill(
     services: Services,
     days: Sequence[date],
     lakes: tuple[str, str],
-    disturbances: Sequence[Disturbance],
+    steps: Sequence[Step],
     told: Callable[[str], None],
 ) -> Outcome:
-    """Run each day, disturb that, and compare the lake with the one that was not disturbed.
-
-    Days run in any order, and the marts of a day may be made before the days that they look back on: nobody waits for
-    that here, as the automation `follow_staging` makes those marts again.
+    """Run all days, disturb that, and compare the lake with the one that was not disturbed.
 
     Args:
         cluster: Who runs it.
         services: What the cluster stands on.
         days: The days.
         lakes: The roots of the cluster's lake and of the undisturbed one.
-        disturbances: One after the other, each after its share of the days.
+        steps: One after the other.
         told: Is told what goes on.
     """
-    cluster.launch(days)
     phases: list[Phase] = []
     violations: list[str] = []
     try:
-        for number, disturb in enumerate(disturbances):
-            _until_done(cluster, len(days) * number // len(disturbances))
-            phases.append(Phase(disturb.__name__.replace("_", " ")))
-            phases[-1].kills = disturb(cluster, services)
-            told(f"{phases[-1].name}: {_done(cluster)} of {len(days)} days are done")
-        _until_done(cluster, len(days))
-        phases.append(Phase("the automation settles"))
-        violations += _settled(cluster, days, lakes)
+        for step in steps:
+            phases.append(Phase(f"{step.name}, undisturbed"))
+            cluster.launch(step.name, step.tables, days)
+            first = _done(cluster, step)  # it takes a while to launch them all
+            for number, disturb in enumerate(step.disturbances, start=1):
+                _until_done(cluster, step, first + (len(days) - first) * number // (len(step.disturbances) + 1))
+                phases.append(Phase(f"{step.name}: {disturb.__name__.replace('_', ' ')}"))
+                phases[-1].kills = disturb(cluster, services)
+                told(f"{phases[-1].name}: {_done(cluster, step)} of {len(days)} days are done")
+            _until_done(cluster, step, len(days))
+        phases.append(Phase("until all is equal"))
+        violations += _settled(cluster, steps[0], days, lakes)
     except StalledError as stalled:
         violations.append(str(stalled))
     _count(phases, cluster)
@@ -168,11 +193,11 @@ def _restart(service: Process, how: signal.Signals, seconds: float) -> int:
     return 1
 
 
-def _done(cluster: Cluster) -> int:
-    return sum(any(run.dagster_run.is_success for run in runs) for runs in cluster.runs_by_day().values())
+def _done(cluster: Cluster, step: Step) -> int:
+    return sum(any(run.dagster_run.is_success for run in runs) for runs in cluster.runs_by_day(step.name).values())
 
 
-def _until_done(cluster: Cluster, days: int) -> None:
+def _until_done(cluster: Cluster, step: Step, days: int) -> None:
     """Wait until so many days are done, as long as runs end.
 
     Raises:
@@ -187,13 +212,15 @@ def _until_done(cluster: Cluster, days: int) -> None:
         if ended != before:
             since = time.monotonic()
         if time.monotonic() - since > _STALLED:
-            raise StalledError(f"{_done(cluster)} days are done, not {days}, and no run has ended for {_STALLED} s")
-        return _done(cluster) >= days
+            raise StalledError(
+                f"{step.name}: {_done(cluster, step)} days are done, not {days}, and no run has ended for {_STALLED} s"
+            )
+        return _done(cluster, step) >= days
 
     eventually(look, seconds=_FOR_EVER, every=1)
 
 
-def _settled(cluster: Cluster, days: Sequence[date], lakes: tuple[str, str]) -> list[str]:
+def _settled(cluster: Cluster, landing: Step, days: Sequence[date], lakes: tuple[str, str]) -> list[str]:
     """What differs from the undisturbed lake: nothing, or what the automation has not repaired in its time."""
     differ: list[str] = []
 
@@ -201,7 +228,8 @@ def _settled(cluster: Cluster, days: Sequence[date], lakes: tuple[str, str]) -> 
         cluster.revive()
         if _unfinished(cluster):
             return False
-        differ[:] = differences(*lakes, days, {day: len(runs) for day, runs in cluster.runs_by_day().items()})
+        attempts = {day: len(runs) for day, runs in cluster.runs_by_day(landing.name).items()}
+        differ[:] = differences(*lakes, days, attempts)
         return not differ
 
     with suppress(RetryError):
@@ -211,14 +239,19 @@ def _settled(cluster: Cluster, days: Sequence[date], lakes: tuple[str, str]) -> 
 
 def _count(phases: Sequence[Phase], cluster: Cluster) -> None:
     """Fill in what each phase has seen."""
-    by_day = cluster.runs_by_day()
-    done = {day for day, runs in by_day.items() if any(run.dagster_run.is_success for run in runs)}
+    runs = cluster.runs()
+    well = {_root(run) for run in runs if run.dagster_run.is_success}
     for phase, until in zip(phases, [*(phase.began for phase in phases[1:]), time.time()], strict=True):
-        ended = [run for run in cluster.runs() if phase.began <= (run.end_time or 0) < until]
+        ended = [run for run in runs if phase.began <= (run.end_time or 0) < until]
         failed = [run for run in ended if not run.dagster_run.is_success]
-        hit = {day for day, runs in by_day.items() if any(run in failed for run in runs)}
         phase.seconds = until - phase.began
-        phase.ended, phase.failed, phase.recovered = len(ended), len(failed), len(hit & done)
+        phase.ended, phase.failed = len(ended), len(failed)
+        phase.recovered = sum(_root(run) in well for run in failed)
+
+
+def _root(run: RunRecord) -> str:
+    """The run that was launched, where Dagster launched this one to try that again."""
+    return run.dagster_run.root_run_id or run.dagster_run.run_id
 
 
 def _unfinished(cluster: Cluster) -> list[str]:

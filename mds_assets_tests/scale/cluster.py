@@ -6,13 +6,13 @@ import shutil
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from dagster import DagsterEventType, DagsterInstance, DagsterRunStatus, RunRecord, RunsFilter
+from dagster import AssetKey, DagsterEventType, DagsterInstance, DagsterRunStatus, RunRecord, RunsFilter
 from dagster._core.storage.tags import PARTITION_NAME_TAG
 from dagster._daemon.controller import all_daemons_live
 
@@ -20,8 +20,11 @@ from mds_assets.settings import PROJECT_ROOT
 from mds_assets_tests.scale.process import Process, free_port, listens
 
 DEPLOYMENT = PROJECT_ROOT / "deploy/celery"
+WORKSPACE = str(DEPLOYMENT / "workspace.yaml")
 LOCATION = "mds_assets.definitions"
 JOB = "daily_refresh"
+
+_STEP = "scale/step"  # a tag: Dagster gives it to a run that it tries again, too
 
 _LAUNCH = """
 mutation ($runs: [ExecutionParams!]!) {launchMultipleRuns(executionParamsList: $runs) {
@@ -58,12 +61,10 @@ class Cluster:
             if not process.runs:
                 process.start()
 
-    def launch(self, days: Iterable[date]) -> None:
-        """Queue a run of all tables for each day, the oldest first, as the UI's "launch all" does.
+    def launch(self, step: str, tables: Sequence[AssetKey], days: Iterable[date]) -> None:
+        """Queue a run of these tables for each day, the oldest first, as the UI does for a selection of days.
 
-        Neither of Dagster's backfills would do. One from the UI makes one run of all days, for one worker: assets here
-        ask for that, as one crawl of GitHub serves all days. `dagster job backfill` makes a run a day, but calls itself
-        complete at once, and the daemon tries no run of a complete backfill again.
+        Neither of Dagster's back-fills would do: see deploy/celery/README.md.
         """
         runs = [
             {
@@ -71,14 +72,17 @@ class Cluster:
                     "repositoryLocationName": LOCATION,
                     "repositoryName": "__repository__",
                     "jobName": JOB,
+                    "assetSelection": [{"path": table.path} for table in tables],
                 },
                 "mode": "default",
                 "runConfigData": "{}",
-                "executionMetadata": {"tags": [{"key": PARTITION_NAME_TAG, "value": str(day)}]},
+                "executionMetadata": {
+                    "tags": [{"key": PARTITION_NAME_TAG, "value": str(day)}, {"key": _STEP, "value": step}]
+                },
             }
             for day in days
         ]
-        answer = self.command("dagster-graphql", "-w", _workspace(), "-t", _LAUNCH, "-v", json.dumps({"runs": runs}))
+        answer = self.command("dagster-graphql", "-w", WORKSPACE, "-t", _LAUNCH, "-v", json.dumps({"runs": runs}))
         launched = json.loads(answer.stdout)["data"]["launchMultipleRuns"]
         kinds = {one["__typename"] for one in launched["launchMultipleRunsResult"]}
         assert kinds == {"LaunchRunSuccess"}, launched
@@ -89,14 +93,14 @@ class Cluster:
             [_program(words[0]), *words[1:]], env=self.environment, capture_output=True, text=True, check=True
         )
 
-    def runs(self) -> list[RunRecord]:
-        """Every run, those of the automation too; the oldest first."""
-        return list(self.instance.get_run_records(ascending=True))
+    def runs(self, step: str | None = None) -> list[RunRecord]:
+        """Every run, the oldest first; or those of a step, with the runs that Dagster launched to try one again."""
+        return list(self.instance.get_run_records(RunsFilter(tags={_STEP: step} if step else None), ascending=True))
 
-    def runs_by_day(self) -> dict[date, list[RunRecord]]:
-        """The runs that were launched for each day, and those that Dagster launched to try it again."""
+    def runs_by_day(self, step: str) -> dict[date, list[RunRecord]]:
+        """The runs of a step."""
         found: dict[date, list[RunRecord]] = defaultdict(list)
-        for record in self.instance.get_run_records(RunsFilter(job_name=JOB), ascending=True):
+        for record in self.runs(step):
             found[date.fromisoformat(record.dagster_run.tags[PARTITION_NAME_TAG])].append(record)
         return found
 
@@ -132,7 +136,7 @@ def cluster(folder: Path, environment: dict[str, str], workers: int) -> Generato
     )
     daemon = Process(
         "daemon",
-        [_program("dagster-daemon"), "run", "-w", _workspace()],
+        [_program("dagster-daemon"), "run", "-w", WORKSPACE],
         folder,
         here,
         lambda: all_daemons_live(instance),
@@ -183,7 +187,3 @@ def _program(name: str) -> str:
     program = shutil.which(name, path=str(Path(sys.executable).parent))
     assert program, f"no {name} beside {sys.executable}"
     return program
-
-
-def _workspace() -> str:
-    return str(DEPLOYMENT / "workspace.yaml")

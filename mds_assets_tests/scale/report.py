@@ -11,13 +11,16 @@ from mds_assets.partitions import days_between
 from mds_assets_tests.github.server import GitHubServer
 from mds_assets_tests.project import Project
 from mds_assets_tests.recordings import RECORDINGS, jenkinsci
-from mds_assets_tests.scale.backfill import Phase, backfill, disturbances
+from mds_assets_tests.scale.backfill import Phase, backfill, steps
 from mds_assets_tests.scale.cluster import cluster
 from mds_assets_tests.scale.services import Services, services
+from mds_assets_tests.scale.throughput import Way, in_one_process, in_processes, on_workers
 
 # The day before the recorded answers: the newest whole one.
 LAST = date(2019, 10, 25)
 ORGANISATION = "jenkinsci"
+
+_FEW = 5  # processes that take seconds each need not be many
 
 Told = Callable[[str], None]
 
@@ -32,8 +35,7 @@ def backfilled(folder: Path, lake: str, days: int, workers: int, told: Told, *, 
         told(f"{len(wanted)} days of {ORGANISATION} by one local run: {time.monotonic() - began:.0f} s so far")
         with cluster(folder, stack.environment | environment(github, root), workers) as deployed:
             told(f"{workers} workers are ready: {time.monotonic() - began:.0f} s so far")
-            order = disturbances(stack, short=short)
-            outcome = backfill(deployed, stack, wanted, (root, str(local.lake)), order, told)
+            outcome = backfill(deployed, stack, wanted, (root, str(local.lake)), steps(stack, short=short), told)
             began_again = {one.name: one.began - 1 for one in deployed.supervised if one.began > 1}
             runs = len(deployed.runs())
     told("")
@@ -45,6 +47,34 @@ def backfilled(folder: Path, lake: str, days: int, workers: int, told: Told, *, 
     for violation in outcome.violations:
         told(f"VIOLATION: {violation}")
     return not outcome.violations
+
+
+def measured(folder: Path, lake: str, days: int, counts: Sequence[int], told: Told) -> None:
+    """How fast days are run, in every way; each starts with an empty lake and empty records."""
+    wanted = days_between(LAST - timedelta(days=days - 1), LAST)
+    ways: list[Way] = []
+    with GitHubServer({ORGANISATION: jenkinsci()}) as github:
+        ways += in_one_process(Project(folder / "warm", github.url, [ORGANISATION]), wanted)
+        ways += in_processes(Project(folder / "cold", github.url, [ORGANISATION]), wanted[:_FEW])
+    for count in counts:
+        place = folder / f"{count}-workers"
+        place.mkdir(mode=0o711)
+        told(f"{count} workers")
+        with (
+            _world(place, f"{lake}/{count}-workers" if lake else "", told) as (github, stack, root),
+            cluster(place, stack.environment | environment(github, root), count) as deployed,
+        ):
+            ways += on_workers(deployed, wanted)
+    told("")
+    head = ("way", "step", "days", "seconds", "days a minute", "launch to start", "start to end", "task", "first task")
+    for line in table(head, [_row(way) for way in ways]):
+        told(line)
+
+
+def _row(way: Way) -> list[object]:
+    seconds = (way.begins, way.each, way.task, way.first)
+    rounded = ["" if one is None else f"{one:.1f} s" for one in seconds]
+    return [way.name, way.step, way.days, f"{way.seconds:.0f}", f"{60 * way.days / way.seconds:.1f}", *rounded]
 
 
 @contextmanager
@@ -69,7 +99,7 @@ def environment(github: GitHubServer, root: str) -> dict[str, str]:
 
 def _phases(phases: Sequence[Phase]) -> list[str]:
     rows = [(one.name, f"{one.seconds:.0f}", one.ended, one.kills, one.failed, one.recovered) for one in phases]
-    return table(("phase", "seconds", "runs ended", "kills", "runs failed", "days recovered"), rows)
+    return table(("phase", "seconds", "runs ended", "kills", "failed", "recovered"), rows)
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:

@@ -195,7 +195,7 @@ def _store(folder: Path, password: str) -> tuple[Process, dict[str, str]]:
             "-s3",
             f"-s3.port={port}",
             f"-s3.port.grpc={free_port()}",
-            "-s3.port.iceberg=0",
+            "-s3.port.iceberg=0",  # these two have fixed ports: a second store on the machine would not start
             "-s3.port.lance=0",
             f"-s3.config={config}",
         ],
