@@ -30,7 +30,9 @@ def main(
     # Dagster takes seconds to import: not for `--help`.
     from mds_assets_tests.scale.report import backfilled, measured
 
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # end what was started, as Ctrl-C does
+    # Either signal ends all that was started. Dagster gives SIGTERM the handler of SIGINT whenever a run here ends.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: sys.exit(1))
     console = Console(soft_wrap=True, highlight=False)
     with _folder(keep, console) as folder:
         counts = [int(count) for count in workers.split(",") if count] or ([1, 2, 4] if throughput else [2])

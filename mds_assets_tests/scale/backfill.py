@@ -101,9 +101,9 @@ def kill_worker(cluster: Cluster, _services: Services) -> int:
 
 
 def restart_rabbitmq(cluster: Cluster, services: Services) -> int:
-    """RabbitMQ, killed while a run is under way; what waits in it is on disk."""
+    """RabbitMQ, killed while a run is under way, and away for longer than Celery tries to connect by default."""
     _busy(cluster)
-    return _restart(services.rabbitmq, signal.SIGKILL, 5)
+    return _restart(services.rabbitmq, signal.SIGKILL, 20)
 
 
 def restart_postgres(cluster: Cluster, services: Services) -> int:
