@@ -5,14 +5,15 @@ PORT ?= 3000
 SCHEDULES ?= 200
 SEED ?= 0
 BENCH ?=
+SCALE ?=
 BIN := .venv/bin
 export DAGSTER_HOME := $(CURDIR)/.dagster
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev test chaos bench lint format
+.PHONY: help run dev test chaos bench scale-test lint format
 
 help: ## List the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
 
 run: .venv/synced ## Materialise the last days of the sample, or of GITHUB_ORG, and show the marts
 	@$(BIN)/mds run
@@ -28,6 +29,9 @@ chaos: .venv/synced-dev ## Disturb runs as SCHEDULES=200 seeds from SEED=0 on sa
 
 bench: .venv/synced-dev ## Measure the project beside a plain script and Dagster alone; BENCH holds options, such as --help
 	@$(BIN)/python -m benchmarks.run $(BENCH)
+
+scale-test: .venv/synced-dev ## Back-fill on RabbitMQ, PostgreSQL and Celery workers, and kill each; SCALE holds options, such as --throughput
+	@$(BIN)/python -m mds_assets_tests.scale $(SCALE)
 
 lint: .venv/synced-dev ## Check style, security rules, types and the lock file
 	$(BIN)/ruff check
