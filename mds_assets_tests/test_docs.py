@@ -356,7 +356,7 @@ def test_each_replaced_command_is_still_in_the_documents():
 
 
 def markdown_files() -> list[str]:
-    found = [*PROJECT_ROOT.glob("*.md"), *PROJECT_ROOT.glob("docs/**/*.md")]
+    found = [file for pattern in ("*.md", "docs/**/*.md", "deploy/**/*.md") for file in PROJECT_ROOT.glob(pattern)]
     return sorted(str(path.relative_to(PROJECT_ROOT)) for path in found)
 
 
@@ -390,12 +390,16 @@ def test_diagrams_say_what_they_are(document: str):
             assert re.match(r"(flowchart|gantt|sequenceDiagram)\b.*\n.*\S", fence.text), f"{document}:{fence.line}"
 
 
+# A table's declaration, and the port of a deployment's code server.
+_OTHERS = {"GITHUB_REPOS", "MDS_CODE_PORT"}
+
+
 @pytest.mark.parametrize("document", [*markdown_files(), ".env.example", ".github/workflows/ci.yml"])
 def test_only_existing_settings_and_make_targets_are_named(document: str):
     text = (PROJECT_ROOT / document).read_text(encoding="utf-8")
-    assert set(re.findall(r"\b(?:GITHUB|MDS)_[A-Z_]+\b", text)) - {"GITHUB_REPOS"} <= set(SETTINGS)
-    targets = set(re.findall(r"^([a-z]+):", (PROJECT_ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
-    assert set(re.findall(r"`make ([a-z]+)", text)) <= targets
+    assert set(re.findall(r"\b(?:GITHUB|MDS)_[A-Z_]+\b", text)) - _OTHERS <= set(SETTINGS)
+    targets = set(re.findall(r"^([a-z-]+):", (PROJECT_ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    assert set(re.findall(r"`make ([a-z-]+)", text)) <= targets
 
 
 def test_env_example_names_every_setting_once_commented_out_with_a_value_that_is_allowed(
