@@ -25,9 +25,11 @@ class Store:
 
     Attributes:
         endpoint: Its URL.
+        secret: Of its key.
     """
 
     endpoint: str
+    secret: str = SECRET
 
     @property
     def environment(self) -> dict[str, str]:
@@ -36,7 +38,7 @@ class Store:
             "AWS_ENDPOINT_URL": self.endpoint,
             "AWS_REGION": "us-east-1",
             "AWS_ACCESS_KEY_ID": KEY,
-            "AWS_SECRET_ACCESS_KEY": SECRET,
+            "AWS_SECRET_ACCESS_KEY": self.secret,
         }
 
     @property
@@ -46,7 +48,7 @@ class Store:
 
         return S3FileSystem(
             key=KEY,
-            secret=SECRET,
+            secret=self.secret,
             endpoint_url=self.endpoint,
             use_listings_cache=False,
             client_kwargs={"region_name": "us-east-1"},
@@ -68,14 +70,24 @@ class Store:
 @contextmanager
 def running(folder: Path) -> Generator[Store]:
     """A store with an empty bucket, whose data lies in this folder; it ends with the block."""
-    allowed = {"name": "lake", "credentials": [{"accessKey": KEY, "secretKey": SECRET}], "actions": ["Admin"]}
+    store, command = server(folder)
+    with (folder / "log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
+        try:
+            wait_for(store)
+            yield store
+        finally:
+            process.kill()  # it would take half a minute to say goodbye
+
+
+def server(folder: Path, secret: str = SECRET) -> tuple[Store, list[str]]:
+    """A store whose data lies in this folder, and the command that starts it."""
     config = folder / "identities.json"
+    config.touch(mode=0o600)
+    allowed = {"name": KEY, "credentials": [{"accessKey": KEY, "secretKey": secret}], "actions": ["Admin"]}
     config.write_text(json.dumps({"identities": [allowed]}))
     servers = ("master", "volume", "filer", "s3")
-    ports = dict(zip(servers, free_ports(4), strict=True)) | dict(
-        zip((f"{name}.port.grpc" for name in servers), free_ports(4), strict=True)
-    )
-    options = {
+    ports = dict(zip((f"{name}.port{kind}" for kind in ("", ".grpc") for name in servers), free_ports(8), strict=True))
+    options: dict[str, object] = {
         "dir": folder,
         "ip": "127.0.0.1",
         "ip.bind": "127.0.0.1",
@@ -83,26 +95,22 @@ def running(folder: Path) -> Generator[Store]:
         "master.volumeSizeLimitMB": 64,
         "volume.max": 100,
         "s3.config": config,
+        # These two have fixed ports: a second store on the machine would not start.
         "s3.port.iceberg": 0,
         "s3.port.lance": 0,
+        # Otherwise they stay in /tmp.
         "s3.localSocket": folder / "s3.sock",
         "filer.localSocket": folder / "filer.sock",
-        **{name if "." in name else f"{name}.port": port for name, port in ports.items()},
+        **ports,
     }
-    weed = Path(sys.executable).with_name("weed")
+    weed = str(Path(sys.executable).with_name("weed"))
     command = [weed, "server", "-s3", *(f"-{name}={value}" for name, value in options.items())]
-    with (folder / "log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
-        try:
-            store = Store(f"http://127.0.0.1:{ports['s3']}")
-            _wait_for(store)
-            yield store
-        finally:
-            process.kill()  # it would take half a minute to say goodbye
+    return Store(f"http://127.0.0.1:{ports['s3.port']}", secret), command
 
 
 @retry(wait=wait_fixed(0.3), stop=stop_after_delay(60))
-def _wait_for(store: Store) -> None:
-    """Until an object can be written: the S3 server answers before its volumes do."""
+def wait_for(store: Store) -> None:
+    """Make the bucket, once an object can be written: the S3 server answers before its volumes do."""
     if not store.files.exists(BUCKET):
         store.files.mkdir(BUCKET)
     store.files.pipe_file(f"{BUCKET}/ready", b"1")

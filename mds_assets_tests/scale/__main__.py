@@ -23,7 +23,7 @@ def main(
     short: Annotated[bool, typer.Option("--short", help=f"{_SHORT_DAYS} days, and one worker is killed.")] = False,
     throughput: Annotated[bool, typer.Option("--throughput", help="Measure, and disturb nothing.")] = False,
     workers: Annotated[str, typer.Option(help="How many workers; for --throughput several numbers.")] = "",
-    lake: Annotated[str, typer.Option(help="A new folder, or s3://lake/NAME; default: a temporary folder.")] = "",
+    lake: Annotated[str, typer.Option(help="s3://lake/NAME, or a new folder.")] = "s3://lake/scale",
     keep: Annotated[bool, typer.Option("--keep", help="Keep the temporary folder with all logs.")] = False,
 ) -> None:
     """Back-fill on RabbitMQ, PostgreSQL and Celery workers, and end with 1 when anything that must hold did not."""

@@ -25,17 +25,16 @@ Told = Callable[[str], None]
 def backfilled(folder: Path, lake: str, days: int, workers: int, told: Told, *, short: bool) -> bool:
     """A disturbed back-fill; whether nothing was lost by it."""
     began = time.monotonic()
-    root = lake or str(folder / "lake")
-    with _github() as github, services(folder, root) as stack:
+    with _github() as github, services(folder, lake) as stack:
         os.environ.update(stack.environment)  # of this process too: it reads Dagster's records and the lake
         told(f"RabbitMQ, PostgreSQL{' and SeaweedFS' if stack.store else ''}: {time.monotonic() - began:.0f} s")
         wanted = days_between(github.last - timedelta(days=days - 1), github.last)
         local = Project(folder / "local", github.api_url, github.organisations)
         local.materialise(wanted[0], wanted[-1], ["raw", "staging", "marts", "reports"])
         told(f"{len(wanted)} days of {github} by one local run: {time.monotonic() - began:.0f} s so far")
-        with cluster(folder, stack.environment | github.environment(root), workers) as deployed:
+        with cluster(folder, stack.environment | github.environment(lake), workers) as deployed:
             told(f"{workers} workers are ready: {time.monotonic() - began:.0f} s so far")
-            outcome = backfill(deployed, stack, wanted, (root, str(local.lake)), steps(stack, short=short), told)
+            outcome = backfill(deployed, stack, wanted, (lake, str(local.lake)), steps(stack, short=short), told)
             began_again = {one.name: one.began - 1 for one in deployed.supervised if one.began > 1}
             runs = len(deployed.runs())
     told("")
@@ -61,7 +60,7 @@ def measured(folder: Path, lake: str, days: int, counts: Sequence[int], told: To
             place = folder / f"{count}-workers"
             place.mkdir()
             place.chmod(0o711)  # as the folder itself
-            root = f"{lake}/{count}-workers" if lake else str(place / "lake")
+            root = f"{lake}/{count}-workers"
             with services(place, root) as stack:
                 os.environ.update(stack.environment)
                 with cluster(place, stack.environment | github.environment(root), count) as deployed:

