@@ -11,6 +11,7 @@ https://docs.dagster.io/guides/automate/schedules/dynamic-schedules
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
+from hashlib import sha256
 
 from dagster import (
     AssetSelection,
@@ -33,6 +34,7 @@ from mds_assets.settings import settings
 
 GROUP = "mds/group"  # the tag of a crawl's run: which group of how many
 _PARTITION = "dagster/partition"
+_DAYS_BACK = 7  # a crawl may end, or be repaired, days later
 
 _RAW = AssetSelection.key_prefixes("raw")
 
@@ -81,17 +83,24 @@ def crawl_schedule(context: ScheduleEvaluationContext) -> Iterator[RunRequest]:
     default_status=DefaultSensorStatus.RUNNING,
 )
 def tables_follow_crawls(context: SensorEvaluationContext) -> Iterator[RunRequest | SkipReason]:
-    """A run for yesterday, once for each set of crawls that went well."""
-    day = datetime.now(UTC).date() - timedelta(days=1)
-    newest = _newest_of_groups(context, day)
-    crawled = sorted(run.run_id for run in newest.values() if run.status == DagsterRunStatus.SUCCESS)
-    waiting = len(_groups()) - sum(run.is_finished for run in newest.values())
-    if waiting > 0:
-        yield SkipReason(f"{waiting} groups of {day} have not been crawled yet")
-    elif not crawled:
-        yield SkipReason(f"no group of {day} went well")
-    else:
-        yield RunRequest(run_key=f"{day} {','.join(crawled)}", partition_key=str(day), tags={TRIGGER: "crawls"})
+    """A run for each of the last days, once for each set of crawls that went well."""
+    yesterday = datetime.now(UTC).date() - timedelta(days=1)
+    asked = False
+    for day in (yesterday - timedelta(days=back) for back in reversed(range(_DAYS_BACK))):
+        newest = _newest_of_groups(context, day)
+        crawled = sorted(run.run_id for run in newest.values() if run.status == DagsterRunStatus.SUCCESS)
+        waiting = len(_groups()) - sum(run.is_finished for run in newest.values())
+        if waiting <= 0 and crawled:
+            asked = True
+            # A digest, as PostgreSQL's index of tags takes 2,704 bytes.
+            key = f"{day} {sha256(','.join(crawled).encode()).hexdigest()}"
+            yield RunRequest(run_key=key, partition_key=str(day), tags={TRIGGER: "crawls"})
+        elif newest and day == yesterday:
+            context.log.info(
+                "%s: %s groups have not been crawled yet, %s went well", day, max(waiting, 0), len(crawled)
+            )
+    if not asked:
+        yield SkipReason(f"of no day since {yesterday - timedelta(days=_DAYS_BACK - 1)} have all groups been crawled")
 
 
 def _groups() -> list[list[str]]:

@@ -104,13 +104,11 @@ class Settings(BaseSettings):
     )
     aws_region: str | None = Field(
         default=None,
-        pattern=r"^[a-z0-9-]+$",
         validation_alias="AWS_REGION",
         description="a region such as eu-central-1",
     )
     aws_default_region: str | None = Field(
         default=None,
-        pattern=r"^[a-z0-9-]+$",
         validation_alias="AWS_DEFAULT_REGION",
         description="a region such as eu-central-1; AWS_REGION wins over it",
     )
@@ -243,16 +241,24 @@ class Settings(BaseSettings):
 
     @field_validator("aws_endpoint_url", mode="after")
     @classmethod
-    def _endpoint_is_http(cls, value: str | None) -> str | None:
+    def _endpoint_is_http(cls, value: str | None, others: ValidationInfo) -> str | None:
+        if not _on_a_store(others):
+            return None
         if value and (_http_url(value).query or value.rstrip("/").count("/") > 2):
             raise ValueError("it has more than a scheme, a host and a port")
         return value and value.rstrip("/")
 
+    @field_validator("aws_region", "aws_default_region", mode="after")
+    @classmethod
+    def _region_is_a_name(cls, value: str | None, others: ValidationInfo) -> str | None:
+        if value and _on_a_store(others) and not re.fullmatch(r"[a-z0-9-]+", value):
+            raise ValueError("it is no name of a region")
+        return value
+
     @field_validator("aws_secret_access_key", mode="after")
     @classmethod
     def _credentials_are_whole(cls, value: SecretStr | None, others: ValidationInfo) -> SecretStr | None:
-        on_a_store = str(others.data.get("data_dir")).startswith("s3://")
-        if on_a_store and bool(value) != bool(others.data.get("aws_access_key_id")):
+        if _on_a_store(others) and bool(value) != bool(others.data.get("aws_access_key_id")):
             raise ValueError("one of AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY is set without the other")
         return value
 
@@ -276,6 +282,11 @@ class Settings(BaseSettings):
             if secret:
                 text = text.replace(secret.get_secret_value(), "***")
         return _SECRET_IN_TEXT.sub("***", text)
+
+
+def _on_a_store(others: ValidationInfo) -> bool:
+    """Whether the lake lies in an object store: else nothing asks for one."""
+    return str(others.data.get("data_dir")).startswith("s3://")
 
 
 def _bucket_url(value: str) -> str:

@@ -116,7 +116,7 @@ def test_the_tables_are_made_once_after_the_last_group_and_equal_those_of_one_ru
     assert play(parts, first, instance, "crawl")
     (skipped,) = tick(parts, instance)
     assert isinstance(skipped, SkipReason)
-    assert "1 groups" in (skipped.skip_message or "")
+    assert "have all groups been crawled" in (skipped.skip_message or "")
     assert play(parts, second, instance, "crawl")
     (request,) = tick(parts, instance)
     assert isinstance(request, RunRequest)
@@ -148,6 +148,7 @@ def test_a_group_that_fails_keeps_the_others_from_nothing_and_is_added_when_it_i
     (again,) = tick(parts, instance)
     assert isinstance(again, RunRequest)
     assert again.run_key != request.run_key
+    assert len(again.run_key or "") < 100  # PostgreSQL indexes it, with whatever number of groups
     assert play(parts, again, instance, "tables")
     assert {row[0] for row in project.rows("staging/repos")} == set(NAMES)
 

@@ -15,7 +15,7 @@ from dagster import AssetKey
 
 from mds_assets.assets.raw import GITHUB_REPOS
 from mds_assets.io_managers import objects
-from mds_assets.io_managers.lake import InputsChangedError, Lake
+from mds_assets.io_managers.lake import InputsChangedError, Lake, LakeError
 from mds_assets.settings import settings
 from mds_assets_tests.github.server import GitHubServer
 from mds_assets_tests.project import Project
@@ -41,7 +41,7 @@ def url(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def lake(store: Store, url: str, monkeypatch: pytest.MonkeyPatch) -> Lake:
     """The lake in this process, and its settings."""
-    given = {name.lower(): value for name, value in store.environment.items()}
+    given = {name.lower(): value for name, value in store.environment.items()} | {"data_dir": url}
     monkeypatch.setattr(objects, "settings", settings.model_validate(settings.model_dump() | given))
     return Lake(root=url)
 
@@ -331,3 +331,27 @@ def test_the_days_of_a_table_are_listed_a_thousand_at_a_time(lake: Lake, store: 
     one = lake.found(TABLE, days[:1])[days[0]]
     assert list(map(str, one)) == [f"{lake.root}/staging/t/day={days[0]}/data.parquet"]
     assert len(asked) == 4
+
+
+def test_a_bucket_may_be_the_lake_and_its_warehouse_is_made_again(store: Store, lake: Lake):
+    store.files.mkdir("whole-bucket")
+    bucket = Lake(root="s3://whole-bucket")
+    for content in ("1", "2"):
+        with bucket.replacing_file("warehouse.duckdb") as file:
+            file.write_text(content)
+    assert bucket.path("warehouse.duckdb").read_text() == "2"
+    written(bucket, TABLE, LAST, b"x")
+    written(bucket, TABLE, LAST, b"y")
+    assert bucket.days(TABLE) == [LAST]
+    assert stored(bucket, TABLE, LAST) == b"y"
+
+
+def test_a_folder_under_way_that_somebody_else_could_have_made_is_refused(
+    lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with lake.workspace():
+        pass
+    lake.scratch.chmod(0o777)
+    with pytest.raises(LakeError, match="not a folder of this user alone"), lake.workspace():
+        pass

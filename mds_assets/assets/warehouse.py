@@ -46,6 +46,11 @@ def warehouse(tables: Sequence[AssetSpec]) -> AssetsDefinition:
                 views, size = _build(file, lake, tables), file.stat().st_size
         except InputsChangedError as error:  # by a run that may have seen less
             raise RetryRequested(max_retries=_RETRIES) from Failure(f"{error}: build it again.")
+        except (duckdb.Error, OSError) as error:
+            if not lake.is_remote:
+                raise
+            # A file of any day may have been replaced while it was read.
+            raise RetryRequested(max_retries=_RETRIES, seconds_to_wait=1) from error
         built = MetadataValue.path(str(lake.path(WAREHOUSE)))
         return MaterializeResult(metadata={"views": views, "dagster/uri": built, "bytes": size})
 

@@ -14,6 +14,7 @@ from datetime import date
 from getpass import getuser
 from pathlib import Path
 from shutil import rmtree
+from stat import S_ISDIR
 from typing import TypeAlias
 from uuid import uuid4
 
@@ -142,6 +143,8 @@ class Lake(ConfigurableResource[None]):
                 objects.reach(self.path())
             # Nobody else reads what may be private.
             self.scratch.mkdir(parents=True, exist_ok=True, mode=0o700 if self.is_remote else 0o777)
+            if self.is_remote:
+                _refuse_foreign(self.scratch)
             for lock_file in self.scratch.glob("*.lock"):
                 with suppress(Timeout), _removing(lock_file, blocking=False):
                     pass
@@ -278,10 +281,14 @@ class Lake(ConfigurableResource[None]):
         while True:
             seen = {target: version} if self.is_remote and (version := objects.version(target)) else {}
             copied = folder / newest
-            copied.write_bytes(max(table.glob(f"{DAY}=????-??-??/{name}"), key=str).read_bytes())
-            # Another run may have moved a newer day meanwhile: then what it copied stays, or this is done again.
-            with suppress(objects.ObjectChangedError):
+            try:
+                copied.write_bytes(max(table.glob(f"{DAY}=????-??-??/{name}"), key=str).read_bytes())
                 return self._move({copied: target}, [], seen)
+            except objects.ObjectChangedError:
+                continue  # another run was faster, and may have seen less
+            except OSError as error:
+                if error.errno not in objects.REPLACED:
+                    raise
 
 
 class LakeError(Exception):
@@ -303,6 +310,19 @@ def _removing(lock_file: Path, *, blocking: bool) -> Generator[Path]:
             rmtree(folder, ignore_errors=True)
             if not folder.exists():  # else the next run tries again
                 lock_file.unlink()
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """Refuse a folder that another user could have made, as everybody may in the machine's temporary folder.
+
+    Raises:
+        LakeError: It is a link, of somebody else, or open to others.
+    """
+    told = folder.lstat()
+    if os.name == "posix" and (not S_ISDIR(told.st_mode) or told.st_uid != os.getuid() or told.st_mode & 0o077):
+        raise LakeError(
+            f"{str(folder)!r} is not a folder of this user alone: remove it, or set TMPDIR to another folder."
+        )
 
 
 def _day_of(name: str) -> date | None:

@@ -6,13 +6,14 @@ object still is the version that the writer has seen. What does not belong here:
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
 """
 
-import hashlib
+import errno
 from collections.abc import Collection
 from functools import cache
 from typing import TYPE_CHECKING, Any
 from weakref import finalize
 
 from fsspec import register_implementation
+from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 from upath import UPath
 
 from mds_assets.settings import settings
@@ -28,11 +29,19 @@ _ATTEMPTS = 6
 # A page of a listing has a thousand objects: more folders than these are looked up faster by listing all of them.
 _FEW = 4
 
-_CONDITION_FAILED = {"PreconditionFailed", "ConditionalRequestConflict"}
+# What s3fs says of a file that was replaced, or removed, after it was listed.
+REPLACED = {errno.EBUSY, errno.ENOENT}
+
+_IN_PROGRESS = "ConditionalRequestConflict"  # of another put: it may fail
+_CONDITION_FAILED = {"PreconditionFailed", _IN_PROGRESS}
 
 
 class ObjectChangedError(Exception):
     """The object is another version than the one that was to be replaced."""
+
+
+class _InProgressError(ObjectChangedError):
+    """Another put of the object has not ended."""
 
 
 def is_remote(root: str) -> bool:
@@ -79,7 +88,7 @@ def _s3() -> "type[S3FileSystem]":
             **options: Any,
         ) -> dict[str, Any] | list[str]:
             folder = f"{self._strip_protocol(path)}/"
-            for name in [name for name in self._told if f"{name}/".startswith(folder)]:
+            for name in [name for name in list(self._told) if f"{name}/".startswith(folder)]:
                 self._told.pop(name, None)
             # All at once: s3fs would list folder by folder.
             found: dict[str, dict[str, Any]] = await super()._find(
@@ -96,7 +105,10 @@ def _s3() -> "type[S3FileSystem]":
             return [self._told[path]] if path in self._told else None
 
         def invalidate_cache(self, path: str | None = None) -> None:
-            self._told.pop(path or "", None)
+            if path is None:
+                self._told.clear()
+            else:
+                self._told.pop(str(self._strip_protocol(path)), None)
 
     return Store
 
@@ -164,7 +176,9 @@ def versions(folder: UPath, below: Collection[str]) -> dict[str, str]:
     found: dict[str, dict[str, Any]] = {}
     for place in listed:
         found |= dict(filesystem().find(place.path, detail=True))
-    return {name[len(folder.path) + 1 :]: details["ETag"] for name, details in found.items()}
+    start = len(folder.path.rstrip("/")) + 1
+    # What comes into being while it is listed is told as a folder: the next look, or the put, finds it.
+    return {name[start:]: details["ETag"] for name, details in found.items() if details["type"] == "file"}
 
 
 def version(target: UPath) -> str | None:
@@ -172,6 +186,12 @@ def version(target: UPath) -> str | None:
     return versions(target.parent, [target.name]).get(target.name)
 
 
+@retry(
+    retry=retry_if_exception_type(_InProgressError),
+    wait=wait_random_exponential(max=5),
+    stop=stop_after_attempt(_ATTEMPTS),
+    reraise=True,
+)
 def put(target: UPath, content: bytes, seen: str | None) -> None:
     """Write an object in one request, if it still is the version that was seen; None if there was none.
 
@@ -180,18 +200,21 @@ def put(target: UPath, content: bytes, seen: str | None) -> None:
     """
     bucket, _, key = target.path.partition("/")
     condition = {"IfMatch": seen} if seen else {"IfNoneMatch": "*"}
+    store = filesystem()
     try:
         # Bytes, not an open file: s3fs would send an attempt's rest of it, which may be nothing, after a failed one.
-        filesystem().call_s3("put_object", Bucket=bucket, Key=key, Body=content, **condition)
+        store.call_s3("put_object", Bucket=bucket, Key=key, Body=content, **condition)
     except OSError as error:
-        filesystem().invalidate_cache(target.path)
-        refused = _code(error) in _CONDITION_FAILED or (seen and _code(error) == "NoSuchKey")
-        # The attempt before may have come through, though its answer did not.
-        if refused and version(target) != f'"{hashlib.md5(content, usedforsecurity=False).hexdigest()}"':
-            raise ObjectChangedError(f"{target} was replaced meanwhile") from None
-        if not refused:
+        code = _code(error)
+        if code not in _CONDITION_FAILED and not (seen and code == "NoSuchKey"):
             raise
-    filesystem().invalidate_cache(target.path)
+        store.invalidate_cache(target.path)
+        # The attempt before may have come through, though its answer did not.
+        if version(target) is None or store.cat_file(target.path) != content:
+            failed = _InProgressError if code == _IN_PROGRESS else ObjectChangedError
+            raise failed(f"{target} was replaced meanwhile") from None
+    finally:
+        store.invalidate_cache(target.path)
 
 
 def refusal(error: Exception) -> str | None:
