@@ -130,17 +130,18 @@ def sql(
     import duckdb
 
     from mds_assets.assets import WAREHOUSE
-    from mds_assets.io_managers import objects
-    from mds_assets.settings import settings
+    from mds_assets.settings import is_remote, settings
 
     if as_csv and as_json:
         raise click.ClickException("--csv and --json both say how to print: give one of them")
     try:
         if not duckdb.extract_statements(query):
             raise click.ClickException("there is no statement to execute")
-        with TemporaryDirectory() as folder, duckdb.connect(_local(WAREHOUSE, folder), read_only=True) as con:
-            if objects.is_remote(settings.data_dir):
-                con.register_filesystem(objects.filesystem())
+        with TemporaryDirectory() as folder, duckdb.connect(_local(WAREHOUSE, lambda: folder), read_only=True) as con:
+            if is_remote(settings.data_dir):
+                from mds_assets.io_managers import objects
+
+                objects.let_read(con, settings.data_dir)
             con.execute("SET TimeZone = 'UTC'")
             if _lies_elsewhere(con, settings.data_dir):
                 file = f"{settings.data_dir}/{WAREHOUSE}"
@@ -175,17 +176,21 @@ def report(
         webbrowser.open(page.as_uri())
 
 
-def _local(name: str, folder: str | Callable[[], str]) -> Path:
+def _local(name: str, folder: Callable[[], str]) -> Path:
     """A file of the lake; of an object store's its copy in this folder."""
-    from mds_assets.io_managers import objects
-    from mds_assets.settings import settings
+    from mds_assets.settings import is_remote, settings
 
-    stored = objects.path(settings.data_dir) / name
+    if not is_remote(settings.data_dir):
+        stored = Path(settings.data_dir, name)
+    else:
+        from mds_assets.io_managers import objects  # it takes time, which a local lake need not
+
+        stored = objects.path(settings.data_dir) / name
     if not stored.exists():
         raise click.ClickException(f"there is no {stored} yet: `mds run` makes it")
-    if not objects.is_remote(settings.data_dir):
-        return Path(str(stored))
-    copied = Path(folder if isinstance(folder, str) else folder(), stored.name)
+    if isinstance(stored, Path):
+        return stored
+    copied = Path(folder(), stored.name)
     copied.write_bytes(stored.read_bytes())
     return copied
 

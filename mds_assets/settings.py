@@ -284,9 +284,14 @@ class Settings(BaseSettings):
         return _SECRET_IN_TEXT.sub("***", text)
 
 
+def is_remote(root: str) -> bool:
+    """Whether this root of a lake is an object store's."""
+    return "://" in root
+
+
 def _on_a_store(others: ValidationInfo) -> bool:
     """Whether the lake lies in an object store: else nothing asks for one."""
-    return str(others.data.get("data_dir")).startswith("s3://")
+    return is_remote(str(others.data.get("data_dir")))
 
 
 def _bucket_url(value: str) -> str:

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ import requests
 
 from mds_assets.settings import PROJECT_ROOT
 from mds_assets_tests.project import Project
+from mds_assets_tests.store import free_ports
 
 LOCATION = "mds_assets.definitions"
 REPOSITORY = {"repositoryName": "__repository__", "repositoryLocationName": LOCATION}
@@ -127,10 +127,8 @@ class DagsterDev:
 @contextmanager
 def dagster_dev(project: Project, log: Path) -> Generator[DagsterDev]:
     """`dagster dev` on this project, once it has loaded; all its processes end with the block."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    command = [Path(sys.executable).with_name("dagster"), "dev", "--host", "127.0.0.1", "--port", port]
+    (port,) = free_ports(1)
+    command = [Path(sys.executable).with_name("dagster"), "dev", "--host", "127.0.0.1", "--port", str(port)]
     started = DagsterDev(project, f"http://127.0.0.1:{port}", log)
     with log.open("w") as output:
         server = subprocess.Popen(

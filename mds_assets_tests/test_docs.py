@@ -14,7 +14,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -37,7 +36,7 @@ from mds_assets.io_managers.schema import COLUMN_SCHEMA, declared_schema
 from mds_assets.sample.organisation import as_github, snapshots
 from mds_assets.settings import PROJECT_ROOT, Settings
 from mds_assets_tests.github.server import GitHubServer
-from mds_assets_tests.store import running
+from mds_assets_tests.store import free_ports, running
 
 DOCUMENTS = ("README.md", "TECHNICAL.md", "CONTRIBUTING.md", "docs/add-a-table.md")
 SETTINGS = {str(setting.validation_alias): setting for setting in Settings.model_fields.values()}
@@ -129,9 +128,7 @@ def report_unopened(reader: Reader, command: str) -> None:
 
 def user_interface(reader: Reader, command: str) -> None:
     """A server never ends: it is started on a free port, asked for its tables, and stopped."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
+    (port,) = free_ports(1)
     with (reader.folder / "server.log").open("w") as log:
         server = subprocess.Popen(
             [*command.split(), f"PORT={port}"],

@@ -153,6 +153,23 @@ def test_a_group_that_fails_keeps_the_others_from_nothing_and_is_added_when_it_i
     assert {row[0] for row in project.rows("staging/repos")} == set(NAMES)
 
 
+def test_a_group_that_ends_days_later_is_not_forgotten(
+    project: Project, instance: DagsterInstance, github: GitHubServer
+):
+    before = YESTERDAY - timedelta(days=3)
+    for asked in crawls(project.definitions, before):
+        assert play(project.definitions, asked, instance, "crawl")
+    (request,) = tick(project.definitions, instance)
+    assert isinstance(request, RunRequest)
+    assert request.partition_key == str(before)
+
+
+def test_the_sample_is_a_group_of_its_own(project: Project, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(groups, "settings", groups.settings.model_copy(update={"organisations": ()}))
+    (asked,) = crawls(project.definitions)
+    assert asked.run_config["ops"]["raw__github_repos"]["config"]["organisations"] == []
+
+
 def test_an_organisation_that_is_not_configured_is_refused_by_name(project: Project, instance: DagsterInstance):
     config = {"ops": {"raw__github_repos": {"config": {"organisations": ["acme", "other"]}}}}
     ran = project.definitions.resolve_job_def("crawl").execute_in_process(

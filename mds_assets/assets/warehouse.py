@@ -44,13 +44,11 @@ def warehouse(tables: Sequence[AssetSpec]) -> AssetsDefinition:
         try:
             with lake.replacing_file(WAREHOUSE) as file:
                 views, size = _build(file, lake, tables), file.stat().st_size
-        except InputsChangedError as error:  # by a run that may have seen less
-            raise RetryRequested(max_retries=_RETRIES) from Failure(f"{error}: build it again.")
-        except (duckdb.Error, OSError) as error:
+        except (InputsChangedError, duckdb.Error, OSError) as error:
             if not lake.is_remote:
                 raise
-            # A file of any day may have been replaced while it was read.
-            raise RetryRequested(max_retries=_RETRIES, seconds_to_wait=1) from error
+            # In a store another run may replace any file while it is read; or the warehouse, and have seen less.
+            raise RetryRequested(max_retries=_RETRIES, seconds_to_wait=1) from Failure(f"{error}: build it again.")
         built = MetadataValue.path(str(lake.path(WAREHOUSE)))
         return MaterializeResult(metadata={"views": views, "dagster/uri": built, "bytes": size})
 
@@ -60,8 +58,7 @@ def warehouse(tables: Sequence[AssetSpec]) -> AssetsDefinition:
 def _build(file: Path, lake: Lake, tables: Iterable[AssetSpec]) -> int:
     """Write the file; returns the number of its views."""
     with duckdb.connect() as con:
-        if lake.is_remote:
-            con.register_filesystem(objects.filesystem())
+        objects.let_read(con, lake.root)
         con.execute(f"ATTACH {literal(file)} AS warehouse (STORAGE_VERSION '{_OLDEST_CLIENT}')")
         con.execute("USE warehouse; BEGIN")
         views = sum(_add_views(con, lake, table) for table in tables)

@@ -74,8 +74,7 @@ class LakeDuckDB(DuckDBResource):
             spilled = closing.enter_context(self.lake.workspace())
             connection = closing.enter_context(self.get_connection())
             connection.execute(f"{SETTINGS} SET GLOBAL temp_directory = {literal(spilled)};")
-            if self.lake.is_remote:
-                connection.register_filesystem(objects.filesystem())
+            objects.let_read(connection, self.lake.root)
             _opened[self._run] = connection, closing
         return _opened[self._run][0]
 

@@ -25,6 +25,7 @@ from upath import UPath
 from mds_assets.io_managers import objects
 from mds_assets.io_managers.schema import DAY
 from mds_assets.partitions import to_days
+from mds_assets.settings import is_remote
 
 FILE_NAME = "data.parquet"
 
@@ -43,7 +44,7 @@ class Lake(ConfigurableResource[None]):
     @property
     def is_remote(self) -> bool:
         """Whether it lies in an object store, which has neither folders nor locks."""
-        return objects.is_remote(self.root)
+        return is_remote(self.root)
 
     def path(self, *names: str) -> UPath:
         """A path below the root."""
@@ -94,10 +95,8 @@ class Lake(ConfigurableResource[None]):
 
     def _days_stored(self, key: AssetKey) -> set[date]:
         """The days of all the table's objects: a listing of them takes a request a thousand."""
-        folder = self.folder(key)
         with self._reaching():
-            names = folder.fs.find(folder.path)
-        return {day for name in names if (day := _day_of(name[len(folder.path) + 1 :]))}
+            return {day for name in objects.versions(self.folder(key)) if (day := _day_of(name))}
 
     def _day_folders(self, key: AssetKey) -> list[date]:
         folders = self.folder(key).glob(f"{DAY}=????-??-??")

@@ -12,13 +12,13 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 from weakref import finalize
 
-from fsspec import register_implementation
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 from upath import UPath
 
-from mds_assets.settings import settings
+from mds_assets.settings import is_remote, settings
 
 if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
     from s3fs import S3FileSystem
 
 # s3fs and botocore are imported by whoever has such a lake.
@@ -44,22 +44,23 @@ class _InProgressError(ObjectChangedError):
     """Another put of the object has not ended."""
 
 
-def is_remote(root: str) -> bool:
-    """Whether this root of a lake is an object store's."""
-    return "://" in root
-
-
 def path(root: str) -> UPath:
     """The root of a lake, on a store with the endpoint, region and credentials of the settings."""
     if not is_remote(root):
         return UPath(root)
-    register_implementation("s3", _s3(), clobber=True)
+    _s3()  # as the filesystem that UPath finds
     return UPath(root, **_s3fs_options())
 
 
 def filesystem() -> "S3FileSystem":
-    """The store, as the filesystem that DuckDB takes."""
+    """The store as a filesystem."""
     return _s3()(**_s3fs_options())
+
+
+def let_read(con: "DuckDBPyConnection", root: str) -> None:
+    """Let DuckDB read what lies below this root of a lake."""
+    if is_remote(root):
+        con.register_filesystem(filesystem())
 
 
 @cache
@@ -68,6 +69,7 @@ def _s3() -> "type[S3FileSystem]":
 
     A file that is replaced after it was listed is not read as half of each: s3fs asks for the version that it knows.
     """
+    from fsspec import register_implementation
     from fsspec.asyn import sync_wrapper
     from s3fs import S3FileSystem
 
@@ -110,6 +112,8 @@ def _s3() -> "type[S3FileSystem]":
             else:
                 self._told.pop(str(self._strip_protocol(path)), None)
 
+    register_implementation("s3", Store, clobber=True)
+    _end_with_the_process()
     return Store
 
 
@@ -124,7 +128,6 @@ def polars_options() -> dict[str, Any]:
     return {name: value for name, value in given.items() if value} | http | {"max_retries": _ATTEMPTS}
 
 
-@cache
 def _end_with_the_process() -> None:
     """Let fsspec's thread end after its filesystems, which are finalized before what was made first.
 
@@ -143,7 +146,6 @@ def _end_with_the_process() -> None:
 
 
 def _s3fs_options() -> dict[str, Any]:
-    _end_with_the_process()
     names = {"access_key_id": "key", "secret_access_key": "secret", "session_token": "token"}
     config: dict[str, Any] = {"retries": {"mode": "standard", "max_attempts": _ATTEMPTS}}
     if settings.aws_endpoint_url:
@@ -165,14 +167,14 @@ def reach(root: UPath) -> None:
     filesystem().call_s3("list_objects_v2", Bucket=bucket, Prefix=prefix, MaxKeys=1)
 
 
-def versions(folder: UPath, below: Collection[str]) -> dict[str, str]:
-    """The version of each object in some of a folder's folders, by its path from the folder.
+def versions(folder: UPath, below: Collection[str] | None = None) -> dict[str, str]:
+    """The version of each object in a folder, or in some of its folders, by its path from the folder.
 
     Args:
         folder: A folder of a store.
         below: The names of those folders; objects of others may be told too.
     """
-    listed = [folder / name for name in below] if len(below) <= _FEW else [folder]
+    listed = [folder] if below is None or len(below) > _FEW else [folder / name for name in below]
     found: dict[str, dict[str, Any]] = {}
     for place in listed:
         found |= dict(filesystem().find(place.path, detail=True))
@@ -208,7 +210,6 @@ def put(target: UPath, content: bytes, seen: str | None) -> None:
         code = _code(error)
         if code not in _CONDITION_FAILED and not (seen and code == "NoSuchKey"):
             raise
-        store.invalidate_cache(target.path)
         # The attempt before may have come through, though its answer did not.
         if version(target) is None or store.cat_file(target.path) != content:
             failed = _InProgressError if code == _IN_PROGRESS else ObjectChangedError

@@ -19,6 +19,7 @@ from upath import UPath
 from mds_assets.io_managers import objects
 from mds_assets.io_managers.lake import FILE_NAME
 from mds_assets.io_managers.schema import DAY, arrow_schema, check_fits
+from mds_assets.settings import is_remote
 
 
 def polars_schema(schema: TableSchema, *, with_day: bool) -> pl.Schema:
@@ -43,7 +44,7 @@ def scan(files: Sequence[UPath], schema: TableSchema) -> pl.LazyFrame:
         missing_columns="insert",
         extra_columns="ignore",
         # Files from before a column was declared wider.
-        storage_options=objects.polars_options() if objects.is_remote(str(files[0])) else None,
+        storage_options=objects.polars_options() if is_remote(str(files[0])) else None,
         cast_options=pl.ScanCastOptions(integer_cast="upcast", float_cast="upcast"),
     )
 

@@ -17,7 +17,8 @@ from dagster._core.storage.tags import PARTITION_NAME_TAG
 from dagster._daemon.controller import all_daemons_live
 
 from mds_assets.settings import PROJECT_ROOT
-from mds_assets_tests.scale.process import Process, free_port, listens
+from mds_assets_tests.scale.process import Process, listens
+from mds_assets_tests.store import free_ports
 
 DEPLOYMENT = PROJECT_ROOT / "deploy/celery"
 WORKSPACE = str(DEPLOYMENT / "workspace.yaml")
@@ -124,7 +125,7 @@ def cluster(folder: Path, environment: dict[str, str], workers: int) -> Generato
 
     `environment` is also that of this process: its own instance reads addresses and passwords from it.
     """
-    port = free_port()
+    (port,) = free_ports(1)
     environment = environment | {"MDS_CODE_PORT": str(port)}
     here = _machine(folder / "machine-0", workers, environment)
     code_server = Process(

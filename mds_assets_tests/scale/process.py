@@ -109,13 +109,6 @@ class Process:
             self._process.wait()
 
 
-def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
-
-
 def listens(port: int) -> bool:
     """Whether somebody listens there."""
     with socket.socket() as caller:

@@ -14,8 +14,8 @@ import psycopg2
 from tenacity import RetryError, stop_after_attempt
 
 from mds_assets.settings import PROJECT_ROOT
-from mds_assets_tests.scale.process import Process, free_port, listens
-from mds_assets_tests.store import server, wait_for
+from mds_assets_tests.scale.process import Process, listens
+from mds_assets_tests.store import free_ports, server, wait_for
 
 # Debian's `rabbitmq-server` on the PATH only switches to the system's user.
 _RABBITMQ = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
@@ -91,7 +91,7 @@ def install() -> None:
 def _rabbitmq(folder: Path, password: str) -> tuple[Process, Process, str]:
     home = folder / "rabbitmq"
     home.mkdir()
-    port, names_port, nodes_port = free_port(), free_port(), free_port()
+    port, names_port, nodes_port = free_ports(3)
     config = home / "rabbitmq.conf"
     config.touch(mode=0o600)
     config.write_text(
@@ -120,7 +120,7 @@ def _rabbitmq(folder: Path, password: str) -> tuple[Process, Process, str]:
 
 
 def _postgres(folder: Path, password: str) -> tuple[Process, str]:
-    home, port = folder / "postgres", free_port()
+    home, (port,) = folder / "postgres", free_ports(1)
     home.mkdir()
     user = "postgres" if os.geteuid() == 0 else None  # PostgreSQL refuses to run as root
     password_file = home / "password"
