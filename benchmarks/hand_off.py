@@ -13,9 +13,9 @@ from datetime import date
 import polars as pl
 from upath import UPath
 
-from mds_assets.assets.staging import REPOS
-from mds_assets.io_managers.polars import scan
-from mds_assets.partitions import days_between
+from mds_assets.defs.github.staging import REPOS
+from mds_assets.stack.io_managers.polars import scan
+from mds_assets.stack.partitions import days_between
 
 _COLUMNS = ["org", "repo_id", "language", "stars", "forks", "pushed_at", "active_at", "observed_at", "day"]
 _ROUNDS = 7

@@ -16,9 +16,9 @@ from pathlib import Path
 from benchmarks.lakes import LAST, days_until
 from mds_assets.definitions import github
 from mds_assets.github.client import Crawl
-from mds_assets.github.pipeline import land
 from mds_assets.github.repository import Json
-from mds_assets.settings import settings
+from mds_assets.stack.landing import land
+from mds_assets.stack.settings import settings
 
 
 @dataclass

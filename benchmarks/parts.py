@@ -16,8 +16,8 @@ from benchmarks.generate import generate
 from benchmarks.lakes import LAST, STAGING_AND_MARTS, Lakes, days_until
 from benchmarks.process import Command, median, python, rounds
 from benchmarks.report import Ratio, Section
+from mds_assets_tests.github.recordings import RECORDINGS, jenkinsci
 from mds_assets_tests.github.server import GitHubServer
-from mds_assets_tests.recordings import RECORDINGS, jenkinsci
 
 Told = Callable[[str], None]
 _FLOOR = ("repos", "repos_per_language", "daily_activity")

@@ -16,21 +16,22 @@ from dagster import (
     with_source_code_references,
 )
 
-from mds_assets import assets, groups
-from mds_assets.assets.warehouse import warehouse
-from mds_assets.automation import automated, follow_staging
-from mds_assets.checks import checks_of
+from mds_assets import assets
+from mds_assets.defs.github import groups
 from mds_assets.github.client import GitHub
-from mds_assets.io_managers.duckdb import LakeDuckDB
-from mds_assets.io_managers.io_manager import LakeIOManager
-from mds_assets.io_managers.lake import Lake
-from mds_assets.io_managers.pages import PageIOManager
-from mds_assets.io_managers.schema import COLUMN_SCHEMA, declared_schema
-from mds_assets.jobs import daily_refresh, table_checks
-from mds_assets.prune import prune
-from mds_assets.schedules import daily_refresh_schedule, prune_schedule, table_checks_schedule
-from mds_assets.sensors import failed_checks, failed_runs
-from mds_assets.settings import Settings, settings
+from mds_assets.stack.automation import automated, follow_staging
+from mds_assets.stack.checks import checks_of
+from mds_assets.stack.io_managers.duckdb import LakeDuckDB
+from mds_assets.stack.io_managers.io_manager import LakeIOManager
+from mds_assets.stack.io_managers.pages import PageIOManager
+from mds_assets.stack.jobs import daily_refresh, table_checks
+from mds_assets.stack.lake.lake import Lake
+from mds_assets.stack.prune import prune
+from mds_assets.stack.schedules import daily_refresh_schedule, prune_schedule, table_checks_schedule
+from mds_assets.stack.sensors import failed_checks, failed_runs
+from mds_assets.stack.settings import Settings, settings
+from mds_assets.stack.table import COLUMN_SCHEMA, declared_schema
+from mds_assets.stack.warehouse import warehouse
 
 # Dagster warns that links from a table to its code are in beta.
 warnings.filterwarnings("ignore", message=".*(source_code_references|CodeReference)")
@@ -39,7 +40,7 @@ warnings.filterwarnings("ignore", message=".*(source_code_references|CodeReferen
 def github(settings: Settings) -> GitHub:
     """The configured organisations; without any, the built-in sample behind the same client."""
     if not settings.organisations:
-        from mds_assets.sample import SAMPLE_API_URL, SAMPLE_ORG, SampleTransport
+        from mds_assets.github.sample import SAMPLE_API_URL, SAMPLE_ORG, SampleTransport
 
         return GitHub([SAMPLE_ORG], SAMPLE_API_URL, transport=SampleTransport())
     return GitHub(

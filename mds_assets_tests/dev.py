@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import requests
 
-from mds_assets.settings import PROJECT_ROOT
+from mds_assets.stack.settings import PROJECT_ROOT
 from mds_assets_tests.project import Project
 from mds_assets_tests.store import free_ports
 

@@ -15,7 +15,7 @@ from dagster import AssetCheckEvaluation, AssetKey, DagsterInstance, ExecuteInPr
 from pydantic import SecretStr
 
 from mds_assets.definitions import build_definitions, resources
-from mds_assets.settings import settings
+from mds_assets.stack.settings import settings
 
 Rows = list[tuple[Any, ...]]
 

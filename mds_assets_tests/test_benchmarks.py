@@ -14,10 +14,10 @@ from benchmarks.compare import DifferentError, compare
 from benchmarks.generate import generate
 from benchmarks.limit import marts, stage
 from mds_assets.definitions import defs
-from mds_assets.partitions import days_between
+from mds_assets.stack.partitions import days_between
+from mds_assets_tests.github.recordings import jenkinsci, needs_recordings
 from mds_assets_tests.github.server import GitHubServer
 from mds_assets_tests.project import Project
-from mds_assets_tests.recordings import jenkinsci, needs_recordings
 
 DAYS = days_between(date(2025, 6, 24), date(2025, 6, 30))
 

@@ -26,7 +26,7 @@ from mds_assets_tests.chaos.checks import (
 from mds_assets_tests.chaos.faults import Fault
 from mds_assets_tests.chaos.play import SECRET, TOKEN, Outcome, new_folder, play
 from mds_assets_tests.chaos.schedule import Kill
-from mds_assets_tests.recordings import needs_recordings
+from mds_assets_tests.github.recordings import needs_recordings
 
 # One worker for all, as they share the process that has imported everything.
 pytestmark = needs_recordings

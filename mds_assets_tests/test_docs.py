@@ -30,11 +30,11 @@ import pytest
 import requests
 import typer.main
 
-from mds_assets.cli import app
 from mds_assets.definitions import defs
-from mds_assets.io_managers.schema import COLUMN_SCHEMA, declared_schema
-from mds_assets.sample.organisation import as_github, snapshots
-from mds_assets.settings import PROJECT_ROOT, Settings
+from mds_assets.github.sample.organisation import as_github, snapshots
+from mds_assets.stack.cli import app
+from mds_assets.stack.settings import PROJECT_ROOT, Settings
+from mds_assets.stack.table import COLUMN_SCHEMA, declared_schema
 from mds_assets_tests.github.server import GitHubServer
 from mds_assets_tests.store import free_ports, running
 

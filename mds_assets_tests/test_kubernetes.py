@@ -11,7 +11,7 @@ import yaml
 from dagster import DagsterRun
 from dagster._core.instance.config import dagster_instance_config
 
-from mds_assets.settings import PROJECT_ROOT, Settings
+from mds_assets.stack.settings import PROJECT_ROOT, Settings
 
 FOLDER = PROJECT_ROOT / "deploy" / "kubernetes"
 DOCKERFILE = (FOLDER / "Dockerfile").read_text(encoding="utf-8")

@@ -13,10 +13,10 @@ import polars as pl
 import pytest
 from dagster import AssetKey
 
-from mds_assets.assets.raw import GITHUB_REPOS
-from mds_assets.io_managers import objects
-from mds_assets.io_managers.lake import InputsChangedError, Lake, LakeError
-from mds_assets.settings import settings
+from mds_assets.defs.github.raw import GITHUB_REPOS
+from mds_assets.stack.lake import object_store as objects
+from mds_assets.stack.lake.lake import InputsChangedError, Lake, LakeError
+from mds_assets.stack.settings import settings
 from mds_assets_tests.github.server import GitHubServer
 from mds_assets_tests.project import Project
 from mds_assets_tests.store import BUCKET, KEY, SECRET, Store, running

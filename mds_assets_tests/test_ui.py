@@ -18,11 +18,11 @@ import pytest
 from dagster import AssetSpec
 from playwright.sync_api import Locator, Page, expect, sync_playwright
 
-from mds_assets.checks import checks_of
 from mds_assets.definitions import defs
-from mds_assets.io_managers.schema import COLUMN_SCHEMA, declared_schema
-from mds_assets.jobs import TRIGGER
-from mds_assets.settings import PROJECT_ROOT
+from mds_assets.stack.checks import checks_of
+from mds_assets.stack.jobs import TRIGGER
+from mds_assets.stack.settings import PROJECT_ROOT
+from mds_assets.stack.table import COLUMN_SCHEMA, declared_schema
 from mds_assets_tests.chromium import CHROMIUM, CHROMIUM_OPTIONS, needs_chromium
 from mds_assets_tests.dev import LOCATION, PATIENCE, REPOSITORY, DagsterDev, dagster_dev
 from mds_assets_tests.project import Project

@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 import mds_assets_tests.conftest  # pyright: ignore[reportUnusedImport]  # noqa: F401  # settings of the tests' own
-from mds_assets_tests.recordings import RECORDINGS
+from mds_assets_tests.github.recordings import RECORDINGS
 
 if TYPE_CHECKING:
     from mds_assets_tests.chaos.play import Outcome

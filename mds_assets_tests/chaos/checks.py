@@ -16,8 +16,8 @@ from typing import Any, Literal, get_args
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mds_assets.assets import WAREHOUSE
-from mds_assets.partitions import days_between
+from mds_assets.stack.names import WAREHOUSE
+from mds_assets.stack.partitions import days_between
 from mds_assets_tests import oracle
 from mds_assets_tests.chaos.faults import Fault
 from mds_assets_tests.chaos.schedule import Kill

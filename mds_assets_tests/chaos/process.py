@@ -22,9 +22,9 @@ from typing import Any
 from dagster import DagsterInstance
 from pydantic import SecretStr
 
-import mds_assets.github.pipeline  # pyright: ignore[reportUnusedImport]  # noqa: F401  # brings dlt
+import mds_assets.stack.landing  # pyright: ignore[reportUnusedImport]  # noqa: F401  # brings dlt
 from mds_assets.definitions import build_definitions, resources
-from mds_assets.settings import PROJECT_ROOT, settings
+from mds_assets.stack.settings import PROJECT_ROOT, settings
 from mds_assets_tests.chaos.schedule import Kill
 
 # What a run imports besides, late; it makes half of a run's time when it is not there yet. A name that is gone is
@@ -39,7 +39,7 @@ _LATE = [
     "dlt._workspace._plugins",
     "dlt.common.libs.pyarrow",
     "dlt.sources.helpers.requests",
-    "mds_assets.report.page",
+    "mds_assets.defs.github.report.page",
     "pendulum.locales.en.locale",
     "polars._utils.parquet",
     "pyarrow.compute",

@@ -11,9 +11,9 @@ from enum import StrEnum
 from functools import cache
 from typing import Any
 
-from mds_assets.partitions import days_between
+from mds_assets.stack.partitions import days_between
 from mds_assets_tests.chaos.faults import FATAL, Fault
-from mds_assets_tests.recordings import jenkinsci, npm_days
+from mds_assets_tests.github.recordings import jenkinsci, npm_days
 
 
 class Kill(StrEnum):

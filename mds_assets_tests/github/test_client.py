@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from mds_assets.github.client import Crawl, GitHub
 from mds_assets.github.errors import GitHubError
 from mds_assets.github.repository import Json
-from mds_assets.partitions import days_between
+from mds_assets.stack.partitions import days_between
 from mds_assets_tests import oracle
+from mds_assets_tests.github.recordings import jenkinsci, needs_recordings
 from mds_assets_tests.github.server import GitHubHandler, GitHubServer
-from mds_assets_tests.recordings import jenkinsci, needs_recordings
 
 DAY = date(2026, 3, 2)
 MOMENTS = ("created_at", "updated_at", "pushed_at")
@@ -207,7 +207,7 @@ def test_github_enterprise_has_its_api_below_a_path():
 
 
 def test_the_client_and_its_pipeline_do_not_import_dagster():
-    program = "import sys, mds_assets.github.client, mds_assets.github.pipeline; sys.exit('dagster' in sys.modules)"
+    program = "import sys, mds_assets.github.client, mds_assets.stack.landing; sys.exit('dagster' in sys.modules)"
     subprocess.run([sys.executable, "-c", program], check=True)
 
 

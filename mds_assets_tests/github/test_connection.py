@@ -15,7 +15,7 @@ import pytest
 
 from mds_assets.github.client import GitHub
 from mds_assets.github.errors import GitHubError
-from mds_assets.github.pipeline import land
+from mds_assets.stack.landing import land
 from mds_assets_tests.github.server import GitHubHandler, GitHubServer
 from mds_assets_tests.github.test_client import DAY, Found, crawl, repo
 

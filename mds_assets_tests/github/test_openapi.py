@@ -28,11 +28,11 @@ import pytest
 import requests
 from dagster import TableColumn
 
-from mds_assets.assets.raw import GITHUB_REPOS
+from mds_assets.defs.github.raw import GITHUB_REPOS
 from mds_assets.github.client import GitHub
-from mds_assets.sample import SAMPLE_API_URL, SAMPLE_ORG, SampleTransport
+from mds_assets.github.sample import SAMPLE_API_URL, SAMPLE_ORG, SampleTransport
+from mds_assets_tests.github.recordings import jenkinsci, needs_recordings, npm_days
 from mds_assets_tests.github.server import GitHubServer, Repos
-from mds_assets_tests.recordings import jenkinsci, needs_recordings, npm_days
 
 pytestmark = [
     pytest.mark.skipif(not (shutil.which("node") and shutil.which("npm")), reason="node and npm are not installed"),

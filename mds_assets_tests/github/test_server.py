@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import requests
 
+from mds_assets_tests.github.recordings import jenkinsci, jenkinsci_pages, needs_recordings
 from mds_assets_tests.github.server import GitHubHandler, GitHubServer, Repos
-from mds_assets_tests.recordings import jenkinsci, jenkinsci_pages, needs_recordings
 
 
 def repo(number: int, **fields: Any) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from dagster import AssetKey, DagsterEventType, DagsterInstance, DagsterRunStatu
 from dagster._core.storage.tags import PARTITION_NAME_TAG
 from dagster._daemon.controller import all_daemons_live
 
-from mds_assets.settings import PROJECT_ROOT
+from mds_assets.stack.settings import PROJECT_ROOT
 from mds_assets_tests.scale.process import Process, listens
 from mds_assets_tests.store import free_ports
 
@@ -146,7 +146,7 @@ def cluster(folder: Path, environment: dict[str, str], workers: int) -> Generato
         Process(
             f"worker-{number}",
             [
-                *[_program("celery"), "-A", "mds_assets.celery.worker", "worker", "-n", f"worker-{number}@%h"],
+                *[_program("celery"), "-A", "mds_assets.stack.celery.worker", "worker", "-n", f"worker-{number}@%h"],
                 *["--concurrency", "1", "--loglevel", "INFO", "-Q", "dagster"],
             ],
             folder,

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
-from mds_assets.partitions import days_between
+from mds_assets.stack.partitions import days_between
+from mds_assets_tests.github.recordings import RECORDINGS, jenkinsci
 from mds_assets_tests.github.server import GitHubServer
 from mds_assets_tests.project import Project
-from mds_assets_tests.recordings import RECORDINGS, jenkinsci
 from mds_assets_tests.scale.backfill import Phase, backfill, steps
 from mds_assets_tests.scale.cluster import cluster
 from mds_assets_tests.scale.services import services

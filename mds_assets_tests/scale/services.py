@@ -13,7 +13,7 @@ from pathlib import Path
 import psycopg2
 from tenacity import RetryError, stop_after_attempt
 
-from mds_assets.settings import PROJECT_ROOT
+from mds_assets.stack.settings import PROJECT_ROOT
 from mds_assets_tests.scale.process import Process, listens
 from mds_assets_tests.store import free_ports, server, wait_for
 

@@ -1,0 +1,114 @@
+"""Many organisations: a day's crawl as several runs, each of a group of organisations, then the day's tables.
+
+The group is no partition, as 10,000 organisations times 365 days are more than Dagster keeps well. It need not be one:
+raw only grows, so each group adds its load to the day, and staging reads whatever the day has. A group that fails keeps
+the other ones from nothing.
+
+All this is there only if `MDS_ORGS_PER_RUN` is set, in place of `daily_refresh_schedule`.
+
+https://docs.dagster.io/guides/automate/schedules/dynamic-schedules
+"""
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, date, datetime, timedelta
+from hashlib import sha256
+
+from dagster import (
+    AssetSelection,
+    DagsterRun,
+    DagsterRunStatus,
+    DefaultScheduleStatus,
+    DefaultSensorStatus,
+    RunRequest,
+    RunsFilter,
+    ScheduleEvaluationContext,
+    SensorEvaluationContext,
+    SkipReason,
+    define_asset_job,
+    schedule,
+    sensor,
+)
+
+from mds_assets.stack.jobs import TRIGGER
+from mds_assets.stack.settings import settings
+
+GROUP = "mds/group"  # the tag of a crawl's run: which group of how many
+_PARTITION = "dagster/partition"
+_DAYS_BACK = 7  # a crawl may end, or be repaired, days later
+
+_RAW = AssetSelection.key_prefixes("raw")
+
+crawl = define_asset_job(
+    "crawl", selection=_RAW, description="Raw of one day: of all organisations, or of those in the run's configuration."
+)
+
+tables = define_asset_job(
+    "tables",
+    selection=AssetSelection.all() - _RAW,
+    description="Staging, marts, report and warehouse of one day, from what raw has.",
+)
+
+
+def groups(organisations: Sequence[str], size: int) -> list[list[str]]:
+    """The organisations in their order, in as few groups of at most this size as there can be."""
+    return [list(organisations[start : start + size]) for start in range(0, len(organisations), size)]
+
+
+@schedule(
+    job=crawl,
+    name="crawl_schedule",
+    description="At 00:05 UTC, raw of the day that ended, a run for each group of MDS_ORGS_PER_RUN organisations.",
+    cron_schedule="5 0 * * *",
+    execution_timezone="UTC",
+    default_status=DefaultScheduleStatus.RUNNING,
+)
+def crawl_schedule(context: ScheduleEvaluationContext) -> Iterator[RunRequest]:
+    """A run for each group; Dagster starts as many at once as `dagster.yaml` allows."""
+    day = context.scheduled_execution_time.date() - timedelta(days=1)
+    found = _groups()
+    for number, organisations in enumerate(found, start=1):
+        yield RunRequest(
+            run_key=f"{day} {number}",
+            partition_key=str(day),
+            run_config={"ops": {"raw__github_repos": {"config": {"organisations": organisations}}}},
+            tags={TRIGGER: "schedule", GROUP: f"{number} of {len(found)}"},
+        )
+
+
+@sensor(
+    job=tables,
+    name="tables_follow_crawls",
+    description="When all groups of a day's crawl have ended, and again when one that failed is repaired: its tables.",
+    minimum_interval_seconds=60,
+    default_status=DefaultSensorStatus.RUNNING,
+)
+def tables_follow_crawls(context: SensorEvaluationContext) -> Iterator[RunRequest | SkipReason]:
+    """A run for each of the last days, once for each set of crawls that went well."""
+    yesterday = datetime.now(UTC).date() - timedelta(days=1)
+    asked = False
+    for day in (yesterday - timedelta(days=back) for back in reversed(range(_DAYS_BACK))):
+        newest = _newest_of_groups(context, day)
+        crawled = sorted(run.run_id for run in newest.values() if run.status == DagsterRunStatus.SUCCESS)
+        waiting = len(_groups()) - sum(run.is_finished for run in newest.values())
+        if waiting <= 0 and crawled:
+            asked = True
+            # A digest, as PostgreSQL's index of tags takes 2,704 bytes.
+            key = f"{day} {sha256(','.join(crawled).encode()).hexdigest()}"
+            yield RunRequest(run_key=key, partition_key=str(day), tags={TRIGGER: "crawls"})
+        elif newest and day == yesterday:
+            context.log.info(
+                "%s: %s groups have not been crawled yet, %s went well", day, max(waiting, 0), len(crawled)
+            )
+    if not asked:
+        yield SkipReason(f"of no day since {yesterday - timedelta(days=_DAYS_BACK - 1)} have all groups been crawled")
+
+
+def _groups() -> list[list[str]]:
+    # The sample is a group of none: whoever a run's configuration does not name is asked for.
+    return groups(settings.organisations, settings.orgs_per_run or 1) or [[]]
+
+
+def _newest_of_groups(context: SensorEvaluationContext, day: date) -> dict[str, DagsterRun]:
+    """The newest run of each group of a day: of one that failed and was tried again, the second."""
+    runs = context.instance.get_runs(RunsFilter(job_name=crawl.name, tags={_PARTITION: str(day)}))
+    return {run.tags[GROUP]: run for run in reversed(runs) if GROUP in run.tags}

@@ -1,0 +1,182 @@
+"""The report's charts: a mart's rows in, a static SVG drawing out, which needs no script, no network and no font.
+
+Colours are CSS variables of the page, each with a value of its own for where nothing sets them. Importing this module
+takes as long as importing Altair.
+
+What does not belong here: which rows are drawn, and the page around the drawing.
+"""
+
+import base64
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from math import ceil
+
+import altair as alt
+import vl_convert
+
+from mds_assets.defs.github.report.figures import Day
+
+MOST_BARS = 10  # of a chart of languages
+
+# Drawn for a phone; a desk has room for several beside each other. So text has one size, whatever the width.
+_WIDTH = 320
+_TEXT, _MUTED, _LINE = "var(--text, #1b222c)", "var(--muted, #57606c)", "var(--line, #d8dde3)"
+_BAR, _AVERAGE = "var(--bar, #3867c8)", "var(--average, #b8500b)"
+_FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif"
+_LONGEST_NAME = 18  # characters beside a bar
+_A_MONTH = 31  # days: no words and no dots for each day of a longer window
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A drawing, and what it says in words.
+
+    Attributes:
+        alt: The text for whoever does not see it, with the numbers.
+        width: Of the drawing, in its own units.
+        height: The same.
+        drawing: What an `<svg>` element of this size holds; all texts in it are escaped.
+    """
+
+    alt: str
+    width: int
+    height: int
+    drawing: str
+
+    @property
+    def image(self) -> str:
+        """The chart as a picture of its own, on white: a `data:` address."""
+        svg = (
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {self.width} {self.height}" width="{self.width}" '
+            f'height="{self.height}"><rect width="100%" height="100%" fill="#fff"/>{self.drawing}</svg>'
+        )
+        return f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"
+
+
+def activity(days: Sequence[Day]) -> Chart:
+    """Repositories by the day of their newest push as bars, and their 7-day average as a line.
+
+    Args:
+        days: All dates of the window, oldest first; at least one.
+    """
+    dates = [str(day.push_date) for day in days]
+    labelled = dates[:: -ceil(len(dates) / 6)]  # about six of them, the newest always
+    base = alt.Chart(alt.Data(values=[day._asdict() | {"date": str(day.push_date)} for day in days]))
+    base = base.encode(
+        x=alt.X(
+            "date:O",
+            title=None,
+            scale=alt.Scale(paddingInner=0.25, paddingOuter=0.2),
+            # Of a date Vega would make a moment in the time zone of the machine.
+            axis=alt.Axis(values=labelled, labelExpr="utcFormat(toDate(datum.value), '%-d %b')", labelAngle=0),
+        )
+    )
+    most = max(1, *(day.push_count for day in days))
+    bars = base.mark_bar(color=_BAR, cornerRadiusEnd=3 if len(days) <= _A_MONTH else 0).encode(
+        y=alt.Y(
+            "push_count:Q",
+            title=None,
+            scale=alt.Scale(domain=[0, most]),
+            axis=alt.Axis(tickCount=min(4, most), format=",d", grid=True),  # more would be fractions
+            # Vega would give each bar a clip path of its own, with another number in each picture that it draws.
+            stack=None,
+        )
+    )
+    average = base.encode(y=alt.Y("rolling_7d_avg:Q", title=None))
+    line = average.mark_line(color=_AVERAGE, strokeWidth=2.5, strokeCap="round", strokeJoin="round")
+    dots = average.mark_circle(color=_AVERAGE, size=36, opacity=1)  # a line through one day is not to be seen
+    layers = [bars, line, dots] if len(days) <= _A_MONTH else [bars, line]
+    return _draw(alt.LayerChart(layer=layers), _activity_in_words(days), height=180, left=38, right=6, top=8, bottom=24)
+
+
+def languages(unit: str, values: Sequence[tuple[str, float]]) -> Chart:
+    """The first languages with their values as horizontal bars.
+
+    Args:
+        unit: What the values are, in words.
+        values: Languages in the order in which to show them; at least one.
+    """
+    shown = values[:MOST_BARS]
+    labels = [f"{value:,}" for _, value in shown]
+    # By place, as two long names may be the same when they are cut.
+    rows = [
+        {"place": place, "name": _cut(name), "value": value, "label": label}
+        for place, ((name, value), label) in enumerate(zip(shown, labels, strict=True))
+    ]
+    most = max(value for _, value in shown)
+    base = alt.Chart(alt.Data(values=rows)).encode(
+        x=alt.X("value:Q", axis=None, scale=alt.Scale(domain=[0, most or 1], nice=False), stack=None),
+        y=alt.Y("place:O", axis=None, scale=alt.Scale(paddingInner=0.3, paddingOuter=0.15)),
+    )
+    bars = base.mark_bar(color=_BAR, cornerRadiusEnd=3)
+    numbers = base.mark_text(align="left", baseline="middle", dx=6, color=_MUTED).encode(text="label:N")
+    names = base.mark_text(align="right", baseline="middle", dx=-8, color=_TEXT).encode(text="name:N", x=alt.value(0))
+    words = ", ".join(f"{name} {value:,}" for name, value in shown)
+    others = f"; {len(values) - len(shown)} more languages are not drawn" if len(values) > len(shown) else ""
+    return _draw(
+        alt.LayerChart(layer=[bars, numbers, names]),
+        f"Bar chart. {unit}: {words}{others}.",
+        height=24 * len(shown),
+        left=126,
+        right=12 + 8 * max(map(len, labels)),
+        top=0,
+        bottom=0,
+    )
+
+
+def _draw(chart: alt.LayerChart, words: str, *, height: int, left: int, right: int, top: int, bottom: int) -> Chart:
+    """Render a chart whose labels lie in these margins."""
+    specification = (
+        chart.properties(
+            width=_WIDTH - left - right,
+            height=height,
+            padding={"left": left, "right": right, "top": top, "bottom": bottom},
+            # To fit the labels, Vega would measure them in the fonts of the machine: another picture on each.
+            autosize=alt.AutoSizeParams(type="none"),
+        )
+        .configure(aria=False, background="transparent", font=_FONT)
+        .configure_view(stroke=None)
+        .configure_text(fontSize=12)
+        .configure_axis(
+            domain=False,
+            ticks=False,
+            grid=False,
+            gridColor=_LINE,
+            labelColor=_MUTED,
+            labelFontSize=12,
+            labelLimit=0,
+            labelOverlap=False,
+            labelPadding=6,
+        )
+        .to_json(indent=None)
+    )
+    svg = vl_convert.vegalite_to_svg(specification)
+    drawn = re.fullmatch(r'<svg [^>]*viewBox="0 0 (\d+) (\d+)"[^>]*>(.*)</svg>\s*', svg, re.DOTALL)
+    if not drawn:
+        raise ValueError(f"vl-convert drew no SVG: {svg[:200]}")
+    return Chart(words, int(drawn[1]), int(drawn[2]), drawn[3])
+
+
+def _activity_in_words(days: Sequence[Day]) -> str:
+    first, last = days[0], days[-1]
+    if len(days) <= _A_MONTH:
+        counts = ", ".join(f"{_date(day.push_date)} {day.push_count:,}" for day in days)
+    else:
+        most = max(days, key=lambda day: day.push_count)
+        total = sum(day.push_count for day in days)
+        counts = f"{total:,} in {len(days)} days, most of them on {_date(most.push_date)}, {most.push_count:,}"
+    return (
+        f"Bar chart with a line. Repositories by the day of their newest push: {counts}. "
+        f"Their 7-day average, {_date(first.push_date)} {first.rolling_7d_avg:,} "
+        f"to {_date(last.push_date)} {last.rolling_7d_avg:,}."
+    )
+
+
+def _date(day: date) -> str:
+    return f"{day.day} {day:%B}"
+
+
+def _cut(name: str) -> str:
+    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"

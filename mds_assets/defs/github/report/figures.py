@@ -1,0 +1,189 @@
+"""What a report of activity tells: the marts' figures of one day, by organisation, as a pure function on frames.
+
+What does not belong here: business metrics, which are the marts'; how the page looks.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import NamedTuple, TypeVar
+
+import polars as pl
+
+from mds_assets.stack.partitions import window
+from mds_assets.stack.table import DAY
+
+MOST_MOVED, MOST_LISTED = 10, 5  # repositories in a list
+MOST_TOLD = 50  # organisations in a page, which takes some 40 kB for each
+
+
+class Day(NamedTuple):
+    """A date of the window: a row of `marts/daily_activity`."""
+
+    push_date: date
+    push_count: int
+    rolling_7d_avg: float
+
+
+class Language(NamedTuple):
+    """A language: a row of `marts/repos_per_language`."""
+
+    language: str
+    repo_count: int
+    avg_stars: float | None
+    avg_forks: float | None
+
+
+class Repository(NamedTuple):
+    """A repository active in the window: a row of `marts/repo_growth`; when it was created, where that is asked."""
+
+    repo_name: str
+    language: str
+    stars: int | None
+    stars_gained: int | None
+    last_seen: date
+    created_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Organisation:
+    """What the marts say of an organisation.
+
+    Attributes:
+        name: As `GITHUB_ORG` names it.
+        days: Every date of the window, oldest first.
+        languages: The one with the most repositories first.
+        stars_gained: By all its repositories in the window; None when none was seen on two days.
+        gained: Repositories that gained stars, the one with the most first.
+        lost: Repositories that lost stars, the one with the most first.
+        newest: Repositories that were created last, the newest first.
+        quietest: Repositories that were not active on the as-of day, the one longest ago first.
+    """
+
+    name: str
+    days: Sequence[Day]
+    languages: Sequence[Language]
+    stars_gained: int | None
+    gained: Sequence[Repository]
+    lost: Sequence[Repository]
+    newest: Sequence[Repository]
+    quietest: Sequence[Repository]
+
+    @property
+    def active(self) -> int:
+        """How many repositories were active in the window."""
+        return sum(language.repo_count for language in self.languages)
+
+    @property
+    def pushed(self) -> int:
+        """How many of them were pushed to in it."""
+        return sum(day.push_count for day in self.days)
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that a page tells; what it is made of alone, so that the same data gives the same page.
+
+    Attributes:
+        window: Every day of the window, oldest first; the last is the as-of day.
+        organisations: Those with a row in the window and those that are asked for, in order of name.
+        observed_at: When GitHub was asked for the newest observation in the window; None without observations.
+        missing: Days of the window that were never landed and staged.
+        too_early: Days of the window before the first partition.
+        not_made: Marts that were not made for the as-of day.
+        names_shown: Whether repositories may be named.
+        others: How many organisations are left out, as there are too many for a page.
+    """
+
+    window: Sequence[date]
+    organisations: Sequence[Organisation]
+    observed_at: datetime | None
+    missing: Sequence[date]
+    too_early: Sequence[date]
+    not_made: Sequence[str]
+    names_shown: bool
+    others: int = 0
+
+
+def of_day(
+    day: date,
+    lookback_days: int,
+    daily_activity: pl.LazyFrame,
+    repos_per_language: pl.LazyFrame,
+    repo_growth: pl.LazyFrame,
+    repos: pl.LazyFrame,
+    asked_for: Sequence[str] = (),
+) -> tuple[list[Organisation], datetime | None, int]:
+    """The figures of an as-of day.
+
+    Args:
+        day: The as-of day.
+        lookback_days: Calendar days in its window.
+        daily_activity: The mart, of this day among others.
+        repos_per_language: The same.
+        repo_growth: The same.
+        repos: Rows of `staging/repos`, of the window among others.
+        asked_for: Organisations to tell of even where no row in the window is theirs.
+
+    Returns:
+        What `Report` calls `organisations`, `observed_at` and `others`: those with the most active repositories are
+        told.
+    """
+    growth = repo_growth.filter(pl.col(DAY) == day)
+    observed = repos.filter(pl.col(DAY).is_between(window(day, lookback_days)[0], day))
+    gained, created = pl.col("stars_gained"), pl.col("created_at")
+    seen_again = growth.filter(pl.col("first_seen") < pl.col("last_seen"))
+    newest = (
+        observed.group_by("org", "repo_id")
+        .agg(created.max())
+        .drop_nulls()
+        .sort("created_at", "repo_id", descending=True)
+        .group_by("org", maintain_order=True)
+        .head(MOST_LISTED)
+        .join(growth, on=["org", "repo_id"])
+        .sort("created_at", "repo_id", descending=True)
+    )
+    days, languages, sums, won, lost, new, quiet, asked = pl.collect_all(
+        [
+            daily_activity.filter(pl.col(DAY) == day).sort("push_date"),
+            repos_per_language.filter(pl.col(DAY) == day).sort("repo_count", "language", descending=[True, False]),
+            seen_again.drop_nulls("stars_gained").group_by("org").agg(gained.cast(pl.Int64).sum()),
+            _first(growth.filter(gained > 0), -gained, MOST_MOVED),
+            _first(growth.filter(gained < 0), gained, MOST_MOVED),
+            newest,
+            _first(growth.filter(pl.col("last_seen") < day), pl.col("last_seen"), MOST_LISTED),
+            observed.select(pl.col("observed_at").max()),
+        ],
+        engine="streaming",
+    )
+    stars_gained = dict(sums.select("org", "stars_gained").iter_rows())
+    active = dict(languages.group_by("org").agg(pl.col("repo_count").sum()).iter_rows())
+    names = sorted({*days["org"].unique(), *active, *asked_for}, key=lambda name: (-active.get(name, 0), name))
+    organisations = [
+        Organisation(
+            name=name,
+            days=_rows(days, name, Day),
+            languages=_rows(languages, name, Language),
+            stars_gained=stars_gained.get(name),
+            gained=_rows(won, name, Repository),
+            lost=_rows(lost, name, Repository),
+            newest=_rows(new, name, Repository),
+            quietest=_rows(quiet, name, Repository),
+        )
+        for name in sorted(names[:MOST_TOLD])
+    ]
+    return organisations, asked.item(), len(names[MOST_TOLD:])
+
+
+def _first(repositories: pl.LazyFrame, order: pl.Expr, number: int) -> pl.LazyFrame:
+    """The first repositories of each organisation in this order, of equal ones by name."""
+    return repositories.sort(order, "repo_name", "repo_id").group_by("org", maintain_order=True).head(number)
+
+
+_Row = TypeVar("_Row", Day, Language, Repository)
+
+
+def _rows(table: pl.DataFrame, organisation: str, kind: type[_Row]) -> list[_Row]:
+    """An organisation's rows in their order."""
+    names = [name for name in kind._fields if name in table.columns]
+    return [kind(**row) for row in table.filter(pl.col("org") == organisation).select(names).iter_rows(named=True)]

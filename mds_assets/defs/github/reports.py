@@ -1,0 +1,80 @@
+"""The report `reports/activity`: what happened in the window, a page a day for people.
+
+What does not belong here: which figures a page tells (`figures.py`), how it looks (`page.py`, `activity.html.j2`).
+"""
+
+import time
+from datetime import date
+
+import polars as pl
+from dagster import AssetExecutionContext, AssetIn, AssetKey, MetadataValue, asset
+
+from mds_assets.defs.github.report.figures import Report, of_day
+from mds_assets.stack.checks import never_landed
+from mds_assets.stack.lake.lake import Lake
+from mds_assets.stack.partitions import DAILY, LOOKBACK, ONE_RUN, to_days, window
+from mds_assets.stack.settings import settings
+
+_MARTS = ("daily_activity", "repos_per_language", "repo_growth")
+_MOST_PICTURED = 3  # organisations whose charts are in the materialisation: the event log keeps every day's
+
+
+@asset(
+    key=["reports", "activity"],
+    ins={
+        **{mart: AssetIn(key=["marts", mart]) for mart in _MARTS},
+        "repos": AssetIn(key=["staging", "repos"], partition_mapping=LOOKBACK),
+    },
+    partitions_def=DAILY,
+    backfill_policy=ONE_RUN,
+    io_manager_key="page_io_manager",
+    group_name="reports",
+    kinds={"altair", "html"},
+)
+def activity(
+    context: AssetExecutionContext,
+    lake: Lake,
+    daily_activity: pl.LazyFrame,
+    repos_per_language: pl.LazyFrame,
+    repo_growth: pl.LazyFrame,
+    repos: pl.LazyFrame,
+) -> dict[date, str]:
+    """What happened in the window of each as-of day, as a page for the browser; the newest is `latest.html`.
+
+    Activity by day, languages, what gained and lost stars, the newest and the quietest repositories. Repositories are
+    named only where they can be no private ones, or where `MDS_PREVIEW_ROWS` allows it.
+    """
+    # Altair takes a third of Dagster's own time to import: only the process that makes a report pays for it.
+    from mds_assets.defs.github.report import page
+
+    days = to_days(context.partition_keys)
+    windows = {day: window(day, settings.lookback_days) for day in days}
+    missing = never_landed(lake, {seen for days in windows.values() for seen in days})
+    pages: dict[date, str] = {}
+    for day, seen in windows.items():
+        started = time.perf_counter()
+        organisations, observed_at, others = of_day(
+            day,
+            settings.lookback_days,
+            daily_activity,
+            repos_per_language,
+            repo_growth,
+            repos,
+            asked_for=settings.organisations,
+        )
+        report = Report(
+            window=seen,
+            organisations=organisations,
+            observed_at=observed_at,
+            missing=[lacking for lacking in missing if lacking in seen],
+            too_early=[lacking for lacking in seen if lacking < settings.start_date],
+            not_made=[f"marts/{mart}" for mart in _MARTS if not lake.files(AssetKey(["marts", mart]), day)],
+            names_shown=settings.repositories_may_be_named,
+            others=others,
+        )
+        pages[day] = page.render(report)
+        told: dict[str, object] = {"seconds": round(time.perf_counter() - started, 3)}
+        if day == days[-1] and organisations:
+            told["charts"] = MetadataValue.md("\n\n".join(map(page.pictures, organisations[:_MOST_PICTURED])))
+        context.add_asset_metadata(told, partition_key=str(day))
+    return pages

@@ -1,0 +1,112 @@
+"""The warehouse: a DuckDB file in the lake for whoever asks in SQL, with a view for each table.
+
+A layer is a schema. What does not belong here: rows. The views read the Parquet files, which stay the only copy.
+"""
+
+import glob
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+from dagster import AssetsDefinition, AssetSpec, Failure, MaterializeResult, MetadataValue, RetryRequested, asset
+
+from mds_assets.stack.io_managers.duckdb import literal, quote, scan
+from mds_assets.stack.lake import object_store as objects
+from mds_assets.stack.lake.lake import InputsChangedError, Lake
+from mds_assets.stack.names import WAREHOUSE
+from mds_assets.stack.partitions import ONE_RUN
+from mds_assets.stack.table import DAY, declared_schema
+
+_OLDEST_CLIENT = "v1.0.0"  # of DuckDB that can open the file
+_RETRIES = 10  # of a build that other runs keep overtaking
+_DAY_COMMENT = "The partition: a day in UTC."
+
+
+def warehouse(tables: Sequence[AssetSpec]) -> AssetsDefinition:
+    """The asset that makes the warehouse of these tables, which declare their columns."""
+
+    # Without partitions, as there is one file whatever the days of a run. Dagster still asks for the policy, of every
+    # asset of a range.
+    @asset(
+        key="warehouse",
+        deps=[table.key for table in tables],
+        backfill_policy=ONE_RUN,
+        group_name="warehouse",
+        kinds={"duckdb"},
+    )
+    def build(lake: Lake) -> MaterializeResult[Any]:
+        """The lake as a DuckDB file to query: `<layer>.<table>`, and `marts.<table>_latest` of the newest day.
+
+        It holds views, no rows: days that are written later are in them at once. New tables, and new fields of raw,
+        come with the next build.
+        """
+        try:
+            with lake.replacing_file(WAREHOUSE) as file:
+                views, size = _build(file, lake, tables), file.stat().st_size
+        except (InputsChangedError, duckdb.Error, OSError) as error:
+            if not lake.is_remote:
+                raise
+            # In a store another run may replace any file while it is read; or the warehouse, and have seen less.
+            raise RetryRequested(max_retries=_RETRIES, seconds_to_wait=1) from Failure(f"{error}: build it again.")
+        built = MetadataValue.path(str(lake.path(WAREHOUSE)))
+        return MaterializeResult(metadata={"views": views, "dagster/uri": built, "bytes": size})
+
+    return build
+
+
+def _build(file: Path, lake: Lake, tables: Iterable[AssetSpec]) -> int:
+    """Write the file; returns the number of its views."""
+    with duckdb.connect() as con:
+        objects.let_read(con, lake.root)
+        con.execute(f"ATTACH {literal(file)} AS warehouse (STORAGE_VERSION '{_OLDEST_CLIENT}')")
+        con.execute("USE warehouse; BEGIN")
+        views = sum(_add_views(con, lake, table) for table in tables)
+        con.execute("COMMIT; USE memory; DETACH warehouse")
+    return views
+
+
+def _add_views(con: duckdb.DuckDBPyConnection, lake: Lake, table: AssetSpec) -> int:
+    """Add a table's view, and that of its newest day if it is a mart; returns how many."""
+    schema = declared_schema(table.key.to_user_string(), table.metadata)
+    *layer, name = table.key.path
+    # A bracket or star in the lake's own path is no pattern.
+    files = f"{glob.escape(str(lake.folder(table.key).absolute()))}/{DAY}=????-??-??/*.parquet"
+    # From the files' names: a day's rows may be none.
+    newest_day = f"(SELECT regexp_extract(max(file), '.*/{DAY}=([^/]*)', 1)::DATE FROM glob({literal(files)}))"  # noqa: S608
+    ((newest,),) = con.sql(f"SELECT {newest_day}").fetchall()
+
+    types = {column.name: column.type for column in schema.columns}
+    same_columns = bool(newest) and layer != ["raw"] and _all_have(con, files, types)
+    if newest and layer == ["raw"]:  # it has what GitHub sends, beyond what is declared
+        landed = con.sql(f"FROM read_parquet({literal(files)}, union_by_name = true, hive_partitioning = false)")
+        types = dict(zip(landed.columns, map(str, landed.types), strict=True)) | types
+    # The columns are named one by one: DuckDB before 2.0 refuses a view of `*` once a file has another one.
+    rows = scan([files] if newest else [], types | {DAY: "DATE"}, same_columns=same_columns)
+    views = {name: rows}
+    if layer == ["marts"]:
+        # The first condition is for DuckDB before 2.0: it leaves out files by constants only.
+        views[f"{name}_latest"] = (
+            f"FROM ({rows}) WHERE {DAY} >= DATE '{newest}' AND {DAY} = {newest_day}" if newest else rows
+        )
+
+    comments = {column.name: column.description for column in schema.columns} | {DAY: _DAY_COMMENT}
+    con.execute(f"CREATE SCHEMA IF NOT EXISTS {quote('_'.join(layer))}")
+    for view, query in views.items():
+        named = f"{quote('_'.join(layer))}.{quote(view)}"
+        con.execute(f"CREATE VIEW {named} AS {query}")
+        con.execute(f"COMMENT ON VIEW {named} IS {literal(table.description or '')}")
+        for column, comment in comments.items():
+            con.execute(f"COMMENT ON COLUMN {named}.{quote(column)} IS {literal(comment or '')}")
+    return len(views)
+
+
+def _all_have(con: duckdb.DuckDBPyConnection, files: str, types: dict[str, str]) -> bool:
+    """Whether each file has each of these columns in this type, so that all can be read like the first one."""
+    wanted = ", ".join(f"({literal(name)}, typeof(NULL::{sql_type}))" for name, sql_type in types.items())
+    per_file = (
+        f"SELECT count(*) FILTER ((name, duckdb_type) IN ({wanted})) AS found "  # noqa: S608
+        f"FROM parquet_schema({literal(files)}) GROUP BY file_name"
+    )
+    ((all_have,),) = con.sql(f"SELECT bool_and(found = {len(types)}) FROM ({per_file})").fetchall()  # noqa: S608
+    return all_have

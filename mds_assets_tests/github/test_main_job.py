@@ -1,0 +1,256 @@
+"""Promises of the whole: recorded answers of GitHub through real HTTP, dlt, DuckDB, Polars and Dagster."""
+
+import os
+import random
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from mds_assets.stack.partitions import days_between
+from mds_assets_tests import oracle
+from mds_assets_tests.github.recordings import jenkinsci, needs_recordings, npm_days
+from mds_assets_tests.github.server import GitHubServer
+from mds_assets_tests.project import Project, evaluations, metadata
+
+FIRST, LAST = date(2019, 10, 19), date(2019, 10, 25)
+TOKEN = "ghp_1234567890abcdefSECRET"
+MARTS: dict[str, Callable[[oracle.Staged, date, int], Sequence[tuple[object, ...]]]] = {
+    "marts/repos_per_language": oracle.repos_per_language,
+    "marts/daily_activity": oracle.daily_activity,
+    "marts/repo_growth": oracle.repo_growth,
+    "marts/language_trend": oracle.language_trend,
+}
+
+
+@pytest.fixture
+def github() -> Iterator[GitHubServer]:
+    """GitHub with jenkinsci as it was on 2019-10-26."""
+    with GitHubServer({"jenkinsci": jenkinsci()}) as server:
+        yield server
+
+
+def staged(project: Project) -> list[tuple[object, ...]]:
+    """Staging without `observed_at`, the second last column, which differs from crawl to crawl."""
+    return [(*row[:-2], row[-1]) for row in project.rows("staging/repos")]
+
+
+@needs_recordings
+def test_a_range_through_the_dagster_command_gives_the_known_figures_in_4_requests(tmp_path: Path):
+    with GitHubServer({"jenkinsci": jenkinsci()}, token=TOKEN) as github:
+        project = Project(tmp_path, github.url, ["jenkinsci"], token=TOKEN)
+        ended = project.dagster("--partition-range", f"{FIRST}...{LAST}")
+    assert ended.returncode == 0, ended.stderr
+    assert len(github.requests) == 4
+    assert [len(project.rows("staging/repos", day)) for day in days_between(FIRST, LAST)] == [12, 4, 24, 33, 51, 53, 75]
+
+    languages = {row[1]: row[2:5] for row in project.rows("marts/repos_per_language", LAST)}
+    assert len(languages) == 12
+    assert languages["Java"] == (217, 75.4, 61.6)
+    assert languages["Unknown"] == (6, 264.5, 146.7)
+
+    activity = project.rows("marts/daily_activity", LAST)
+    assert [row[1] for row in activity] == days_between(FIRST, LAST)
+    assert [row[2] for row in activity] == [12, 5, 15, 27, 41, 32, 58]
+    assert activity[-1][3] == 27.14
+
+    # The token reached GitHub, and nothing else.
+    assert TOKEN not in ended.stdout + ended.stderr
+    for file in (file for folder in (project.lake, project.home) for file in folder.rglob("*") if file.is_file()):
+        assert TOKEN.encode() not in file.read_bytes(), file
+
+
+@needs_recordings
+def test_single_days_in_any_order_some_twice_equal_the_range(tmp_path: Path, github: GitHubServer):
+    in_one_run = Project(tmp_path / "range", github.url, ["jenkinsci"])
+    assert in_one_run.materialise(FIRST, LAST).success
+
+    day_by_day = Project(tmp_path / "days", github.url, ["jenkinsci"])
+    days = days_between(FIRST, LAST)
+    shuffled = [*days, days[2], days[6]]
+    random.Random(20191026).shuffle(shuffled)
+    for day in shuffled:
+        assert day_by_day.materialise(day).success
+    assert staged(day_by_day) == staged(in_one_run)
+
+    for day in reversed(days):  # each day's marts once more, now that the days of its window are there
+        assert day_by_day.materialise(day, layers=["marts"]).success
+    for mart in MARTS:
+        assert day_by_day.rows(mart) == in_one_run.rows(mart)
+
+
+@needs_recordings
+def test_npm_day_by_day_equals_the_oracle_on_every_day(tmp_path: Path):
+    observed: list[oracle.Observation] = []
+    with GitHubServer({"npm": []}) as github:
+        project = Project(tmp_path, github.url, ["npm"])
+        for recorded, repos in npm_days().items():
+            github.repos["npm"] = repos
+            day = recorded - timedelta(days=1)  # as the schedule does: the day that has ended
+            assert project.materialise(day).success
+            moment = datetime.combine(recorded, datetime.min.time(), UTC)
+            observed += oracle.observations_seen(repos, "npm", moment, day, day)
+            expected = oracle.staging(observed)
+            for mart, rows in MARTS.items():
+                told = [(*row, day) for row in rows(expected, day, 7)]
+                assert sorted(project.rows(mart, day), key=str) == sorted(told, key=str)  # some values are null
+        assert [len(project.days(mart)) for mart in MARTS] == [64] * len(MARTS)
+
+
+@needs_recordings
+def test_a_later_run_of_a_day_adds_to_raw_and_loses_nothing(tmp_path: Path):
+    """On 2020-02-13 GitHub no longer shows what it showed for 2020-02-11 on 2020-02-12: raw and staging still do."""
+    npm = npm_days()
+    day = date(2020, 2, 11)
+    with GitHubServer({"npm": npm[date(2020, 2, 12)]}) as github:
+        project = Project(tmp_path, github.url, ["npm"])
+        project.materialise(day)
+        before, first_load = staged(project), project.contents()
+        github.repos["npm"] = npm[date(2020, 2, 20)]
+        project.materialise(day)
+    assert before
+    assert staged(project) == before
+    assert {name: value for name, value in project.contents().items() if name in first_load and "raw" in name} == {
+        name: value for name, value in first_load.items() if "raw" in name
+    }
+    assert len(list((project.lake / "raw/github_repos" / f"day={day}").iterdir())) == 2
+
+
+@needs_recordings
+@pytest.mark.parametrize(
+    ("organisation", "token", "said"),
+    [
+        ("jenkins-typo", "", "404 'Not Found': GitHub knows no organisation or user of this name"),
+        ("jenkinsci", "ghp_REVOKED", "401 'Bad credentials': GITHUB_TOKEN was refused"),
+    ],
+)
+def test_a_refusal_is_one_clear_line_exit_code_1_and_no_change(
+    tmp_path: Path, organisation: str, token: str, said: str
+):
+    with GitHubServer({"jenkinsci": jenkinsci()}) as github:
+        project = Project(tmp_path, github.url, ["jenkinsci"])
+        project.materialise(LAST)
+    before = project.contents()
+    with GitHubServer({"jenkinsci": jenkinsci()}, token="ghp_VALID" if token else None) as github:
+        project.environment |= {"GITHUB_API_URL": github.url, "GITHUB_ORG": organisation, "GITHUB_TOKEN": token}
+        by_mds = project.command("mds", "run", "--from", str(LAST), "--to", str(LAST))
+        by_dagster = project.dagster("--partition", str(LAST))
+    assert by_mds.returncode == by_dagster.returncode == 1
+    line = by_mds.stderr.splitlines()[-1]
+    assert line.startswith(f"Error: GITHUB_ORG '{organisation}': GET {github.url}/")
+    assert said in line
+    assert "Traceback" not in by_mds.stderr
+    assert f"Failure: {line.removeprefix('Error: ')}" in by_dagster.stderr
+    if token:
+        assert token not in by_mds.stderr + by_mds.stdout + by_dagster.stderr + by_dagster.stdout
+    assert project.contents() == before
+
+
+def test_mds_run_on_the_sample_shows_the_marts_and_a_second_run_shows_the_same_numbers(tmp_path: Path):
+    project = Project(tmp_path)
+    first = project.command("mds", "run", "--days", "2")
+    assert first.returncode == 0, first.stderr
+    second = project.command("mds", "run", "--days", "2")
+    marts = [ended.stdout[ended.stdout.index("marts/daily_activity as of") :] for ended in (first, second)]
+    assert marts[0] == marts[1]
+    assert marts[0].count("mds-sample") > 10
+    assert all(f"{mart} as of" in marts[0] for mart in MARTS)
+    assert str(project.lake) in marts[0]
+    assert "make dev" in marts[0]
+    (asks,) = re.findall(r'mds (sql) "(.*?)"', marts[0])
+    asked = project.command("mds", *asks)
+    assert asked.returncode == 0, asked.stderr
+    assert asked.stdout.count("mds-sample") == 7
+
+    shown = project.command("mds", "show")
+    assert shown.returncode == 0
+    assert [line.count("2 ") > 0 for line in shown.stdout.splitlines() if "marts/daily_activity " in line]
+    rebuilt = project.command("mds", "run", "--days", "2", "--skip-ingest", "--lookback-days", "1")
+    assert rebuilt.returncode == 0, rebuilt.stderr
+    assert "raw/github_repos" not in rebuilt.stdout
+    assert len(list((project.lake / "raw/github_repos").glob("*/*"))) == 4  # two days, two loads
+
+
+def test_mds_run_works_in_a_dagster_home_without_dagster_yaml(tmp_path: Path):
+    project = Project(tmp_path)
+    (project.home / "dagster.yaml").unlink()
+    ended = project.command("mds", "run", "--days", "1")
+    assert ended.returncode == 0, ended.stderr
+    assert len(project.days("marts/daily_activity")) == 1
+
+
+def test_the_days_that_a_mart_lacks_are_told_in_its_metadata_and_by_its_check(tmp_path: Path):
+    project = Project(tmp_path)
+    yesterday = datetime.now(UTC).date() - timedelta(days=1)
+    project.materialise(yesterday - timedelta(days=6))
+    result = project.materialise(yesterday)
+    told = metadata(result, "marts/daily_activity", yesterday)
+    assert told["staging/repos/window"] == f"{yesterday - timedelta(days=6)}...{yesterday}"
+    assert told["staging/repos/days_found"] == 2
+    assert told["staging/repos/days_missing"] == [str(yesterday - timedelta(days=back)) for back in (5, 4, 3, 2, 1)]
+    check = evaluations(result)["marts/daily_activity window_is_complete"]
+    assert not check.passed
+    assert check.metadata["days_missing"].value == 5
+
+    whole = project.materialise(yesterday - timedelta(days=6), yesterday)
+    assert metadata(whole, "marts/daily_activity", yesterday)["staging/repos/days_missing"] == []
+
+
+def test_the_first_partition_has_a_window_without_earlier_days(tmp_path: Path):
+    """Days before the first partition cannot be materialised: they are counted, and no check asks for them."""
+    first = date(2019, 1, 1)  # MDS_START_DATE of the tests
+    project = Project(tmp_path)
+    result = project.materialise(first)
+    assert metadata(result, "marts/daily_activity", first)["staging/repos/days_found"] == 1
+    assert {name for name, check in evaluations(result).items() if not check.passed} == {
+        f"{table} is_fresh" for table in ("raw/github_repos", "staging/repos", *MARTS)
+    }
+
+
+def test_a_day_without_activity_is_a_valid_day_with_typed_files_and_no_rows(tmp_path: Path):
+    quiet = date(2019, 1, 1)  # long ago: the sample's repositories have all been active since, or never were
+    with GitHubServer({"quiet": []}) as github:
+        project = Project(tmp_path, github.url, ["quiet"])
+        result = project.materialise(quiet)
+    for table in ("raw/github_repos", "staging/repos", *MARTS):
+        assert project.days(table) == [quiet]
+        assert project.rows(table) == []
+        assert metadata(result, table, quiet)["dagster/partition_row_count"] == 0
+
+
+# Runs a command and prints its peak memory in kB. In between, as a process inherits the peak of the one that forks it.
+_PEAK = """
+import resource, subprocess, sys
+ended = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+sys.exit(ended.returncode)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems count memory differently")
+@needs_recordings
+def test_10000_repositories_take_less_than_400_mb(tmp_path: Path):
+    recorded = jenkinsci()
+    moments = {"updated_at": f"{LAST}T10:00:00Z", "pushed_at": f"{LAST}T11:00:00Z"}
+    repos = [recorded[number % len(recorded)] | {"id": number} | moments for number in range(10_000)]
+    with GitHubServer({"jenkinsci": repos}) as github:
+        project = Project(tmp_path, github.url, ["jenkinsci"])
+        dagster = str(Path(sys.executable).with_name("dagster"))
+        tables = ("--select", "group:raw or group:staging or group:marts", "--partition", str(LAST))
+        ended = subprocess.run(
+            [sys.executable, "-c", _PEAK, dagster, "asset", "materialize", "-m", "mds_assets.definitions", *tables],
+            env=os.environ | project.environment,
+            capture_output=True,
+            check=True,
+        )
+    assert len(github.requests) == 100
+    assert len(project.rows("staging/repos", LAST)) == 10_000
+    assert int(ended.stdout) < 400 * 1024
+
+
+def test_the_environment_of_the_tests_never_asks_the_real_github():
+    assert "127.0.0.1" in os.environ["GITHUB_API_URL"]

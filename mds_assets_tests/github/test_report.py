@@ -1,0 +1,353 @@
+"""What a person gets of the report: the page in a real browser, the newest under one address, and who may be named.
+
+Screenshots go to the folder that MDS_SCREENSHOTS names, else to pytest's temporary folder: look at them.
+"""
+
+import os
+import shutil
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from mds_assets.github.sample.organisation import as_github, snapshots
+from mds_assets_tests.chromium import CHROMIUM, CHROMIUM_OPTIONS, needs_chromium
+from mds_assets_tests.github.server import GitHubServer
+from mds_assets_tests.project import Project, metadata
+
+# One worker for all, as they share a lake and a browser.
+EVERYTHING = ("raw", "staging", "marts", "reports")
+DAYS = [date(2019, 11, 18), date(2019, 11, 19), date(2019, 11, 20)]
+LAST = DAYS[-1]
+HOSTILE = """<script>alert("name")</script>{{ 7 * 7 }}"""
+HOSTILE_LANGUAGE = "C<i>\"'&amp;"
+LONG = "a-name-without-an-end-" * 4
+TOKEN = "ghp_1234567890abcdefSECRET"
+
+SAMPLE = as_github(snapshots(int(datetime(2026, 1, 1, tzinfo=UTC).timestamp()))[0])
+
+
+def repository(
+    number: int, active: date, name: str, stars: int, language: str = "Python", created: date = date(2019, 1, 1)
+) -> dict[str, Any]:
+    """A repository as GitHub shows it on a day on which it was pushed to."""
+    return SAMPLE | {
+        "id": number,
+        "name": name,
+        "full_name": f"owner/{name}",
+        "language": language,
+        "stargazers_count": stars,
+        "created_at": f"{created}T08:00:00Z",
+        "updated_at": f"{active}T10:00:00Z",
+        "pushed_at": f"{active}T10:00:00Z",
+    }
+
+
+# What GitHub shows after each day, by organisation.
+WORLD: dict[date, dict[str, list[dict[str, Any]]]] = {
+    DAYS[0]: {
+        "acme": [
+            repository(1, DAYS[0], "riser", 10),
+            repository(2, DAYS[0], HOSTILE, 50, HOSTILE_LANGUAGE),
+            repository(3, DAYS[0], LONG, 7),
+        ],
+        "other": [],
+    },
+    DAYS[1]: {"acme": [repository(2, DAYS[1], HOSTILE, 43, HOSTILE_LANGUAGE)], "other": []},
+    DAYS[2]: {
+        "acme": [repository(1, DAYS[2], "riser", 25), repository(4, DAYS[2], "newcomer", 0, created=DAYS[2])],
+        "other": [repository(11, DAYS[2], "lonely", 5, "Go")],
+    },
+}
+
+
+@dataclass
+class Told:
+    """A lake with reports of two organisations, and GitHub as it was."""
+
+    project: Project
+    github: GitHubServer
+
+    def file(self, name: str = "latest.html") -> Path:
+        """A file of the report."""
+        return self.project.lake / "reports/activity" / name
+
+
+def tell(folder: Path, github: GitHubServer) -> Told:
+    """Each day fetched on its own, as the schedule does, with its report."""
+    told = Told(Project(folder, github.url, ["acme", "other"]), github)
+    for day in DAYS:
+        github.repos.update(WORLD[day])
+        assert told.project.materialise(day, layers=EVERYTHING).success
+    return told
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
+    """Three days of two organisations, to look at and not to change."""
+    with GitHubServer({"acme": [], "other": []}) as github:
+        yield tell(tmp_path_factory.mktemp("told"), github)
+
+
+@pytest.fixture
+def chromium() -> Iterator[Browser]:
+    """A browser for one test, as no run in this process can start while Playwright's event loop runs."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_OPTIONS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def screenshots(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = Path(os.environ.get("MDS_SCREENSHOTS") or tmp_path_factory.mktemp("screenshots"))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def opened(chromium: Browser, file: Path, width: int = 1440, scheme: Any = "light") -> tuple[Page, list[str]]:
+    """The page without a network, and all that it asks for or complains of."""
+    context = chromium.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    context.set_offline(True)
+    page, noted = context.new_page(), list[str]()
+    page.on("request", lambda request: noted.append(request.url))
+    page.on("console", lambda message: noted.append(message.text))
+    page.on("pageerror", lambda error: noted.append(str(error)))
+    page.on("dialog", lambda dialog: noted.append(dialog.message))
+    page.goto(file.as_uri())
+    return page, noted
+
+
+# Texts that are not read easily: smaller than 11 px on the screen, or with less contrast than WCAG's AA asks for.
+UNREADABLE = """() => {
+    const channel = value => (value /= 255) <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4
+    const luminance = ([r, g, b]) => 0.2126 * channel(r) + 0.7152 * channel(g) + 0.0722 * channel(b)
+    const parsed = colour => colour.match(/[\\d.]+/g).map(Number)
+    const behind = element => {
+        for (; element; element = element.parentElement) {
+            const colour = parsed(getComputedStyle(element).backgroundColor)
+            if (colour.length === 3) return colour
+        }
+    }
+    const texts = [...document.querySelectorAll("body *")].filter(element => element.getClientRects().length &&
+        [...element.childNodes].some(node => node.nodeType === Node.TEXT_NODE && node.data.trim()))
+    return texts.filter(element => {
+        const style = getComputedStyle(element), svg = element.closest("svg")
+        const scale = svg ? svg.getBoundingClientRect().width / svg.viewBox.baseVal.width : 1
+        const [low, high] = [luminance(parsed(svg ? style.fill : style.color)), luminance(behind(element))].sort()
+        return parseFloat(style.fontSize) * scale < 11 || (high + 0.05) / (low + 0.05) < 4.5
+    }).map(element => `${element.textContent} ${getComputedStyle(element).fontSize}`)
+}"""
+
+
+@needs_chromium
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [375, 1440])
+def test_the_page_is_one_quiet_file_that_fits_the_screen_and_can_be_read(
+    told: Told, chromium: Browser, screenshots: Path, width: int, scheme: str
+):
+    page, noted = opened(chromium, told.file(), width, scheme)
+    page.screenshot(path=screenshots / f"report-{width}-{scheme}.png", full_page=True)
+    page.eval_on_selector_all("details", "all => all.forEach(one => one.open = true)")
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    assert page.evaluate(UNREADABLE) == []
+    page.screenshot(path=screenshots / f"report-{width}-{scheme}-open.png", full_page=True)
+    assert [address for address in noted if address != "data:,"] == [told.file().as_uri()]
+    page.context.close()
+
+
+@needs_chromium
+def test_it_has_no_script_and_a_text_for_each_picture(told: Told, chromium: Browser):
+    page, _ = opened(chromium, told.file())
+    assert page.locator("script, iframe, object, embed, link:not([href='data:,'])").count() == 0
+    assert page.evaluate("[...document.querySelectorAll('*')].flatMap(e => [...e.attributes])"
+                         ".filter(a => a.name.startsWith('on')).length") == 0  # fmt: skip
+    pictures = page.locator("img, svg, [role=img]")
+    assert pictures.count() == 6
+    for picture in pictures.all():
+        assert len(picture.get_attribute("aria-label") or "") > 40
+    page.context.close()
+
+
+@needs_chromium
+def test_its_figures_are_those_of_the_marts(told: Told, chromium: Browser):
+    page, _ = opened(chromium, told.file())
+    for organisation in ("acme", "other"):
+        section = page.locator(f"section#{organisation}")
+
+        def table(title: str, section: Any = section) -> list[list[str]]:
+            """The cells below this heading."""
+            card = section.locator(".card").filter(has=page.get_by_role("heading", name=title, exact=True))
+            rows = card.locator("tbody tr").all()
+            return [[cell.strip() for cell in row.locator("th, td").all_text_contents()] for row in rows]
+
+        def mart(name: str, organisation: str = organisation) -> list[Any]:
+            rows = told.project.rows(f"marts/{name}", LAST)
+            return [row[1:-1] for row in rows if row[0] == organisation]
+
+        assert table("Activity by day") == [
+            [f"{day.day} {day:%b %Y}", str(count), str(average)] for day, count, average in mart("daily_activity")
+        ]
+        languages = mart("repos_per_language")
+        assert sorted(table("Languages by repositories")) == sorted([row[0], str(row[1])] for row in languages)
+        assert sorted(table("Languages by stars")) == sorted([row[0], str(row[2])] for row in languages)
+        growth = {row[1]: row for row in mart("repo_growth")}
+        for row in table("Gained most stars"):
+            name, _, language = row[0].rpartition(" ")
+            assert (language, row[1], row[2]) == (growth[name][2], str(growth[name][3]), f"+{growth[name][4]}")
+    acme = page.locator("section#acme")
+    assert acme.locator("td.gained").all_text_contents() == ["+15"]
+    assert acme.locator("td.lost").all_text_contents() == ["\N{MINUS SIGN}7"]
+    page.context.close()
+
+
+@needs_chromium
+def test_a_hostile_name_is_shown_as_what_it_is(told: Told, chromium: Browser):
+    page, noted = opened(chromium, told.file())
+    lost = page.locator(".card").filter(has=page.get_by_role("heading", name="Lost most stars")).first
+    assert lost.locator("bdi").all_text_contents() == [HOSTILE]
+    assert page.locator("svg text").get_by_text(HOSTILE_LANGUAGE, exact=True).count() == 2
+    assert page.locator("section i").count() == 0
+    assert len(noted) <= 2  # the file, and its empty icon
+    page.context.close()
+
+
+def test_the_newest_and_the_quietest_are_told(told: Told):
+    page = told.file().read_text()
+    newest = page[page.index("Newest repositories of those active in the window") : page.index("Quietest repositories")]
+    assert newest.index("newcomer") < newest.index("riser")
+    quietest = page[page.index("Quietest repositories") :]
+    assert quietest.index(LONG) < quietest.index("&lt;script&gt;")
+
+
+def test_missing_days_are_those_that_the_check_warns_of(told: Told):
+    page = told.file().read_text()
+    assert "<strong>4 of the 7 days of the window were never landed and staged</strong>" in page
+    assert "14 to 17 November 2019." in page
+
+
+def test_a_day_again_and_a_range_give_the_same_bytes_and_an_older_day_does_not_become_the_latest(
+    told: Told, tmp_path: Path
+):
+    lake = tmp_path / "copy" / told.project.lake.name
+    shutil.copytree(told.project.lake, lake)
+    copy = Project(tmp_path / "copy", told.github.url, ["acme", "other"])
+    reports = lake / "reports/activity"
+    days = [reports / f"day={day}" / "report.html" for day in DAYS]
+    assert (reports / "latest.html").read_bytes() == days[-1].read_bytes() != days[0].read_bytes()
+    before = {file: file.read_bytes() for file in (*days, reports / "latest.html")}
+
+    copy.materialise(DAYS[0], layers=["reports"])
+    assert {file: file.read_bytes() for file in before} == before
+    copy.materialise(DAYS[0], LAST, layers=["reports"])
+    assert {file: file.read_bytes() for file in before} == before
+    # In a process of its own, whose machine is in Tokyo.
+    ended = copy.command("dagster", "asset", "materialize", "-m", "mds_assets.definitions", "--select",
+                         "key:reports/activity", "--partition", str(LAST))  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    assert {file: file.read_bytes() for file in before} == before
+    assert sorted(path.name for path in reports.iterdir()) == [*(f"day={day}" for day in DAYS), "latest.html"]
+
+    following = LAST + timedelta(days=1)
+    copy.materialise(following, layers=["reports"])
+    assert (reports / "latest.html").read_bytes() == (reports / f"day={following}" / "report.html").read_bytes()
+    assert (
+        "marts/daily_activity, marts/repos_per_language, marts/repo_growth were"
+        in (reports / "latest.html").read_text()
+    )
+
+
+def test_the_materialisation_shows_the_charts_of_the_newest_day_and_no_name(told: Told):
+    result = told.project.materialise(DAYS[1], LAST, layers=["reports"])
+    facts = metadata(result, "reports/activity", LAST)
+    assert facts["bytes"] == told.file().stat().st_size
+    assert facts["dagster/uri"] == str(told.file(f"day={LAST}/report.html"))
+    assert facts["seconds"] > 0
+    assert facts["charts"].count("](data:image/svg+xml;base64,") == 6
+    assert "**acme: Activity by day**" in facts["charts"]
+    assert "charts" not in metadata(result, "reports/activity", DAYS[1])
+
+
+def test_with_a_token_repositories_are_named_only_if_preview_rows_ask_for_it(told: Told, tmp_path: Path):
+    lake = tmp_path / told.project.lake.name
+    shutil.copytree(told.project.lake, lake)
+    project = Project(tmp_path, told.github.url, ["acme", "other"], TOKEN)
+    latest = lake / "reports/activity/latest.html"
+    named = latest.read_bytes()
+    command = ["dagster", "asset", "materialize", "-m", "mds_assets.definitions", "--select", "key:reports/activity"]
+
+    assert project.command(*command, "--partition", str(LAST)).returncode == 0
+    page = latest.read_text()
+    assert "GITHUB_TOKEN is set" in page
+    assert "MDS_PREVIEW_ROWS" in page
+    for name in ("riser", "newcomer", "lonely", "alert", LONG):
+        assert name not in page
+    assert "Languages by stars" in page
+    for file in (file for file in project.home.rglob("*") if file.is_file()):
+        assert b"newcomer" not in file.read_bytes()
+
+    project.environment["MDS_PREVIEW_ROWS"] = "1"
+    assert project.command(*command, "--partition", str(LAST)).returncode == 0
+    assert latest.read_bytes() == named
+
+
+@pytest.fixture
+def quiet(tmp_path: Path) -> Path:
+    """The report of an organisation without repositories."""
+    with GitHubServer({"quiet": []}) as github:
+        project = Project(tmp_path, github.url, ["quiet"])
+        assert project.materialise(DAYS[0], layers=EVERYTHING).success
+    return project.lake / "reports/activity/latest.html"
+
+
+@needs_chromium
+def test_a_window_without_activity_has_a_page(quiet: Path, chromium: Browser, screenshots: Path):
+    page, noted = opened(chromium, quiet, 375)
+    assert page.get_by_text("No repository is known to have been active in the window.").is_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") == 375
+    page.screenshot(path=screenshots / "report-empty.png", full_page=True)
+    assert len(noted) <= 2
+    page.context.close()
+
+
+def test_everything_of_a_day_and_of_a_range_through_the_dagster_command(tmp_path: Path):
+    project = Project(tmp_path)
+    yesterday = datetime.now(UTC).date() - timedelta(days=1)
+    ended = project.dagster("--partition", str(yesterday))
+    assert ended.returncode == 0, ended.stderr
+    latest = project.lake / "reports/activity/latest.html"
+    alone = latest.read_text()
+    assert f"mds-sample: activity as of {yesterday.day} {yesterday:%B %Y}" in alone
+    ended = project.dagster("--partition-range", f"{yesterday - timedelta(days=1)}...{yesterday}")
+    assert ended.returncode == 0, ended.stderr
+    assert len(list((project.lake / "reports/activity").glob("day=*/report.html"))) == 2
+    assert latest.read_text() != alone  # it looks back on a day more
+
+
+def test_mds_report_says_where_it_is_and_opens_it(tmp_path: Path, told: Told):
+    project = Project(tmp_path)
+    project.environment |= {"DISPLAY": "", "WAYLAND_DISPLAY": "", "BROWSER": ""}
+    ended = project.command("mds", "report")
+    assert ended.returncode == 1
+    latest = project.lake / "reports/activity/latest.html"
+    assert ended.stderr == f"Error: there is no {latest} yet: `mds run` makes it\n"
+
+    shutil.copytree(told.project.lake, project.lake)
+    browser, seen = tmp_path / "browser", tmp_path / "seen"
+    browser.write_text(f'#!/bin/sh\necho "$1" > {seen}\n')
+    browser.chmod(browser.stat().st_mode | stat.S_IXUSR)
+    for variables, options, opens in (
+        ({}, (), False),
+        ({"BROWSER": str(browser)}, ("--no-open",), False),
+        ({"BROWSER": str(browser)}, (), True),
+    ):
+        project.environment |= variables
+        ended = project.command("mds", "report", *options)
+        assert (ended.returncode, ended.stdout, ended.stderr) == (0, f"{latest}\n", "")
+        assert seen.exists() == opens
+    assert seen.read_text() == f"{latest.as_uri()}\n"

@@ -1,0 +1,302 @@
+"""Promises of the automation: a mart follows the days of staging that it looks back on, once, and nothing else does.
+
+Dagster evaluates the conditions here as its daemon does, on an instance with the records of real runs where a run's own
+course matters, and elsewhere with the materialisations alone. `test_daemon.py` has the daemon do it.
+"""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from dagster import (
+    AssetCheckEvaluation,
+    AssetKey,
+    AssetMaterialization,
+    DagsterInstance,
+    DagsterRunStatus,
+    DefaultSensorStatus,
+    evaluate_automation_conditions,
+)
+from dagster._core.definitions.asset_daemon_cursor import AssetDaemonCursor
+from dagster._core.definitions.automation_condition_sensor_definition import AutomationConditionSensorDefinition
+from dagster._core.definitions.automation_tick_evaluation_context import build_run_requests
+
+from mds_assets.definitions import defs
+from mds_assets.stack.automation import FOLLOWS_STAGING
+from mds_assets.stack.jobs import TRIGGER
+from mds_assets.stack.partitions import days_between
+from mds_assets_tests.project import Project
+
+LAYERS = ("raw", "staging", "marts", "reports")
+STAGING = AssetKey(["staging", "repos"])
+MARTS = sorted(key for key in defs.resolve_all_asset_keys() if key.has_prefix(["marts"]))
+FAILING = AssetKey(["marts", "daily_activity"])
+REPORT = AssetKey(["reports", "activity"])
+START = date(2019, 1, 1)  # MDS_START_DATE of the tests
+FIRST = date(2019, 3, 1)
+
+
+def later(days: int) -> date:
+    """The day that lies so many days after `FIRST`."""
+    return FIRST + timedelta(days=days)
+
+
+@dataclass
+class Automation:
+    """The project on an instance of its own, and the daemon's evaluations of its conditions, one after the other.
+
+    Attributes:
+        project: A lake that is empty: raw is never run here, so that staging has no rows.
+        instance: Dagster's records.
+        report: Days of the report that the last evaluation asked for; it is there where a test runs it.
+    """
+
+    project: Project
+    instance: DagsterInstance
+    cursor: AssetDaemonCursor | None = field(default=None, init=False)
+    report: list[date] = field(default_factory=list[date], init=False)
+
+    def run(self, layers: tuple[str, ...], first: date, last: date | None = None, *, succeeds: bool = True) -> None:
+        """Materialise these layers of these days in one run."""
+        ended = self.project.materialise(first, last, layers, self.instance, raise_on_error=False)
+        assert ended.success == succeeds
+
+    def make(self, layers: tuple[str, ...], first: date, last: date | None = None) -> None:
+        """Record that these layers of these days were materialised, in their order."""
+        for layer in layers:
+            for key in (key for key in defs.resolve_all_asset_keys() if key.path[0] == layer):
+                for day in days_between(first, last or first):
+                    self.instance.report_runless_asset_event(AssetMaterialization(key, partition=str(day)))
+
+    def repair(self, first: date, last: date | None = None) -> None:
+        """Staging alone."""
+        self.make(("staging",), first, last)
+
+    def check(self, *, passed: bool) -> None:
+        """Record what a blocking check of staging said."""
+        self.instance.report_runless_asset_event(
+            AssetCheckEvaluation(asset_key=STAGING, check_name="unique_key", passed=passed)
+        )
+
+    def tick(self, *marts: AssetKey) -> list[date]:
+        """One evaluation: the days that are asked for, which are the same of each mart, or of each of these."""
+        result = evaluate_automation_conditions(self.project.definitions, self.instance, cursor=self.cursor)
+        self.cursor = result.cursor
+        asked = {
+            mart: sorted(date.fromisoformat(str(day)) for day in result.get_requested_partitions(mart))
+            for mart in MARTS
+        }
+        self.report = sorted(date.fromisoformat(str(day)) for day in result.get_requested_partitions(REPORT))
+        assert result.total_requested == sum(map(len, [*asked.values(), self.report]))  # and of nothing else
+        (days,) = {tuple(days) for mart, days in asked.items() if mart in (marts or MARTS)}
+        return list(days)
+
+
+@pytest.fixture(scope="module")
+def ten_days(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten days from `FIRST` that were staged, with all their marts but the one of the sixth."""
+    folder = tmp_path_factory.mktemp("ten days")
+    project = Project(folder)
+    with DagsterInstance.from_config(str(project.home)) as instance:
+        automation = Automation(project, instance)
+        automation.make(("staging",), FIRST, later(9))
+        automation.make(("marts",), FIRST, later(4))
+        automation.make(("marts",), later(6), later(9))
+    return folder
+
+
+@pytest.fixture
+def automation(tmp_path: Path, ten_days: Path) -> Iterator[Automation]:
+    """A copy of `ten_days`, evaluated once."""
+    shutil.copytree(ten_days, tmp_path, dirs_exist_ok=True)
+    project = Project(tmp_path)
+    with DagsterInstance.from_config(str(project.home)) as instance:
+        automation = Automation(project, instance)
+        assert automation.tick() == []
+        yield automation
+
+
+def test_every_mart_and_report_and_nothing_else_follows_staging():
+    conditions = {spec.key: spec.automation_condition for spec in defs.resolve_all_asset_specs()}
+    assert {key for key, condition in conditions.items() if condition} == {*MARTS, REPORT}
+    assert set(conditions.values()) == {FOLLOWS_STAGING, None}
+
+
+def test_one_sensor_that_is_on_evaluates_them_all():
+    (sensor,) = [
+        sensor
+        for sensor in defs.get_repository_def().sensor_defs
+        if isinstance(sensor, AutomationConditionSensorDefinition)
+    ]
+    assert sensor.name == "follow_staging"
+    assert sensor.description
+    assert sensor.default_status == DefaultSensorStatus.RUNNING
+    assert sensor.run_tags == {TRIGGER: "automation"}
+    assert sorted(sensor.asset_selection.resolve(defs.resolve_asset_graph())) == [*MARTS, REPORT]
+
+
+def test_a_repaired_day_asks_for_the_marts_that_look_back_on_it_and_were_there(automation: Automation):
+    automation.repair(later(1))
+    assert automation.tick() == [later(day) for day in (1, 2, 3, 4, 6, 7)]
+
+
+def test_what_a_check_blocked_is_not_spread_until_it_is_repaired(automation: Automation):
+    automation.repair(later(1))
+    automation.check(passed=False)
+    assert automation.tick() == []
+    automation.repair(later(1))
+    automation.check(passed=True)
+    assert automation.tick() == [later(day) for day in (1, 2, 3, 4, 6, 7)]
+
+
+def test_days_after_the_newest_are_not_asked_for(automation: Automation):
+    automation.repair(later(9))
+    assert automation.tick() == [later(9)]
+
+
+def test_yesterday_is_the_last_day_that_is_asked_for(automation: Automation):
+    yesterday = datetime.now(UTC).date() - timedelta(days=1)
+    automation.make(("staging", "marts"), yesterday)
+    assert automation.tick() == []
+    automation.repair(yesterday)
+    assert automation.tick() == [yesterday]
+
+
+def test_the_first_day_of_all_asks_for_its_window(automation: Automation):
+    automation.make(("staging", "marts"), START, START + timedelta(days=8))
+    assert automation.tick() == []
+    automation.repair(START)
+    assert automation.tick() == days_between(START, START + timedelta(days=6))
+
+
+def test_a_change_is_asked_for_once_and_settled_by_the_run(automation: Automation):
+    automation.repair(later(0))
+    assert automation.tick() == [*days_between(FIRST, later(4)), later(6)]
+    assert automation.tick() == []
+    automation.make(("marts",), FIRST, later(4))
+    automation.make(("marts",), later(6))
+    assert automation.tick() == []
+    assert automation.tick() == []
+
+
+def test_the_daily_run_asks_for_nothing(automation: Automation):
+    """Neither as a whole nor when the evaluation falls between its steps."""
+    automation.run(LAYERS, later(10))
+    assert automation.tick() == automation.report == []
+    automation.make(("raw", "staging"), later(11))
+    assert automation.tick() == []
+    automation.make(("marts", "reports"), later(11))
+    assert automation.tick() == automation.report == []
+    assert automation.tick() == automation.report == []
+
+
+def test_a_day_that_is_repaired_with_its_marts_asks_for_the_later_days_only(automation: Automation):
+    automation.run(LAYERS, later(1))
+    assert automation.tick() == [later(day) for day in (2, 3, 4, 6, 7)]
+
+
+def test_a_range_that_is_repaired_with_its_marts_asks_for_the_days_after_it_only(automation: Automation):
+    automation.run(LAYERS, FIRST, later(4))
+    assert automation.tick() == days_between(later(6), later(9))
+
+
+def test_a_range_of_staging_asks_for_all_its_days_at_once_in_one_backfill(automation: Automation):
+    automation.repair(FIRST, later(9))
+    before = automation.cursor
+    assert automation.tick() == days_between(FIRST, later(4)) + days_between(later(6), later(9))
+    result = evaluate_automation_conditions(automation.project.definitions, automation.instance, cursor=before)
+    graph = automation.project.definitions.resolve_asset_graph()
+    (request,) = build_run_requests([found.true_subset for found in result.results], graph, {}, emit_backfills=True)
+    assert request.requires_backfill_daemon()
+
+
+def test_a_mart_that_ran_after_the_repair_is_not_asked_for_and_one_before_it_is(automation: Automation):
+    """Both between two evaluations."""
+    automation.repair(later(8))
+    automation.make(("marts",), later(8))
+    assert automation.tick() == [later(9)]
+    automation.make(("marts",), later(8), later(9))
+    automation.repair(later(9))
+    assert automation.tick() == [later(9)]
+
+
+def test_a_report_is_asked_for_with_its_marts_and_settled_by_the_same_run(automation: Automation):
+    automation.make(("reports",), later(6), later(9))
+    assert automation.tick() == []
+    assert automation.report == []
+    automation.repair(later(8))
+    assert automation.tick() == automation.report == [later(8), later(9)]
+    automation.make(("marts", "reports"), later(8), later(9))
+    assert automation.tick() == automation.report == []
+    automation.make(("marts",), later(7))
+    assert automation.tick() == []
+    assert automation.report == [later(7)]
+
+
+def test_a_mart_that_fails_is_asked_for_again_only_after_the_next_repair(
+    automation: Automation, monkeypatch: pytest.MonkeyPatch
+):
+    automation.repair(later(9))
+    assert automation.tick() == [later(9)]
+    with monkeypatch.context() as broken:
+        broken.setattr("mds_assets.defs.github.marts.activity", lambda *_: 1 / 0)
+        automation.run(("marts",), later(9), succeeds=False)
+    assert automation.tick() == []
+    assert automation.tick() == []
+    automation.repair(later(9))
+    assert automation.tick() == [later(9)]
+
+
+def test_a_mart_that_fails_in_the_run_that_staged_is_asked_for(automation: Automation, monkeypatch: pytest.MonkeyPatch):
+    with monkeypatch.context() as broken:
+        broken.setattr("mds_assets.defs.github.marts.activity", lambda *_: 1 / 0)
+        automation.run(("staging", "marts"), later(9), succeeds=False)
+    assert automation.tick(FAILING) == [later(9)]
+    assert automation.tick() == []
+
+
+@pytest.mark.parametrize(("key", "day", "waiting"), [(STAGING, 8, [8, 9]), (MARTS[0], 9, [9])], ids=["staging", "mart"])
+@pytest.mark.parametrize("status", [DagsterRunStatus.NOT_STARTED, DagsterRunStatus.STARTED])
+def test_a_mart_is_not_asked_for_while_a_run_is_at_its_window_or_itself(
+    automation: Automation, key: AssetKey, day: int, waiting: list[int], status: DagsterRunStatus
+):
+    run = automation.instance.create_run_for_job(
+        automation.project.definitions.resolve_job_def("daily_refresh").get_subset(asset_selection={key}),
+        asset_selection=frozenset({key}),
+        tags={"dagster/partition": str(later(day))},
+        status=status,
+    )
+    automation.repair(later(7))
+    assert automation.tick(MARTS[0]) == [later(number) for number in (7, 8, 9) if number not in waiting]
+    assert automation.tick(MARTS[0]) == []
+    automation.instance.report_run_canceled(run)
+    assert automation.tick(MARTS[0]) == [later(number) for number in waiting]
+
+
+def test_a_lake_that_is_there_when_automation_begins_asks_for_nothing(automation: Automation):
+    automation.repair(later(1))
+    automation.cursor = None
+    assert automation.tick() == []
+    assert automation.tick() == []
+
+
+def test_what_happened_while_no_daemon_ran_is_seen_later(automation: Automation):
+    with DagsterInstance.from_config(str(automation.project.home)) as of_another_process:
+        Automation(automation.project, of_another_process).repair(later(7))
+    automation.make(LAYERS, later(10))
+    assert automation.tick() == [later(7), later(8), later(9)]
+
+
+def test_a_run_of_very_many_days_asks_for_nothing(tmp_path: Path):
+    """Dagster compares no times of more than 100 days that changed at once."""
+    project = Project(tmp_path)
+    with DagsterInstance.from_config(str(project.home)) as instance:
+        automation = Automation(project, instance)
+        automation.tick()
+        for key in (STAGING, MARTS[0]):
+            for day in days_between(START, START + timedelta(days=104)):
+                instance.report_runless_asset_event(AssetMaterialization(key, partition=str(day)))
+        assert automation.tick() == []

@@ -1,0 +1,220 @@
+"""Promises of `prune`: old runs go with all they left, and the catalog tells of each day of each table what it told."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from dagster import (
+    AssetKey,
+    AssetMaterialization,
+    AssetRecordsFilter,
+    DagsterInstance,
+    DagsterRunStatus,
+    DefaultScheduleStatus,
+    ExecuteInProcessResult,
+    evaluate_automation_conditions,
+    job,
+    op,
+)
+
+from mds_assets.definitions import defs
+from mds_assets.stack.jobs import TRIGGER
+from mds_assets.stack.prune import PruneConfig, verdicts
+from mds_assets_tests.project import Project
+
+DAYS = [date(2019, 3, day) for day in (1, 2, 3)]
+STAGING = AssetKey(["staging", "repos"])
+CHECKS = defs.resolve_asset_graph().asset_check_keys
+NEWEST = "with the newest materialisation of a table's day"
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return Project(tmp_path)
+
+
+@pytest.fixture
+def instance(project: Project) -> Iterator[DagsterInstance]:
+    with DagsterInstance.from_config(str(project.home)) as instance:
+        yield instance
+
+
+def stage(project: Project, instance: DagsterInstance, first: date, last: date | None = None) -> str:
+    """The id of a run that stages these days."""
+    return project.materialise(first, last, ["staging"], instance).run_id
+
+
+def fail(instance: DagsterInstance) -> str:
+    """The id of a run that failed."""
+
+    @op
+    def step() -> None:
+        raise ValueError
+
+    @job
+    def failing() -> None:
+        step()
+
+    return failing.execute_in_process(instance=instance, raise_on_error=False).run_id
+
+
+def prune(instance: DagsterInstance, **config: int) -> ExecuteInProcessResult:
+    """The job, of any age and with none of the newest runs kept for that reason."""
+    given = {"older_than_days": 0, "keep_newest": 0, **config}
+    return defs.resolve_job_def("prune").execute_in_process(
+        instance=instance, run_config={"ops": {"prune_runs": {"config": given}}}
+    )
+
+
+def kept(instance: DagsterInstance) -> set[str]:
+    """The ids of the runs that are there, but for those of `prune` itself."""
+    return {run.run_id for run in instance.get_runs() if run.job_name != "prune"}
+
+
+def catalog(instance: DagsterInstance) -> dict[tuple[AssetKey, str | None], tuple[str, object]]:
+    """Run and metadata of the newest materialisation of each day of each table."""
+    newest: dict[tuple[AssetKey, str | None], tuple[str, object]] = {}
+    for key in instance.all_asset_keys():
+        for record in instance.fetch_materializations(AssetRecordsFilter(key), limit=1000).records:
+            event = record.asset_materialization
+            assert event
+            newest.setdefault((key, event.partition), (record.run_id, event.metadata))
+    return newest
+
+
+def test_each_days_newest_materialisation_stays_whatever_its_age(project: Project, instance: DagsterInstance):
+    all_days, first_two, first = (stage(project, instance, DAYS[0], last) for last in (DAYS[2], DAYS[1], DAYS[0]))
+    before = catalog(instance)
+    assert [before[STAGING, str(day)][0] for day in DAYS] == [first, first_two, all_days]
+    prune(instance)
+    assert kept(instance) == {all_days, first_two, first}
+
+    last = stage(project, instance, DAYS[2])
+    before = catalog(instance)
+    partitions = instance.get_materialized_partitions(STAGING)
+    latest = instance.get_latest_materialization_event(STAGING)
+    prune(instance)
+    assert kept(instance) == {first_two, first, last}
+    assert catalog(instance) == before
+    assert instance.get_materialized_partitions(STAGING) == partitions == {str(day) for day in DAYS}
+    assert instance.get_latest_materialization_event(STAGING) == latest
+
+
+def test_without_that_a_deleted_run_takes_its_days_out_of_the_catalog(project: Project, instance: DagsterInstance):
+    """What Dagster does, and why `prune` has to look."""
+    run = stage(project, instance, DAYS[0])
+    instance.delete_run(run)
+    assert catalog(instance) == {}
+    assert instance.get_materialized_partitions(STAGING) == set()
+
+
+def test_the_automation_goes_on_as_if_nothing_had_been_deleted(project: Project, instance: DagsterInstance):
+    layers = ["staging", "marts"]
+    superseded = project.materialise(DAYS[0], DAYS[2], layers, instance).run_id
+    project.materialise(DAYS[0], DAYS[2], layers, instance)
+    cursor = evaluate_automation_conditions(project.definitions, instance).cursor
+    prune(instance)
+    assert superseded not in kept(instance)
+    result = evaluate_automation_conditions(project.definitions, instance, cursor=cursor)
+    assert result.total_requested == 0
+    stage(project, instance, DAYS[2])
+    result = evaluate_automation_conditions(project.definitions, instance, cursor=result.cursor)
+    assert result.get_requested_partitions(AssetKey(["marts", "daily_activity"])) == {str(DAYS[2])}
+
+
+def test_a_deleted_run_leaves_nothing_behind(project: Project, instance: DagsterInstance):
+    superseded, failed, newest = stage(project, instance, *DAYS[:1]), fail(instance), stage(project, instance, DAYS[0])
+    history = project.home / "history" / "runs"
+    logs = project.home / "storage"
+    for run in (superseded, failed, newest):
+        assert (history / f"{run}.db").exists()
+        assert (logs / run).exists()
+    prune(instance)
+    assert kept(instance) == {newest}
+    left = [str(file.relative_to(project.home)) for file in project.home.rglob("*")]
+    for run in (superseded, failed):
+        assert [file for file in left if run in file] == []
+        for database in project.home.rglob("*.db"):
+            with closing(sqlite3.connect(database)) as con:
+                for table in ("runs", "run_tags", "event_logs"):
+                    if con.execute("SELECT 1 FROM sqlite_master WHERE name = ?", [table]).fetchone():
+                        rows = con.execute(f"SELECT count(*) FROM {table} WHERE run_id = ?", [run])  # noqa: S608
+                        assert rows.fetchone() == (0,), (database, table)
+    assert (history / f"{newest}.db").exists()
+    assert (logs / newest).exists()
+    assert len(instance.all_logs(newest)) > 5
+
+
+def test_runs_under_way_stay(instance: DagsterInstance):
+    """Also the one that prunes."""
+    job = defs.resolve_job_def("daily_refresh")
+    under_way = {
+        instance.create_run_for_job(job, status=status).run_id
+        for status in DagsterRunStatus
+        if status not in (DagsterRunStatus.QUEUED, DagsterRunStatus.SUCCESS)  # queued ones need a code location
+        and status not in (DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED)
+    }
+    assert len(under_way) > 3
+    result = prune(instance)
+    assert kept(instance) == under_way
+    assert instance.get_run_by_id(result.run_id)
+    assert prune(instance).success
+    assert not instance.get_run_by_id(result.run_id)  # it had ended
+
+
+def test_young_runs_the_newest_runs_and_the_newest_check_stay_and_each_says_why(
+    project: Project, instance: DagsterInstance
+):
+    made = project.materialise(DAYS[1], layers=["marts"], instance=instance).run_id
+    checked = project.materialise(DAYS[0], layers=["marts"], instance=instance).run_id
+    marts = [key for key in project.definitions.resolve_all_asset_keys() if key.has_prefix(["marts"])]
+    for mart in marts:  # a newer materialisation, without the checks
+        event = AssetMaterialization(mart, partition=str(DAYS[0]))
+        instance.report_runless_asset_event(event)
+    planned = instance.create_run_for_job(project.definitions.resolve_job_def("daily_refresh"))
+    instance.report_run_failed(planned)
+    failures = [fail(instance) for _ in range(3)]
+    now = datetime.now(UTC)
+
+    def found(days: int, newest: int, now: datetime) -> list[str | None]:
+        config = PruneConfig(older_than_days=days, keep_newest=newest)
+        reasons = verdicts(instance, config, CHECKS, now)
+        return [reasons[run] for run in (*failures, planned.run_id, checked, made)]
+
+    assert found(90, 0, now) == ["not older than 90 days"] * 6
+    later = now + timedelta(days=91)
+    assert found(92, 0, later) == ["not older than 92 days"] * 6
+    needed = ["with the newest evaluation of a check", NEWEST]
+    assert found(90, 0, later) == [None] * 4 + needed
+    assert found(90, 2, later) == [None, "among the newest 2", "among the newest 2", None, *needed]
+
+
+def test_a_dry_run_says_what_would_go_and_deletes_nothing(project: Project, instance: DagsterInstance):
+    runs = {stage(project, instance, DAYS[0]), stage(project, instance, DAYS[0]), fail(instance)}
+    result = prune(instance, dry_run=True)
+    assert kept(instance) == runs
+    said = [entry.message for entry in instance.all_logs(result.run_id) if "would delete" in entry.message]
+    assert said == [f"would delete 2 of 4 runs; kept 2; 1 in progress; 1 {NEWEST}"]
+    assert prune(instance).success
+    assert len(kept(instance)) == 1
+
+
+def test_by_default_nothing_that_is_young_goes(project: Project, instance: DagsterInstance):
+    runs = {stage(project, instance, DAYS[0]), stage(project, instance, DAYS[0])}
+    result = defs.resolve_job_def("prune").execute_in_process(instance=instance)
+    assert kept(instance) == runs
+    (event,) = [event for event in result.all_events if event.event_type_value == "STEP_OUTPUT"]
+    told = {name: value.value for name, value in event.step_output_data.metadata.items()}
+    assert told == {"deleted": 0, "old": 0, "kept": {"not older than 90 days": 2, "in progress": 1}}
+
+
+def test_it_is_scheduled_weekly_and_off_until_somebody_switches_it_on():
+    schedule = defs.resolve_schedule_def("prune_schedule")
+    assert schedule.cron_schedule == "0 3 * * 0"
+    assert schedule.execution_timezone == "UTC"
+    assert schedule.default_status == DefaultScheduleStatus.STOPPED
+    assert schedule.job_name == "prune"
+    assert schedule.tags[TRIGGER] == "schedule"
