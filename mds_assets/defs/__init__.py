@@ -1,0 +1,1 @@
+"""What Dagster sees: one folder per source."""

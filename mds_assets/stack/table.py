@@ -16,7 +16,6 @@ from typing import Any
 import pyarrow as pa
 from dagster import (
     AssetKey,
-    ObjectMetadataValue,
     TableColumn,
     TableColumnConstraints,
     TableColumnDep,
@@ -183,7 +182,7 @@ class Table:
         """What an asset of this table declares: `@asset(metadata=ORDERS.metadata)`."""
         lineage = self.dagster_lineage
         return {
-            TABLE: ObjectMetadataValue(self),
+            TABLE: self,
             COLUMN_SCHEMA: self.dagster_schema,
             **({COLUMN_LINEAGE: lineage} if lineage else {}),
         }
@@ -223,8 +222,9 @@ def declared_table(name: str, metadata: Mapping[str, Any] | None) -> Table:
         SchemaError: The asset declares none.
     """
     declared = (metadata or {}).get(TABLE)
-    if isinstance(declared, ObjectMetadataValue) and isinstance(declared.instance, Table):
-        return declared.instance
+    declared = getattr(declared, "instance", declared)  # Dagster wraps what it cannot serialize
+    if isinstance(declared, Table):
+        return declared
     raise SchemaError(f"{name} declares no columns: give its asset metadata=Table(...).metadata")
 
 

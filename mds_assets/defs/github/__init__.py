@@ -1,0 +1,1 @@
+"""GitHub, the worked example: which repositories of an organisation are active, and how they move."""
