@@ -1,4 +1,4 @@
-"""Promises of the lake: a file a day that any engine reads, and metadata on every day's materialisation."""
+"""Promises of a table in the lake: a file a day that any engine reads, and metadata on every day's materialisation."""
 
 from collections.abc import Callable
 from datetime import date, timedelta
@@ -11,10 +11,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
-from dagster import AssetKey
 
-from mds_assets.stack.lake.lake import Lake
-from mds_assets.stack.table import arrow_schema
 from mds_assets_tests.stack.io_managers.warehouse import (
     D0,
     D1,
@@ -183,44 +180,3 @@ def test_a_preview_shows_the_first_rows_of_the_runs_last_day_in_order(tmp_path: 
     facts = metadata_by_day(warehouse.run(source, D1, D2), source.key)
     assert "preview" not in facts[str(D1)]
     assert [row.data for row in facts[str(D2)]["preview"].records] == [{"id": 1, "name": "a"}, {"id": 2, "name": None}]
-
-
-def test_a_lake_knows_its_days_and_a_folder_without_a_file_is_none(warehouse: Warehouse):
-    source = writes(lambda _: pairs())
-    lake = Lake(root=str(warehouse.root))
-    assert lake.days(source.key) == []
-    warehouse.run(source, D3)
-    warehouse.run(source, D1)
-    (warehouse.folder(source) / f"day={D2}").mkdir()
-    (warehouse.folder(source) / f"day={D2}" / ".data-left-over.tmp").touch()
-    assert lake.days(source.key) == [D1, D3]
-    assert lake.files(source.key, D2) == []
-
-
-def test_a_load_is_added_beside_the_others_and_never_replaces_one(tmp_path: Path):
-    lake = Lake(root=str(tmp_path / "lake"))
-    key = AssetKey(["raw", "loads"])
-
-    def load(number: int) -> dict[date, Path]:
-        files = {day: tmp_path / f"{number}-{day}.parquet" for day in (D1, D2)}
-        for file in files.values():
-            pq.write_table(arrow_schema(PAIRS, with_day=False).empty_table(), file)
-        return files
-
-    lake.add(key, "1.parquet", load(1))
-    lake.add(key, "2.parquet", {D2: load(2)[D2]})
-    assert [file.name for file in lake.files(key, D1)] == ["1.parquet"]
-    assert [file.name for file in lake.files(key, D2)] == ["1.parquet", "2.parquet"]
-    again = load(3)
-    with pytest.raises(FileExistsError, match=r"2\.parquet"):
-        lake.add(key, "2.parquet", again)
-    assert all(file.exists() for file in again.values())
-    assert [file.name for file in lake.files(key, D1)] == ["1.parquet"]
-
-
-def test_a_workspace_is_gone_whatever_happened_in_it(tmp_path: Path):
-    lake = Lake(root=str(tmp_path / "lake"))
-    with pytest.raises(RuntimeError, match="half-way"), lake.workspace() as folder:
-        (folder / "load.parquet").touch()
-        raise RuntimeError("half-way")
-    assert list(lake.scratch.iterdir()) == []

@@ -1,0 +1,148 @@
+"""What a lake needs from the place where it lies. `local` and `object_store` are the two places.
+
+What does not belong here: which files are replaced when, and by whom (`commit.py`).
+"""
+
+import errno
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Generator, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from datetime import date
+from pathlib import Path
+from shutil import rmtree
+from typing import TYPE_CHECKING, Any, TypeAlias
+from uuid import uuid4
+
+from filelock import FileLock, Timeout
+from upath import UPath
+
+from mds_assets.stack.lake.layout import Partition
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
+
+_UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
+
+# Makes a written local file the target, in one step for whoever reads it. Raises ConflictError.
+Move: TypeAlias = Callable[[Path, UPath], None]
+
+
+class LakeError(Exception):
+    """The lake cannot be written or reached. One line: the place, the reason, the way out."""
+
+
+class ConflictError(Exception):
+    """Another run wrote the target first. Nothing is written then."""
+
+    def __init__(self, target: UPath):
+        """Name the target."""
+        super().__init__(f"{target} was replaced meanwhile")
+        self.target = target
+
+
+class Backend(ABC):
+    """The files of a lake below its root.
+
+    Attributes:
+        scratch: A local folder for files that are not published yet.
+        filesystem: What DuckDB needs to read the files, if anything.
+        storage_options: What Polars needs.
+    """
+
+    scratch: Path
+    filesystem: "AbstractFileSystem | None" = None
+    storage_options: dict[str, Any] | None = None
+
+    @abstractmethod
+    def path(self, *names: str) -> UPath:
+        """A path below the root."""
+
+    @abstractmethod
+    def days(self, table: UPath) -> Iterator[tuple[date, Collection[str]]]:
+        """Each day folder of a table with the names of its files, newest first. Some may be empty."""
+
+    @abstractmethod
+    def versions(self, table: UPath, partitions: Collection[Partition]) -> dict[str, str]:
+        """The files of these partitions, perhaps of others too, by path within the table's folder.
+
+        A file's version changes whenever the file is replaced.
+        """
+
+    @abstractmethod
+    def adding(self, targets: Collection[UPath]) -> Move:
+        """Prepare to write targets that must not exist.
+
+        Raises:
+            ConflictError: One exists. The move raises it too.
+        """
+
+    @abstractmethod
+    def replacing(self, name: str, folder: UPath, targets: Collection[Path]) -> AbstractContextManager[Move]:
+        """Replace targets as the only writer: by a lock of this name, or on the condition that nobody else did.
+
+        Args:
+            name: What is replaced, for everyone who replaces it.
+            folder: The folder of the targets.
+            targets: Their paths within the folder.
+        """
+
+    @abstractmethod
+    def reach(self) -> None:
+        """Make the scratch folder, and fail now rather than after hours of work if the lake cannot be written."""
+
+    @abstractmethod
+    def explain(self, error: Exception) -> str | None:
+        """One line for the user about an error of this place: the place, the reason, the way out. None for others."""
+
+    @contextmanager
+    def explaining(self) -> Generator[None]:
+        """Turn errors of this place into a `LakeError`."""
+        try:
+            yield
+        except Exception as error:
+            if message := self.explain(error):
+                raise LakeError(message) from None
+            raise
+
+    @contextmanager
+    def workspace(self) -> Generator[Path]:
+        """A new empty folder in `scratch`, removed with all its contents when the block ends.
+
+        A killed process leaves its folder behind but no longer holds the lock beside it: the next process that needs a
+        workspace removes it.
+
+        Raises:
+            LakeError: The folder cannot be written, or the lake cannot be reached.
+        """
+        with self.explaining():
+            self.reach()
+            for lock_file in self.scratch.glob("*.lock"):
+                with suppress(Timeout), locked(lock_file, blocking=False):
+                    pass
+            with locked(self.scratch / f"{uuid4().hex}.lock") as folder:
+                folder.mkdir()
+                yield folder
+
+
+@contextmanager
+def locked(lock_file: Path, *, blocking: bool = True) -> Generator[Path]:
+    """Hold a lock. When the block ends, remove the lock file and the folder of the same name, if there is one."""
+    folder = lock_file.with_suffix("")
+    with FileLock(lock_file, blocking=blocking):
+        try:
+            yield folder
+        finally:
+            rmtree(folder, ignore_errors=True)
+            if not folder.exists():  # else the next process tries again
+                lock_file.unlink()
+
+
+def explain_unwritable(error: Exception, place: str, variable: str) -> str | None:
+    """One line about a full disk or missing rights; None for other errors."""
+    if not isinstance(error, OSError) or error.errno not in _UNWRITABLE:
+        return None
+    return (
+        f"{place} cannot be written: {os.strerror(error.errno)}. Make room or get access, or set {variable} to another "
+        "folder, and run it again."
+    )

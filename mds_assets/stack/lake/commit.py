@@ -1,0 +1,133 @@
+"""Many runs, one lake: read, compute, then publish only if nothing changed in between.
+
+No lock is held while a table is computed. Instead a run notes the version of every file that it reads (its read set).
+Just before it publishes, it reads the versions again: if one differs, the result may be stale, nothing is published,
+and the caller computes it again. Raw needs none of this, since a load only ever adds files.
+
+What does not belong here: how a place moves a file or excludes other writers (the backends).
+"""
+
+import errno
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeAlias
+
+from dagster import AssetKey
+from upath import UPath
+
+from mds_assets.stack.lake.backend import Backend, ConflictError
+from mds_assets.stack.lake.layout import Partition, is_table_file, parse_path, partition_folder
+
+# The files of one partition, in order of name, with their versions.
+Files: TypeAlias = dict[UPath, str]
+# What a table was computed from.
+ReadSet: TypeAlias = Mapping[tuple[AssetKey, Partition], Files]
+
+# What s3fs says about an object that was replaced, or removed, after it was listed.
+_REPLACED = {errno.EBUSY, errno.ENOENT}
+
+
+class InputsChangedError(Exception):
+    """What a table was computed from has changed meanwhile: compute it again."""
+
+
+def read_files(backend: Backend, table: UPath, partitions: Iterable[Partition]) -> dict[Partition, Files]:
+    """Each of these partitions with its Parquet files; empty for one without files."""
+    read: dict[Partition, Files] = {partition: {} for partition in partitions}
+    for path, version in sorted(backend.versions(table, read).items()):
+        if (parsed := parse_path(path)) and parsed[0] in read and is_table_file(parsed[1]):
+            read[parsed[0]][table / path] = version
+    return read
+
+
+def refuse_changed(backend: Backend, inputs: ReadSet) -> None:
+    """Compare a read set with the lake as it is now.
+
+    Raises:
+        InputsChangedError: A file was added, replaced or removed.
+    """
+    for key in {key for key, _ in inputs}:
+        now = read_files(backend, backend.path(*key.path), [partition for one, partition in inputs if one == key])
+        for partition, files in now.items():
+            if files != inputs[key, partition]:
+                of_day = f" of {partition}" if partition else ""
+                raise InputsChangedError(f"{key.to_user_string()}{of_day} changed while it was read")
+
+
+@contextmanager
+def publishing(
+    backend: Backend, key: AssetKey, inputs: ReadSet, newest: str | None
+) -> Generator[tuple[Path, dict[Path, Path]]]:
+    """Publish a table's files, once the block has written them; see `Lake.replacing`."""
+    table, name = backend.path(*key.path), ".".join(key.path)
+    with backend.workspace() as folder:
+        targets: dict[Path, Path] = {}
+        try:
+            yield folder, targets
+        except Exception:
+            refuse_changed(backend, inputs)  # a file that was replaced under the reader may be the cause
+            raise
+        # Of two runs of one day, the one with the older inputs must not win. Under a lock nobody can publish between
+        # the check and the move. A store notes the targets' versions first: whoever publishes later than that makes the
+        # put fail, and whoever published earlier had inputs that the check finds changed.
+        try:
+            with backend.replacing(name, table, targets.values()) as move:
+                refuse_changed(backend, inputs)
+                for file, target in targets.items():
+                    move(file, table / target)
+        except ConflictError as error:
+            raise InputsChangedError(str(error)) from None
+        if newest and targets:
+            _publish_newest(backend, table, name, newest, next(iter(targets.values())).name, folder)
+
+
+def _publish_newest(backend: Backend, table: UPath, lock: str, newest: str, name: str, folder: Path) -> None:
+    """Copy the newest day's file of this name to `newest` in the table's folder, whichever run ends last."""
+    copy = folder / newest
+    while True:
+        try:
+            with backend.replacing(f"{lock}.{newest}", table, [Path(newest)]) as move:
+                day = next(day for day, names in backend.days(table) if name in names)
+                copy.write_bytes((table / partition_folder(day) / name).read_bytes())
+                return move(copy, table / newest)
+        except ConflictError:
+            continue  # another run was faster, and may have seen an older day
+        except OSError as error:
+            if error.errno not in _REPLACED:
+                raise
+
+
+@contextmanager
+def publishing_file(backend: Backend, name: str) -> Generator[Path]:
+    """Publish a file beside the tables, once the block has written it; see `Lake.replacing_file`."""
+    with backend.workspace() as folder:
+        try:
+            # The other way round than for a table: what the block reads of the tables must be newer than the file.
+            with backend.replacing(name, backend.path(), [Path(name)]) as move:
+                yield folder / name
+                move(folder / name, backend.path(name))
+        except ConflictError as error:
+            raise InputsChangedError(str(error)) from None
+
+
+def append(backend: Backend, files: Mapping[UPath, Path]) -> None:
+    """Add files to the lake, by target: all of them or none.
+
+    Raises:
+        FileExistsError: A target exists.
+    """
+    attempted: list[UPath] = []
+    try:
+        move = backend.adding(files)
+        for target, file in files.items():
+            attempted.append(target)
+            move(file, target)
+    except BaseException as error:
+        is_conflict = isinstance(error, ConflictError)
+        # The last target of a conflict is another run's. That of any other error may have been written.
+        for target in attempted[:-1] if is_conflict else attempted:
+            target.unlink(missing_ok=True)
+        if is_conflict:
+            raise FileExistsError(f"{error.target} exists: raw is append-only, a load never replaces another") from None
+        raise

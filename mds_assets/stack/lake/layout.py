@@ -1,0 +1,69 @@
+"""Where a table's files lie, and what their names say.
+
+    <layer>/<table>/day=2026-11-21/data.parquet           one day of a staging table or mart
+    <layer>/<table>/day=2026-11-21/<load>.parquet         what one load landed for the day
+    <layer>/<table>/day=2026-11-21/<load>.early.parquet   what a load of earlier days already fetched of this day
+    <layer>/<table>/data.parquet                          a table without days; `<load>.parquet` in raw
+
+An early file holds observations of a day that nobody has requested yet: readers of the day get its rows, but it does
+not make the day a landed one. What does not belong here: any access to files.
+"""
+
+import re
+from collections.abc import Iterable
+from datetime import date
+from typing import TypeAlias
+
+from mds_assets.stack.table import DAY
+
+# None is the one partition of a table without days.
+Partition: TypeAlias = date | None
+
+DATA_FILE = "data.parquet"
+
+_PARQUET = ".parquet"
+_EARLY = ".early.parquet"
+_DAY_FOLDER = re.compile(rf"{DAY}=(\d{{4}}-\d\d-\d\d)")
+
+
+def partition_folder(partition: Partition) -> str:
+    """A partition's folder within its table's; empty for the table's own."""
+    return f"{DAY}={partition}" if partition else ""
+
+
+def load_file(load: str, *, early: bool = False) -> str:
+    """The name of a load's file in each of its partitions."""
+    return f"{load}{_EARLY if early else _PARQUET}"
+
+
+def parse_folder(name: str) -> date | None:
+    """The day of a partition's folder; None for any other folder."""
+    matched = _DAY_FOLDER.fullmatch(name)
+    try:
+        return date.fromisoformat(matched[1]) if matched else None
+    except ValueError:  # day=2026-02-30
+        return None
+
+
+def parse_path(path: str) -> tuple[Partition, str] | None:
+    """The partition and the name of a file, from its path within the table's folder; None if it lies deeper."""
+    folder, separator, name = path.rpartition("/")
+    if not separator:
+        return None, name
+    return (day, name) if (day := parse_folder(folder)) else None
+
+
+def is_table_file(name: str) -> bool:
+    """Whether a file holds rows of a table, early ones included."""
+    return name.endswith(_PARQUET)
+
+
+def is_landed(names: Iterable[str]) -> bool:
+    """Whether files of these names make their day a landed one: early files alone do not."""
+    return any(is_table_file(name) and not name.endswith(_EARLY) for name in names)
+
+
+def is_early(names: Iterable[str]) -> bool:
+    """Whether a day with files of these names holds early rows only."""
+    names = list(names)
+    return any(map(is_table_file, names)) and not is_landed(names)

@@ -1,0 +1,112 @@
+"""Promises of a lake in a folder: one writer at a time, no trace of a killed run, errors that name the way out."""
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from mds_assets.stack.lake import Lake, LakeError
+from mds_assets_tests.stack.lake.files import D1, D2, RAW, TABLE, content, replace, written
+
+# Takes a workspace, says so, and holds it until its standard input ends.
+_HOLDS = """
+import sys
+from mds_assets.stack.lake import Lake
+with Lake(sys.argv[1]).workspace() as folder:
+    (folder / "load.parquet").touch()
+    print(folder, flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    return Lake(str(tmp_path / "lake"))
+
+
+def test_a_workspace_lives_as_long_as_its_process_and_the_next_run_removes_it(lake: Lake):
+    holds = [sys.executable, "-c", _HOLDS, lake.root]
+    with subprocess.Popen(holds, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout
+        theirs = Path(other.stdout.readline().strip())
+        with lake.workspace() as ours:
+            assert ours != theirs
+            assert (theirs / "load.parquet").exists()
+        other.kill()
+    assert theirs.exists()
+    with lake.workspace():
+        assert not theirs.exists()
+    assert list(lake.scratch.iterdir()) == []
+
+
+def test_a_load_whose_name_exists_is_refused_before_anything_moves(lake: Lake, tmp_path: Path):
+    lake.add(RAW, "1", {D2: written(tmp_path, "a")})
+    files = {D1: written(tmp_path, "b"), D2: written(tmp_path, "c")}
+    with pytest.raises(FileExistsError):
+        lake.add(RAW, "1", files)
+    assert all(file.exists() for file in files.values())
+
+
+def test_a_load_that_cannot_be_moved_whole_is_taken_back(lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    moved: list[str] = []
+
+    def full(file: Path, target: str) -> None:
+        if moved:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        moved.append(target)
+        file.rename(target)
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OSError, match="No space left"):
+        lake.add(RAW, "1", {D1: written(tmp_path, "a")}, {D2: written(tmp_path, "b")})
+    assert moved
+    assert lake.days(RAW) == lake.early_days(RAW) == []
+
+
+def test_a_lake_that_cannot_be_written_is_named(lake: Lake):
+    message = r"MDS_DATA_DIR='.*/lake' cannot be written: No space left on device.*run it again"
+    with pytest.raises(LakeError, match=message), lake.workspace():
+        raise OSError(errno.ENOSPC, "No space left on device")
+    with pytest.raises(OSError, match="Connection reset"), lake.workspace():
+        raise OSError(errno.ECONNRESET, "Connection reset")
+
+
+def test_a_day_folder_without_a_file_is_no_day(lake: Lake):
+    replace(lake, TABLE, D1, content="x")
+    folder = Path(str(lake.folder(TABLE)), f"day={D2}")
+    folder.mkdir()
+    (folder / ".data-left-over.tmp").touch()
+    (folder.parent / "day=2026-03-09").touch()
+    assert lake.days(TABLE) == [D1]
+    assert lake.newest_day(TABLE) == D1
+
+
+def test_a_file_beside_the_tables_has_one_writer_at_a_time(lake: Lake):
+    def rewrite(content: str) -> None:
+        with lake.replacing_file("warehouse") as file:
+            file.write_text(content)
+
+    other = Thread(target=rewrite, args=["2"])
+    with lake.replacing_file("warehouse") as mine:
+        other.start()
+        other.join(timeout=0.2)
+        assert other.is_alive()
+        mine.write_text("1")
+    other.join()
+    assert lake.path("warehouse").read_text() == "2"
+
+
+def test_a_lake_below_a_folder_with_a_pattern_in_its_name_reads_right(tmp_path: Path):
+    lake = Lake(str(tmp_path / "day=2020-01-01" / "[a]*"))
+    replace(lake, TABLE, D1, content="x")
+    assert lake.days(TABLE) == [D1]
+    assert content(lake, TABLE, D1) == ["x"]
+
+
+def test_neither_engine_needs_help_to_read_a_folder(lake: Lake):
+    assert lake.storage_options is None
+    assert lake.backend.filesystem is None
