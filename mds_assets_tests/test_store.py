@@ -2,28 +2,23 @@
 
 import json
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import polars as pl
 import pytest
-from dagster import AssetKey
 
 from mds_assets.defs.github.raw import GITHUB_REPOS
-from mds_assets.stack.lake import object_store as objects
-from mds_assets.stack.lake.lake import InputsChangedError, Lake, LakeError
-from mds_assets.stack.settings import settings
 from mds_assets_tests.github.server import GitHubServer
 from mds_assets_tests.project import Project
 from mds_assets_tests.store import BUCKET, KEY, SECRET, Store, running
 
 DAYS = [date(2026, 3, 7), date(2026, 3, 8), date(2026, 3, 9)]
 FIRST, LAST = DAYS[0], DAYS[-1]
-TABLE = AssetKey(["staging", "t"])
 
 
 @pytest.fixture(scope="module")
@@ -36,14 +31,6 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
 def url(request: pytest.FixtureRequest) -> str:
     """A lake of this test's own."""
     return f"s3://{BUCKET}/{abs(hash(request.node.nodeid))}/lake"
-
-
-@pytest.fixture
-def lake(store: Store, url: str, monkeypatch: pytest.MonkeyPatch) -> Lake:
-    """The lake in this process, and its settings."""
-    given = {name.lower(): value for name, value in store.environment.items()} | {"data_dir": url}
-    monkeypatch.setattr(objects, "settings", settings.model_validate(settings.model_dump() | given))
-    return Lake(root=url)
 
 
 @pytest.fixture(scope="module")
@@ -188,170 +175,3 @@ def test_a_store_that_refuses_is_one_line_before_github_is_asked(
     assert said in line
     assert "AWS_ENDPOINT_URL" in line
     assert len(github.requests) == asked
-
-
-def test_a_put_replaces_only_what_was_seen(lake: Lake):
-    target = lake.path("a file")
-    objects.put(target, b"1", None)
-    first = objects.version(target)
-    for seen in (None, '"another"'):
-        with pytest.raises(objects.ObjectChangedError):
-            objects.put(target, b"2", seen)
-    assert target.read_bytes() == b"1"
-    objects.put(target, b"2", first)
-    assert target.read_bytes() == b"2"
-    # The answer to the put before was lost, and it was sent again.
-    objects.put(target, b"2", first)
-
-
-def test_a_file_that_was_replaced_after_it_was_listed_is_never_read_as_half_of_each(lake: Lake, store: Store):
-    target = lake.path("t", "day=2026-03-07", "data.parquet")
-    objects.put(target, b"old" * 1000, None)
-    assert objects.versions(lake.path("t"), ["day=2026-03-07"])
-    store.files.pipe_file(target.path, b"new" * 900)
-    with pytest.raises(OSError, match="no longer exists"), target.open("rb") as file:
-        file.read()
-    assert objects.versions(lake.path("t"), ["day=2026-03-07"])
-    assert target.read_bytes() == b"new" * 900
-
-
-def written(lake: Lake, key: AssetKey, day: date, content: bytes) -> None:
-    """A run that replaces a table's day."""
-    with lake.replacing(key, {}) as (folder, becomes):
-        (folder / "x").write_bytes(content)
-        becomes[folder / "x"] = Path(f"day={day}", "data.parquet")
-
-
-def stored(lake: Lake, key: AssetKey, day: date) -> bytes:
-    (file,) = lake.files(key, day)
-    return file.read_bytes()
-
-
-@pytest.mark.parametrize("there_before", [False, True])
-def test_of_two_runs_the_one_that_read_less_does_not_win(
-    lake: Lake, monkeypatch: pytest.MonkeyPatch, there_before: bool
-):
-    """The other one reads the newer input and writes between this one's look at its input and its put."""
-    source = AssetKey(["raw", "s"])
-    written(lake, source, LAST, b"input")
-    if there_before:
-        written(lake, TABLE, LAST, b"an older table")
-    inputs = {(source, LAST): lake.found(source, [LAST])[LAST]}
-    look: Callable[..., None] = Lake._refuse_changed  # pyright: ignore[reportPrivateUsage]
-
-    def look_and_be_overtaken(*args: object) -> None:
-        look(*args)
-        monkeypatch.undo()
-        monkeypatch.setattr(objects, "settings", with_store)
-        written(lake, source, LAST, b"newer input")
-        written(lake, TABLE, LAST, b"by the other")
-
-    with_store = objects.settings
-    with (
-        pytest.raises(InputsChangedError, match="was replaced meanwhile"),
-        lake.replacing(TABLE, inputs) as (folder, becomes),
-    ):
-        (folder / "x").write_bytes(b"by this one")
-        becomes[folder / "x"] = Path(f"day={LAST}", "data.parquet")
-        monkeypatch.setattr(Lake, "_refuse_changed", look_and_be_overtaken)
-    assert stored(lake, TABLE, LAST) == b"by the other"
-
-
-def test_an_input_that_changed_meanwhile_is_told_and_nothing_is_replaced(lake: Lake):
-    source = AssetKey(["raw", "s"])
-    written(lake, source, LAST, b"input")
-    inputs = {(source, LAST): lake.found(source, [LAST])[LAST], (source, FIRST): {}}
-    for ended_well in (True, False):
-        with (
-            pytest.raises(InputsChangedError, match=f"raw/s of {LAST} changed while it was read"),
-            lake.replacing(TABLE, inputs) as (folder, becomes),
-        ):
-            (folder / "x").touch()
-            becomes[folder / "x"] = Path(f"day={LAST}", "data.parquet")
-            written(lake, source, LAST, f"newer {ended_well}".encode())
-            if not ended_well:
-                raise ValueError("half of the old file and half of the new one")
-    assert lake.files(TABLE, LAST) == []
-    assert list(lake.scratch.glob("*")) == []
-
-
-def test_a_load_never_replaces_another_and_one_that_fails_is_taken_back(lake: Lake, store: Store, tmp_path: Path):
-    key = AssetKey(["raw", "s"])
-    file, another = tmp_path / "file", tmp_path / "another"
-    file.write_bytes(b"load")
-    another.write_bytes(b"another load")
-    lake.add(key, "1.parquet", {LAST: file})
-    with pytest.raises(FileExistsError, match="raw is append-only"):
-        lake.add(key, "1.parquet", {FIRST: file, LAST: another})
-    assert store.contents(lake.root).keys() == {f"raw/s/day={LAST}/1.parquet"}
-    with pytest.raises(FileNotFoundError):
-        lake.add(key, "2.parquet", {FIRST: file, LAST: tmp_path / "none"})
-    assert store.contents(lake.root).keys() == {f"raw/s/day={LAST}/1.parquet"}
-
-
-def test_the_newest_page_is_the_newest_days_whatever_is_written_last(lake: Lake):
-    key = AssetKey(["reports", "r"])
-    for day in (DAYS[1], DAYS[0], DAYS[2], DAYS[1]):
-        with lake.replacing(key, {}, newest="latest.html") as (folder, becomes):
-            (folder / "x").write_text(str(day))
-            becomes[folder / "x"] = Path(f"day={day}", "report.html")
-    assert (lake.folder(key) / "latest.html").read_text() == str(LAST)
-    assert (lake.folder(key) / f"day={DAYS[1]}" / "report.html").read_text() == str(DAYS[1])
-
-
-def test_a_file_beside_the_tables_that_another_run_replaced_is_made_again(lake: Lake):
-    with lake.replacing_file("warehouse") as file:
-        file.write_text("1")
-    with pytest.raises(InputsChangedError), lake.replacing_file("warehouse") as mine:
-        with lake.replacing_file("warehouse") as theirs:
-            theirs.write_text("2")
-        mine.write_text("3")
-    assert lake.path("warehouse").read_text() == "2"
-
-
-def test_the_days_of_a_table_are_listed_a_thousand_at_a_time(lake: Lake, store: Store, monkeypatch: pytest.MonkeyPatch):
-    days = [date(2020, 1, 1) + timedelta(days=number) for number in range(40)]
-    for day in days:
-        store.files.pipe_file(f"{lake.root}/staging/t/day={day}/data.parquet", b"x")
-    store.files.pipe_file(f"{lake.root}/staging/t/day={days[0]}/other.txt", b"x")
-    store.files.pipe_file(f"{lake.root}/staging/t/latest.html", b"x")
-    asked: list[str] = []
-    ask = objects.filesystem()._call_s3  # pyright: ignore[reportPrivateUsage]
-
-    async def noted(method: str, *args: object, **options: object) -> object:
-        asked.append(method)
-        return await ask(method, *args, **options)
-
-    monkeypatch.setattr(objects.filesystem(), "_call_s3", noted)
-    assert lake.days(TABLE) == days
-    assert lake.newest_day(TABLE) == days[-1]
-    found = lake.found(TABLE, [*days, date(2030, 1, 1)])
-    assert [len(files) for files in found.values()] == [1] * 40 + [0]
-    assert len(asked) == 3
-    one = lake.found(TABLE, days[:1])[days[0]]
-    assert list(map(str, one)) == [f"{lake.root}/staging/t/day={days[0]}/data.parquet"]
-    assert len(asked) == 4
-
-
-def test_a_bucket_may_be_the_lake_and_its_warehouse_is_made_again(store: Store, lake: Lake):
-    store.files.mkdir("whole-bucket")
-    bucket = Lake(root="s3://whole-bucket")
-    for content in ("1", "2"):
-        with bucket.replacing_file("warehouse.duckdb") as file:
-            file.write_text(content)
-    assert bucket.path("warehouse.duckdb").read_text() == "2"
-    written(bucket, TABLE, LAST, b"x")
-    written(bucket, TABLE, LAST, b"y")
-    assert bucket.days(TABLE) == [LAST]
-    assert stored(bucket, TABLE, LAST) == b"y"
-
-
-def test_a_folder_under_way_that_somebody_else_could_have_made_is_refused(
-    lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    with lake.workspace():
-        pass
-    lake.scratch.chmod(0o777)
-    with pytest.raises(LakeError, match="not a folder of this user alone"), lake.workspace():
-        pass
