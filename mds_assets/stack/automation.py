@@ -5,7 +5,10 @@ What does not belong here: what runs at a certain time (`schedules.py`), and wha
 https://docs.dagster.io/guides/automate/declarative-automation
 """
 
+from collections.abc import Iterable
+
 from dagster import (
+    AssetKey,
     AssetsDefinition,
     AssetSelection,
     AutomationCondition,
@@ -14,8 +17,6 @@ from dagster import (
 )
 
 from mds_assets.stack.jobs import TRIGGER
-
-_FOLLOWING = ("marts", "reports")  # the layers that look back on staging
 
 _changed = AutomationCondition.any_deps_match(AutomationCondition.newly_updated())
 _blocked = AutomationCondition.any_deps_match(
@@ -38,22 +39,39 @@ FOLLOWS_STAGING = (
     & ~AutomationCondition.in_progress()
 ).with_label("follows staging")
 
-# On wherever a daemon runs, as the daily schedule is: it asks GitHub nothing, it touches only days that somebody has
-# made before, and without it a mart goes on to tell what staging no longer says.
-follow_staging = AutomationConditionSensorDefinition(
-    "follow_staging",
-    target=AssetSelection.key_prefixes(*_FOLLOWING),
-    description="When a day of staging is repaired, the marts and reports that look back on it run again, if they were "
-    "there before.",
-    default_status=DefaultSensorStatus.RUNNING,
-    run_tags={TRIGGER: "automation"},
-)
+
+def followers(assets: Iterable[AssetsDefinition]) -> set[AssetKey]:
+    """The tables that are made from other derived tables, not straight from raw: marts, reports, current tables."""
+    return {
+        spec.key
+        for definition in assets
+        for spec in definition.specs
+        if spec.deps and spec.group_name != "warehouse" and not any(dep.asset_key.has_prefix(["raw"]) for dep in spec.deps)
+    }
 
 
-def automated(made: AssetsDefinition) -> AssetsDefinition:
-    """The same assets; marts and reports follow staging."""
-    return made.map_asset_specs(
+def automated(definition: AssetsDefinition, following: set[AssetKey]) -> AssetsDefinition:
+    """The same assets; the followers run again when what they read was repaired, unless they say otherwise."""
+    return definition.map_asset_specs(
         lambda spec: (
-            spec.replace_attributes(automation_condition=FOLLOWS_STAGING) if spec.key.path[0] in _FOLLOWING else spec
+            spec.replace_attributes(automation_condition=FOLLOWS_STAGING)
+            if spec.key in following and spec.automation_condition is None
+            else spec
         )
+    )
+
+
+def follow_staging(following: set[AssetKey]) -> AutomationConditionSensorDefinition:
+    """The sensor that starts them.
+
+    On wherever a daemon runs, as the daily schedule is: it asks no source, it touches only days that somebody has made
+    before, and without it a mart would go on to say what staging no longer says.
+    """
+    return AutomationConditionSensorDefinition(
+        "follow_staging",
+        target=AssetSelection.keys(*sorted(following)),
+        description="When a day of staging is repaired, the marts and reports that look back on it run again, if they "
+        "were there before.",
+        default_status=DefaultSensorStatus.RUNNING,
+        run_tags={TRIGGER: "automation"},
     )

@@ -1,34 +1,39 @@
-"""The daily partitions, the lookback mapping and the window arithmetic. All days are UTC.
+"""The daily partitions and the lookback window. All days are UTC.
 
-Every table shares the one `DAILY` definition and every mart the one `LOOKBACK` mapping, so that Dagster itself knows
-which days a mart reads. What does not belong here: reading or writing a day (see `io_managers/`).
+All tables with partitions share `DAILY`, and marts declare their window as a partition mapping, so that Dagster itself
+knows which days a mart reads. What does not belong here: reading or writing a day (`io_managers/`).
 
 https://docs.dagster.io/guides/build/partitions-and-backfills
 """
 
-import warnings
 from collections.abc import Iterable
 from datetime import date, timedelta
 
-from dagster import BackfillPolicy, DailyPartitionsDefinition, TimeWindowPartitionMapping
+from dagster import BackfillPolicy, DailyPartitionsDefinition, PartitionMapping, TimeWindowPartitionMapping
 
 from mds_assets.stack.settings import settings
 
 DAILY = DailyPartitionsDefinition(start_date=settings.start_date.isoformat(), timezone="UTC")
 
-# Partition D reads days D-(L-1) .. D. Dagster clips the window at the first partition.
-LOOKBACK = TimeWindowPartitionMapping(start_offset=1 - settings.lookback_days, end_offset=0)
-
-# Dagster warns at each asset that this parameter is in beta; `--partition-range` needs it on every one.
-warnings.filterwarnings("ignore", message="Parameter `backfill_policy`")
-
-# A range of days is one run: one crawl, one query, one write a day.
+# A range of days is one run: one load, one query, one write per day.
 ONE_RUN = BackfillPolicy.single_run()
 
 
+def lookback(days: int) -> TimeWindowPartitionMapping:
+    """Partition D reads the `days` calendar days that end with D. Dagster clips the window at the first partition."""
+    return TimeWindowPartitionMapping(start_offset=1 - days, end_offset=0)
+
+
 def window(day: date, lookback_days: int) -> list[date]:
-    """The days that the as-of day `day` looks at, oldest first: `lookback_days` calendar days that end with it."""
+    """The `lookback_days` calendar days that end with the as-of day, oldest first."""
     return days_between(day - timedelta(days=lookback_days - 1), day)
+
+
+def window_of(mapping: PartitionMapping | None, day: date) -> list[date]:
+    """The days that partition `day` reads through this mapping; the day itself where there is none."""
+    if isinstance(mapping, TimeWindowPartitionMapping):
+        return days_between(day + timedelta(days=mapping.start_offset), day + timedelta(days=mapping.end_offset))
+    return [day]
 
 
 def to_days(partition_keys: Iterable[str]) -> list[date]:

@@ -8,7 +8,7 @@ https://docs.dagster.io/api/dagster/internals#dagster.DagsterInstance.delete_run
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from dagster import (
     DagsterEventType,
     DagsterInstance,
     DagsterRunStatus,
+    JobDefinition,
     OpExecutionContext,
     job,
     op,
@@ -36,12 +37,24 @@ class PruneConfig(Config):
     dry_run: bool = Field(default=False, description="Say what would be deleted, and delete nothing.")
 
 
-@op(description="Deletes records of old runs; the runs that hold the newest of a table's days stay.")
-def prune_runs(context: OpExecutionContext, config: PruneConfig) -> None:
-    """Delete the runs that `verdicts` finds no reason to keep, and say how many, and why the others stay."""
-    from mds_assets.definitions import defs  # which hold this job
+def prune_job(checks: Sequence[AssetCheckKey]) -> JobDefinition:
+    """The job, which keeps the newest result of each of these checks."""
 
-    checks = defs.resolve_asset_graph().asset_check_keys
+    @op(
+        name="prune_runs", description="Deletes records of old runs; runs that hold the newest of a table's days stay."
+    )
+    def prune_runs(context: OpExecutionContext, config: PruneConfig) -> None:
+        _prune(context, config, checks)
+
+    @job(name="prune", description="Deletes Dagster's records of old runs that nothing needs any more.")
+    def prune() -> None:
+        prune_runs()
+
+    return prune
+
+
+def _prune(context: OpExecutionContext, config: PruneConfig, checks: Sequence[AssetCheckKey]) -> None:
+    """Delete the runs that `verdicts` finds no reason to keep, and say how many, and why the others stay."""
     runs = verdicts(context.instance, config, checks, now=datetime.now(UTC))
     old = [run_id for run_id, reason in runs.items() if reason is None]
     for run_id in old if not config.dry_run else []:
@@ -56,12 +69,6 @@ def prune_runs(context: OpExecutionContext, config: PruneConfig) -> None:
         "".join(f"; {count} {reason}" for reason, count in kept.most_common()),
     )
     context.add_output_metadata({"deleted": 0 if config.dry_run else len(old), "old": len(old), "kept": dict(kept)})
-
-
-@job(description="Deletes Dagster's records of old runs that nothing needs any more.")
-def prune() -> None:
-    """One step; `PruneConfig` says how old is old."""
-    prune_runs()
 
 
 def verdicts(

@@ -3,10 +3,9 @@
 https://docs.dagster.io/guides/automate/schedules
 """
 
-from dagster import DefaultScheduleStatus, ScheduleDefinition, build_schedule_from_partitioned_job
+from dagster import DefaultScheduleStatus, JobDefinition, ScheduleDefinition, build_schedule_from_partitioned_job
 
 from mds_assets.stack.jobs import TRIGGER, daily_refresh, table_checks
-from mds_assets.stack.prune import prune
 
 daily_refresh_schedule = build_schedule_from_partitioned_job(
     daily_refresh,
@@ -30,13 +29,15 @@ table_checks_schedule = ScheduleDefinition(
     default_status=DefaultScheduleStatus.RUNNING,
 )
 
-prune_schedule = ScheduleDefinition(
-    name="prune_schedule",
-    description="On Sundays at 03:00 UTC, records of old runs.",
-    job=prune,
-    cron_schedule="0 3 * * 0",
-    execution_timezone="UTC",
-    tags={TRIGGER: "schedule"},
-    # What it deletes is gone: whoever wants that switches it on in the UI, after a dry run.
-    default_status=DefaultScheduleStatus.STOPPED,
-)
+
+def prune_schedule(prune: JobDefinition) -> ScheduleDefinition:
+    """The schedule of the job `prune`. What it deletes is gone: switch it on in the UI, after a dry run."""
+    return ScheduleDefinition(
+        name="prune_schedule",
+        description="On Sundays at 03:00 UTC, records of old runs.",
+        job=prune,
+        cron_schedule="0 3 * * 0",
+        execution_timezone="UTC",
+        tags={TRIGGER: "schedule"},
+        default_status=DefaultScheduleStatus.STOPPED,
+    )

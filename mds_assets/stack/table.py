@@ -116,6 +116,7 @@ class Table:
         rules: What holds for every row, as DuckDB SQL over the columns and `day`.
         lineage: For each column the columns it is made from, as `layer/table.column`.
         reconciles: What the table must agree on with a table below it.
+        rejects: Rows of the table below that do not pass, as SQL over its columns.
     """
 
     columns: tuple[Column, ...]
@@ -123,6 +124,7 @@ class Table:
     rules: tuple[str, ...] = ()
     lineage: Mapping[str, Sequence[str]] = field(default_factory=dict[str, Sequence[str]])
     reconciles: Reconciliation | None = None
+    rejects: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse a declaration that contradicts itself.

@@ -9,14 +9,23 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-from dagster import AssetsDefinition, AssetSpec, Failure, MaterializeResult, MetadataValue, RetryRequested, asset
+from dagster import (
+    AssetsDefinition,
+    AssetSpec,
+    Failure,
+    MaterializeResult,
+    MetadataValue,
+    ResourceParam,
+    RetryRequested,
+    asset,
+)
 
-from mds_assets.stack.io_managers.duckdb import literal, quote, scan
-from mds_assets.stack.lake import object_store as objects
-from mds_assets.stack.lake.lake import InputsChangedError, Lake
+
+from mds_assets.stack.io_managers.duckdb import scan
+from mds_assets.stack.lake import InputsChangedError, Lake
 from mds_assets.stack.names import WAREHOUSE
 from mds_assets.stack.partitions import ONE_RUN
-from mds_assets.stack.table import DAY, declared_schema
+from mds_assets.stack.table import DAY, declared_table, literal, quote
 
 _OLDEST_CLIENT = "v1.0.0"  # of DuckDB that can open the file
 _RETRIES = 10  # of a build that other runs keep overtaking
@@ -35,7 +44,7 @@ def warehouse(tables: Sequence[AssetSpec]) -> AssetsDefinition:
         group_name="warehouse",
         kinds={"duckdb"},
     )
-    def build(lake: Lake) -> MaterializeResult[Any]:
+    def build(lake: ResourceParam[Lake]) -> MaterializeResult[Any]:
         """The lake as a DuckDB file to query: `<layer>.<table>`, and `marts.<table>_latest` of the newest day.
 
         It holds views, no rows: days that are written later are in them at once. New tables, and new fields of raw,
@@ -58,7 +67,7 @@ def warehouse(tables: Sequence[AssetSpec]) -> AssetsDefinition:
 def _build(file: Path, lake: Lake, tables: Iterable[AssetSpec]) -> int:
     """Write the file; returns the number of its views."""
     with duckdb.connect() as con:
-        objects.let_read(con, lake.root)
+        lake.register(con)
         con.execute(f"ATTACH {literal(file)} AS warehouse (STORAGE_VERSION '{_OLDEST_CLIENT}')")
         con.execute("USE warehouse; BEGIN")
         views = sum(_add_views(con, lake, table) for table in tables)
@@ -66,36 +75,42 @@ def _build(file: Path, lake: Lake, tables: Iterable[AssetSpec]) -> int:
     return views
 
 
-def _add_views(con: duckdb.DuckDBPyConnection, lake: Lake, table: AssetSpec) -> int:
+def _add_views(con: duckdb.DuckDBPyConnection, lake: Lake, spec: AssetSpec) -> int:
     """Add a table's view, and that of its newest day if it is a mart; returns how many."""
-    schema = declared_schema(table.key.to_user_string(), table.metadata)
-    *layer, name = table.key.path
+    table = declared_table(spec.key.to_user_string(), spec.metadata)
+    *layer, name = spec.key.path
+    partitioned = spec.partitions_def is not None
     # A bracket or star in the lake's own path is no pattern.
-    files = f"{glob.escape(str(lake.folder(table.key).absolute()))}/{DAY}=????-??-??/*.parquet"
+    folder = glob.escape(str(lake.folder(spec.key).absolute()))
+    files = f"{folder}/{DAY}=????-??-??/*.parquet" if partitioned else f"{folder}/*.parquet"
     # From the files' names: a day's rows may be none.
     newest_day = f"(SELECT regexp_extract(max(file), '.*/{DAY}=([^/]*)', 1)::DATE FROM glob({literal(files)}))"  # noqa: S608
-    ((newest,),) = con.sql(f"SELECT {newest_day}").fetchall()
+    ((newest,),) = con.sql(f"SELECT max(file) FROM glob({literal(files)})").fetchall()  # noqa: S608
 
-    types = {column.name: column.type for column in schema.columns}
+    types = {column.name: column.type for column in table.columns}
     same_columns = bool(newest) and layer != ["raw"] and _all_have(con, files, types)
-    if newest and layer == ["raw"]:  # it has what GitHub sends, beyond what is declared
+    if newest and layer == ["raw"]:  # it has what the source sends, beyond what is declared
         landed = con.sql(f"FROM read_parquet({literal(files)}, union_by_name = true, hive_partitioning = false)")
         types = dict(zip(landed.columns, map(str, landed.types), strict=True)) | types
     # The columns are named one by one: DuckDB before 2.0 refuses a view of `*` once a file has another one.
-    rows = scan([files] if newest else [], types | {DAY: "DATE"}, same_columns=same_columns)
+    days = {DAY: "DATE"} if partitioned else {}
+    rows = scan([files] if newest else [], types | days, partitioned=partitioned, same_columns=same_columns)
     views = {name: rows}
-    if layer == ["marts"]:
+    if layer == ["marts"] and partitioned:
         # The first condition is for DuckDB before 2.0: it leaves out files by constants only.
         views[f"{name}_latest"] = (
-            f"FROM ({rows}) WHERE {DAY} >= DATE '{newest}' AND {DAY} = {newest_day}" if newest else rows
+            f"FROM ({rows}) WHERE {DAY} >= DATE '{Path(newest).parent.name.removeprefix(f'{DAY}=')}' "
+            f"AND {DAY} = {newest_day}"
+            if newest
+            else rows
         )
 
-    comments = {column.name: column.description for column in schema.columns} | {DAY: _DAY_COMMENT}
+    comments = {column.name: column.description for column in table.columns} | dict.fromkeys(days, _DAY_COMMENT)
     con.execute(f"CREATE SCHEMA IF NOT EXISTS {quote('_'.join(layer))}")
     for view, query in views.items():
         named = f"{quote('_'.join(layer))}.{quote(view)}"
         con.execute(f"CREATE VIEW {named} AS {query}")
-        con.execute(f"COMMENT ON VIEW {named} IS {literal(table.description or '')}")
+        con.execute(f"COMMENT ON VIEW {named} IS {literal(spec.description or '')}")
         for column, comment in comments.items():
             con.execute(f"COMMENT ON COLUMN {named}.{quote(column)} IS {literal(comment or '')}")
     return len(views)

@@ -1,10 +1,10 @@
 """Many organisations: a day's crawl as several runs, each of a group of organisations, then the day's tables.
 
-The group is no partition, as 10,000 organisations times 365 days are more than Dagster keeps well. It need not be one:
-raw only grows, so each group adds its load to the day, and staging reads whatever the day has. A group that fails keeps
-the other ones from nothing.
+The group is no partition: 10,000 organisations times 365 days are more than Dagster keeps well. It need not be one: raw
+only grows, so each group adds its load to the day, and staging reads whatever the day has. A failed group doesn't stop
+the others.
 
-All this is there only if `MDS_ORGS_PER_RUN` is set, in place of `daily_refresh_schedule`.
+All this is there only where `MDS_ORGS_PER_RUN` is set; the schedule then takes the place of the stack's daily one.
 
 https://docs.dagster.io/guides/automate/schedules/dynamic-schedules
 """
@@ -17,6 +17,7 @@ from dagster import (
     AssetSelection,
     DagsterRun,
     DagsterRunStatus,
+    Definitions,
     DefaultScheduleStatus,
     DefaultSensorStatus,
     RunRequest,
@@ -25,27 +26,30 @@ from dagster import (
     SensorEvaluationContext,
     SkipReason,
     define_asset_job,
+    definitions,
     schedule,
     sensor,
 )
 
 from mds_assets.stack.jobs import TRIGGER
-from mds_assets.stack.settings import settings
+from mds_assets.defs.github.settings import settings
 
 GROUP = "mds/group"  # the tag of a crawl's run: which group of how many
 _PARTITION = "dagster/partition"
 _DAYS_BACK = 7  # a crawl may end, or be repaired, days later
 
-_RAW = AssetSelection.key_prefixes("raw")
+_RAW = AssetSelection.assets("raw/github_repos")
 
 crawl = define_asset_job(
-    "crawl", selection=_RAW, description="Raw of one day: of all organisations, or of those in the run's configuration."
+    "crawl",
+    selection=_RAW,
+    description="GitHub's raw of one day: of all organisations, or of those in the run's configuration.",
 )
 
 tables = define_asset_job(
     "tables",
     selection=AssetSelection.all() - _RAW,
-    description="Staging, marts, report and warehouse of one day, from what raw has.",
+    description="All other tables of one day, from what raw has.",
 )
 
 
@@ -56,7 +60,7 @@ def groups(organisations: Sequence[str], size: int) -> list[list[str]]:
 
 @schedule(
     job=crawl,
-    name="crawl_schedule",
+    name="daily_refresh_schedule",
     description="At 00:05 UTC, raw of the day that ended, a run for each group of MDS_ORGS_PER_RUN organisations.",
     cron_schedule="5 0 * * *",
     execution_timezone="UTC",
@@ -112,3 +116,11 @@ def _newest_of_groups(context: SensorEvaluationContext, day: date) -> dict[str, 
     """The newest run of each group of a day: of one that failed and was tried again, the second."""
     runs = context.instance.get_runs(RunsFilter(job_name=crawl.name, tags={_PARTITION: str(day)}))
     return {run.tags[GROUP]: run for run in reversed(runs) if GROUP in run.tags}
+
+
+@definitions
+def grouped() -> Definitions:
+    """The parts above, where a day is crawled in several runs; nothing otherwise."""
+    if settings.orgs_per_run is None:
+        return Definitions()
+    return Definitions(jobs=[crawl, tables], schedules=[crawl_schedule], sensors=[tables_follow_crawls])

@@ -7,14 +7,16 @@ import time
 from datetime import date
 
 import polars as pl
-from dagster import AssetExecutionContext, AssetIn, AssetKey, MetadataValue, asset
+from dagster import AssetExecutionContext, AssetIn, AssetKey, MetadataValue, ResourceParam, asset
+
 
 from mds_assets.defs.github.report.figures import Report, of_day
-from mds_assets.stack.checks import never_landed
-from mds_assets.stack.lake.lake import Lake
-from mds_assets.stack.partitions import DAILY, LOOKBACK, ONE_RUN, to_days, window
-from mds_assets.stack.settings import settings
+from mds_assets.defs.github.settings import settings as github_settings
+from mds_assets.stack.partitions import DAILY, ONE_RUN, lookback, to_days, window
+from mds_assets.stack.session import Session
+from mds_assets.stack.settings import previews_allowed, settings
 
+_STAGING = AssetKey(["staging", "repos"])
 _MARTS = ("daily_activity", "repos_per_language", "repo_growth")
 _MOST_PICTURED = 3  # organisations whose charts are in the materialisation: the event log keeps every day's
 
@@ -23,7 +25,7 @@ _MOST_PICTURED = 3  # organisations whose charts are in the materialisation: the
     key=["reports", "activity"],
     ins={
         **{mart: AssetIn(key=["marts", mart]) for mart in _MARTS},
-        "repos": AssetIn(key=["staging", "repos"], partition_mapping=LOOKBACK),
+        "repos": AssetIn(key=_STAGING, partition_mapping=lookback(settings.lookback_days)),
     },
     partitions_def=DAILY,
     backfill_policy=ONE_RUN,
@@ -33,7 +35,7 @@ _MOST_PICTURED = 3  # organisations whose charts are in the materialisation: the
 )
 def activity(
     context: AssetExecutionContext,
-    lake: Lake,
+    session: ResourceParam[Session],
     daily_activity: pl.LazyFrame,
     repos_per_language: pl.LazyFrame,
     repo_growth: pl.LazyFrame,
@@ -45,11 +47,11 @@ def activity(
     named only where they can be no private ones, or where `MDS_PREVIEW_ROWS` allows it.
     """
     # Altair takes a third of Dagster's own time to import: only the process that makes a report pays for it.
-    from mds_assets.defs.github.report import page
-
+    
     days = to_days(context.partition_keys)
     windows = {day: window(day, settings.lookback_days) for day in days}
-    missing = never_landed(lake, {seen for days in windows.values() for seen in days})
+    requested = {each for days in windows.values() for each in days if each >= settings.start_date}
+    missing = sorted(requested - session.landed(_STAGING, requested))
     pages: dict[date, str] = {}
     for day, seen in windows.items():
         started = time.perf_counter()
@@ -60,7 +62,7 @@ def activity(
             repos_per_language,
             repo_growth,
             repos,
-            asked_for=settings.organisations,
+            asked_for=github_settings.organisations,
         )
         report = Report(
             window=seen,
@@ -68,8 +70,8 @@ def activity(
             observed_at=observed_at,
             missing=[lacking for lacking in missing if lacking in seen],
             too_early=[lacking for lacking in seen if lacking < settings.start_date],
-            not_made=[f"marts/{mart}" for mart in _MARTS if not lake.files(AssetKey(["marts", mart]), day)],
-            names_shown=settings.repositories_may_be_named,
+            not_made=[f"marts/{mart}" for mart in _MARTS if not session.lake.files(AssetKey(["marts", mart]), day)],
+            names_shown=previews_allowed(),
             others=others,
         )
         pages[day] = page.render(report)

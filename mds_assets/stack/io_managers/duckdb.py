@@ -4,26 +4,16 @@ What does not belong here: paths and atomic replacement (`lake.py`), metadata (`
 """
 
 import glob
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import pyarrow as pa
-from dagster import InitResourceContext, TableSchema
-from dagster_duckdb import DuckDBResource
-from pydantic import PrivateAttr
 from upath import UPath
 
-from mds_assets.stack.lake import object_store as objects
-from mds_assets.stack.lake.lake import FILE_NAME, Lake
-from mds_assets.stack.table import DAY, check_fits
-
-# Name of a column that numbers the rows, and of the input metadata with which an asset asks for it in a relation.
-ROW_ID = "row_id"
+from mds_assets.stack.lake.layout import FILE_NAME
+from mds_assets.stack.table import DAY, Table, check_columns, literal, quote
 
 # GLOBAL, so that cursors have them too.
 SETTINGS = """
@@ -41,74 +31,34 @@ SETTINGS = """
 """
 
 
-class LakeDuckDB(DuckDBResource):
-    """dagster-duckdb's resource with one in-memory connection for the whole run, so that relations can be joined.
-
-    The stock `get_connection` gives a new database at each call and leaves it open when its caller fails: here it is
-    entered once, at the first use, and closed with the run, whatever happened.
-    """
-
-    lake: Lake
-    database: str = ":memory:"
-    _run: str = PrivateAttr()
-
-    def setup_for_execution(self, context: InitResourceContext) -> None:
-        """Take part in the run's connection."""
-        self._run = context.run.run_id if context.run else "no run"
-        _users[self._run] += 1
-
-    def teardown_after_execution(self, context: InitResourceContext) -> None:
-        """Close the connection with the last that takes part in it."""
-        _users[self._run] -= 1
-        if not _users[self._run]:
-            del _users[self._run]
-            if opened := _opened.pop(self._run, None):
-                opened[1].close()
-
-    @property
-    def connection(self) -> duckdb.DuckDBPyConnection:
-        """The run's connection, with timestamps in UTC."""
-        if self._run not in _opened:
-            closing = ExitStack()
-            # A folder of this run: DuckDB's spill files of two processes have the same names.
-            spilled = closing.enter_context(self.lake.workspace())
-            connection = closing.enter_context(self.get_connection())
-            connection.execute(f"{SETTINGS} SET GLOBAL temp_directory = {literal(spilled)};")
-            objects.let_read(connection, self.lake.root)
-            _opened[self._run] = connection, closing
-        return _opened[self._run][0]
-
-
-# By run, not in the resource: Dagster gives each IO manager a copy of the resource that it holds.
-_users: Counter[str] = Counter()
-_opened: dict[str, tuple[duckdb.DuckDBPyConnection, ExitStack]] = {}
-
-
 def read(
-    con: duckdb.DuckDBPyConnection, files: Sequence[UPath], schema: TableSchema, *, row_id: bool = False
+    con: duckdb.DuckDBPyConnection, files: Iterable[UPath], table: Table, *, partitioned: bool = True
 ) -> duckdb.DuckDBPyRelation:
-    """The declared columns and `day` of these files as one lazy relation; an empty one for no file.
+    """The declared columns of these files as one lazy relation; an empty one for no file.
 
-    A column that a file lacks is null: raw files of different loads have different columns. With `row_id` there is a
-    BIGINT column of this name too, another value for each row and the same at each read.
+    A column that a file lacks is null: raw files of different loads have different columns.
+
+    Args:
+        con: The connection that the relation belongs to.
+        files: Parquet files of the table.
+        table: The declaration.
+        partitioned: Whether the files lie in partitions, so that `day` comes from their path.
     """
-    types = {c.name: c.type for c in schema.columns} | {DAY: "DATE"} | ({ROW_ID: "BIGINT"} if row_id else {})
     # A bracket or star in the lake's own path is no pattern.
-    paths = [glob.escape(str(file)) for file in files]
-    # By name, as DuckDB's own `file_index` counts only the files that a scan's filters leave; no file has 2^32 rows.
-    names = ", ".join(literal(file) for file in files)
-    number = f"(list_position([{names}], filename)::BIGINT << 32) + file_row_number"
-    numbered = f"SELECT *, coalesce({number}, error('unknown file ' || filename)) AS {ROW_ID}" if row_id else ""
-    return con.sql(scan(paths, types, numbered))
+    patterns = [glob.escape(str(file)) for file in files]
+    types = {column.name: column.type for column in (table.with_day() if partitioned else table).columns}
+    return con.sql(scan(patterns, types, partitioned=partitioned))
 
 
-def scan(patterns: Sequence[str], types: Mapping[str, str], select: str = "", *, same_columns: bool = False) -> str:
+def scan(
+    patterns: Sequence[str], types: Mapping[str, str], *, partitioned: bool = True, same_columns: bool = False
+) -> str:
     """A SELECT of these columns in these types from the files that match; of no rows for no pattern.
 
     Args:
         patterns: DuckDB's globs.
         types: Each column's DuckDB type, `day` among them.
-        select: What is read of the files; everything by default.
+        partitioned: Whether `day` comes from the files' path.
         same_columns: Whether all files have all columns. Otherwise one that a file lacks is null, and DuckDB reads
             the footers of all files, even of those that a filter leaves out.
     """
@@ -119,9 +69,10 @@ def scan(patterns: Sequence[str], types: Mapping[str, str], select: str = "", *,
     # column a type even where no file has it.
     columns = ", ".join(f"{quote(name)}::{sql_type} AS {quote(name)}" for name, sql_type in types.items())
     paths = ", ".join(map(literal, patterns))
+    hive = "true, hive_types = {'day': DATE}" if partitioned else "false"
     return (
-        f"SELECT {columns} FROM ({empty} UNION ALL BY NAME {select} FROM read_parquet([{paths}], "  # noqa: S608
-        f"union_by_name = {not same_columns}, hive_partitioning = true, hive_types = {{'day': DATE}}))"
+        f"SELECT {columns} FROM ({empty} UNION ALL BY NAME FROM read_parquet([{paths}], "  # noqa: S608
+        f"union_by_name = {not same_columns}, hive_partitioning = {hive}))"
     )
 
 
@@ -138,20 +89,23 @@ def select(relation: duckdb.DuckDBPyRelation, name: str, query: str) -> duckdb.D
 
 
 def to_relation(
-    con: duckdb.DuckDBPyConnection, table: duckdb.DuckDBPyRelation | pa.Table | pa.RecordBatchReader
+    con: duckdb.DuckDBPyConnection, rows: duckdb.DuckDBPyRelation | pa.Table | pa.RecordBatchReader
 ) -> duckdb.DuckDBPyRelation:
     """Any of the types that DuckDB writes, as a relation."""
-    return table if isinstance(table, duckdb.DuckDBPyRelation) else con.from_arrow(table)
+    return rows if isinstance(rows, duckdb.DuckDBPyRelation) else con.from_arrow(rows)
 
 
 def write(
-    table: str,
-    relation: duckdb.DuckDBPyRelation,
-    schema: TableSchema,
-    days: Sequence[date],
-    folder: Path,
+    name: str, relation: duckdb.DuckDBPyRelation, table: Table, days: Sequence[date] | None, folder: Path
 ) -> list[Path]:
     """COPY a relation, run once, to one file in `folder/day=D` for each day that has rows.
+
+    Args:
+        name: The table's name, for errors.
+        relation: Its rows, with `day` where the table has partitions.
+        table: Its declaration.
+        days: The days of the run; None where the table has no partitions, whose one file lies in `folder`.
+        folder: Where to write.
 
     Returns:
         The files written.
@@ -160,28 +114,29 @@ def write(
         SchemaError: Columns or types are not the declared ones.
         duckdb.Error: A value does not fit its declared type, or the only day's rows hold another day's.
     """
-    check_fits(table, _arrow_schema(relation), schema)
+    check_columns(name, _arrow_schema(relation), table.with_day() if days else table)
     for setting in duckdb.extract_statements(SETTINGS):  # the relation may be of a connection that an asset made
         relation.query("output_rows", setting.query)
     produced = dict(zip(relation.columns, map(str, relation.types), strict=True))
     columns = ", ".join(
-        f"{_cast(table, column.name, produced[column.name], column.type)} AS {quote(column.name)}"
-        for column in schema.columns
+        f"{_cast(name, column.name, produced[column.name], column.type)} AS {quote(column.name)}"
+        for column in table.columns
     )
-    if len(days) == 1:
+    options = "FORMAT parquet, COMPRESSION snappy"
+    if days is None or len(days) == 1:
         # One day needs no split, and a plain COPY takes half the time of a partitioned one.
-        (day,) = days
-        target = folder / f"day={day}" / FILE_NAME
+        target = folder / (f"{DAY}={days[0]}" if days else "") / FILE_NAME
         target.parent.mkdir(parents=True, exist_ok=True)
-        rows = (
-            f"SELECT {columns} FROM output_rows WHERE CASE WHEN {DAY} = DATE '{day}' THEN true "  # noqa: S608
-            f"ELSE error('a row of day ' || coalesce({DAY}::VARCHAR, 'NULL')) END"
-        )
-        options = "FORMAT parquet, COMPRESSION snappy"
+        rows = f"SELECT {columns} FROM output_rows"  # noqa: S608
+        if days:
+            rows += (
+                f" WHERE CASE WHEN {DAY} = DATE '{days[0]}' THEN true "
+                f"ELSE error('a row of day ' || coalesce({DAY}::VARCHAR, 'NULL')) END"
+            )
     else:
         target = folder
         rows = f"SELECT {columns}, {DAY} FROM output_rows"  # noqa: S608
-        options = "FORMAT parquet, COMPRESSION snappy, PARTITION_BY (day)"
+        options += f", PARTITION_BY ({DAY})"
     copied = select(relation, "output_rows", f"COPY ({rows}) TO {literal(target)} ({options}, RETURN_FILES)")
     return [Path(file) for _, files in copied.fetchall() for file in files]
 
@@ -198,23 +153,16 @@ def _arrow_schema(relation: duckdb.DuckDBPyRelation) -> pa.Schema:
 def _cast(table: str, name: str, produced: str, declared: str) -> str:
     """The column as its declared type; DuckDB's own error for a number out of range does not name the column."""
     value = quote(name)
-    if declared not in {"INTEGER", "BIGINT"} or produced in {declared, '"NULL"'}:
+    if declared == "JSON":
+        return f"{value}::JSON::VARCHAR"  # refuses what is no JSON
+    is_number = declared in {"INTEGER", "BIGINT"} or declared.startswith("DECIMAL") and not declared.endswith("[]")
+    if not is_number or produced in {declared, '"NULL"'}:
         return f"{value}::{declared}"
     refused = f"error('{table}.{name} is ' || {value} || ', out of range for {declared}')"
     # Of BIGINT, which is the common case, a comparison tells faster than a cast that is tried.
     fits = (
         f"{value} BETWEEN -2147483648 AND 2147483647 OR {value} IS NULL"
-        if produced == "BIGINT"
+        if produced == "BIGINT" and declared == "INTEGER"
         else f"try_cast({value} AS {declared}) IS NOT NULL OR {value} IS NULL"
     )
     return f"CASE WHEN {fits} THEN {value}::{declared} ELSE {refused} END"
-
-
-def quote(name: str) -> str:
-    """The name as an identifier in SQL."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def literal(value: Any) -> str:
-    """The value as a string in SQL."""
-    return "'" + str(value).replace("'", "''") + "'"

@@ -7,20 +7,21 @@ from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 
-from dagster import ConfigurableIOManager, InputContext, MetadataValue, OutputContext
+from dagster import InputContext, IOManager, MetadataValue, OutputContext
 
-from mds_assets.stack.io_managers.io_manager import replacing
-from mds_assets.stack.lake.lake import Lake
 from mds_assets.stack.partitions import to_days
+from mds_assets.stack.session import Session
 from mds_assets.stack.table import DAY
 
 PAGE, LATEST = "report.html", "latest.html"
 
 
-class PageIOManager(ConfigurableIOManager):
-    """Writes a text a day to `day=D/report.html`, and the newest day's that there is to `latest.html` too."""
+class PageIOManager(IOManager):
+    """Writes a text per day to `day=D/report.html`, and the newest day's also to `latest.html`."""
 
-    lake: Lake
+    def __init__(self, session: Session) -> None:
+        """Take the run's session."""
+        self._session = session
 
     def handle_output(self, context: OutputContext, obj: Mapping[date, str]) -> None:
         """Write the pages of the run's days at once, and report each day's path and bytes.
@@ -29,13 +30,13 @@ class PageIOManager(ConfigurableIOManager):
             RetryRequested: Another run changed the asset's input meanwhile. Nothing visible has changed then.
         """
         days = to_days(context.asset_partition_keys)
-        with replacing(self.lake, context, newest=LATEST) as (folder, becomes):
+        with self._session.replacing(context.step_context, context.asset_key, newest=LATEST) as (folder, targets):
             for day in days:
                 file = folder / f"{day}.html"
                 file.write_text(obj[day], encoding="utf-8", newline="\n")
-                becomes[file] = Path(f"{DAY}={day}", PAGE)
+                targets[file] = Path(f"{DAY}={day}", PAGE)
         for day in days:
-            file = self.lake.folder(context.asset_key) / f"{DAY}={day}" / PAGE
+            file = self._session.lake.folder(context.asset_key) / f"{DAY}={day}" / PAGE
             context.step_context.add_asset_metadata(
                 {"dagster/uri": MetadataValue.path(str(file)), "bytes": file.stat().st_size},
                 context.asset_key,

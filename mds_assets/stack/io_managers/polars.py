@@ -6,51 +6,63 @@ gone), and its sink takes one partition only, is not atomic and leaves out the s
 What does not belong here: paths and atomic replacement (`lake.py`), metadata (`io_manager.py`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import date
 from pathlib import Path
 from threading import Lock
-from typing import IO
+from typing import IO, Any
 
 import polars as pl
-from dagster import TableSchema
 from polars.io.partition import FileProviderArgs
 from upath import UPath
 
-from mds_assets.stack.lake import object_store as objects
-from mds_assets.stack.lake.lake import FILE_NAME
-from mds_assets.stack.settings import is_remote
-from mds_assets.stack.table import DAY, arrow_schema, check_fits
+from mds_assets.stack.lake.layout import FILE_NAME
+from mds_assets.stack.table import DAY, Table, check_columns
 
 
-def polars_schema(schema: TableSchema, *, with_day: bool) -> pl.Schema:
+def polars_schema(table: Table) -> pl.Schema:
     """The declaration as a Polars schema."""
-    empty = pl.DataFrame(arrow_schema(schema, with_day=with_day).empty_table())
-    return empty.schema
+    return pl.DataFrame(table.arrow_schema().empty_table()).schema
 
 
-def scan(files: Sequence[UPath], schema: TableSchema) -> pl.LazyFrame:
-    """The declared columns and `day` of these files as one lazy frame; an empty one for no file.
+def scan(
+    files: Sequence[UPath], table: Table, *, partitioned: bool = True, storage_options: Mapping[str, Any] | None = None
+) -> pl.LazyFrame:
+    """The declared columns of these files as one lazy frame; an empty one for no file.
 
     A column that a file lacks is null: raw files of different loads have different columns.
+
+    Args:
+        files: Parquet files of the table.
+        table: The declaration.
+        partitioned: Whether the files lie in partitions, so that `day` comes from their path.
+        storage_options: How to reach the files, where they lie in an object store.
     """
     if not files:
-        return pl.LazyFrame(schema=polars_schema(schema, with_day=True))
+        return pl.LazyFrame(schema=polars_schema(table.with_day() if partitioned else table))
     return pl.scan_parquet(
         [str(file) for file in files],
-        schema=polars_schema(schema, with_day=False),
-        hive_partitioning=True,
-        hive_schema={DAY: pl.Date},
+        schema=polars_schema(table),
+        hive_partitioning=partitioned,
+        hive_schema={DAY: pl.Date} if partitioned else None,
         glob=False,
         missing_columns="insert",
         extra_columns="ignore",
+        storage_options=dict(storage_options) if storage_options else None,
         # Files from before a column was declared wider.
-        storage_options=objects.polars_options() if is_remote(str(files[0])) else None,
         cast_options=pl.ScanCastOptions(integer_cast="upcast", float_cast="upcast"),
     )
 
 
-def write(table: str, frame: pl.LazyFrame, schema: TableSchema, folder: Path) -> list[Path]:
+def write(name: str, frame: pl.LazyFrame, table: Table, days: Sequence[date] | None, folder: Path) -> list[Path]:
     """Sink a frame, run once and streamed, to `folder/day=D` for each day that has rows.
+
+    Args:
+        name: The table's name, for errors.
+        frame: Its rows, with `day` where the table has partitions.
+        table: Its declaration.
+        days: The days of the run; None where the table has no partitions, whose one file lies in `folder`.
+        folder: Where to write.
 
     Returns:
         The files written.
@@ -59,15 +71,21 @@ def write(table: str, frame: pl.LazyFrame, schema: TableSchema, folder: Path) ->
         SchemaError: Columns or types are not the declared ones.
         polars.exceptions.PolarsError: A value does not fit its declared type.
     """
-    produced = pl.DataFrame(schema=frame.collect_schema()).to_arrow().schema
-    check_fits(table, produced, schema)
+    declared = table.with_day() if days else table
+    check_columns(name, pl.DataFrame(schema=frame.collect_schema()).to_arrow().schema, declared)
+    typed = frame.select(
+        pl.col(column).cast(dtype, strict=True) for column, dtype in polars_schema(declared).items()
+    )
+    if days is None:
+        typed.sink_parquet(folder / FILE_NAME, compression="zstd", statistics=True)
+        return [folder / FILE_NAME]
 
     written: list[Path] = []
     opening, failed = Lock(), False
 
     # Polars is given open files, not paths: when a row fails, it raises while its other threads go on to create theirs.
     def opened(args: FileProviderArgs) -> IO[bytes]:
-        file = folder / f"day={args.partition_keys.item()}" / FILE_NAME
+        file = folder / f"{DAY}={args.partition_keys.item()}" / FILE_NAME
         with opening:
             if failed:
                 raise InterruptedError("the sink has failed")
@@ -76,9 +94,7 @@ def write(table: str, frame: pl.LazyFrame, schema: TableSchema, folder: Path) ->
             return file.open("wb")
 
     try:
-        frame.select(
-            pl.col(name).cast(dtype, strict=True) for name, dtype in polars_schema(schema, with_day=True).items()
-        ).sink_parquet(
+        typed.sink_parquet(
             pl.PartitionBy(
                 folder, key=DAY, include_key=False, file_path_provider=opened, approximate_bytes_per_file=None
             ),

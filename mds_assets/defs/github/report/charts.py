@@ -56,7 +56,7 @@ class Chart:
 
 
 def activity(days: Sequence[Day]) -> Chart:
-    """Repositories by the day of their newest push as bars, and their 7-day average as a line.
+    """Repositories pushed to by day as bars, and their 7-day average as a line.
 
     Args:
         days: All dates of the window, oldest first; at least one.
@@ -168,10 +168,13 @@ def _activity_in_words(days: Sequence[Day]) -> str:
         total = sum(day.push_count for day in days)
         counts = f"{total:,} in {len(days)} days, most of them on {_date(most.push_date)}, {most.push_count:,}"
     return (
-        f"Bar chart with a line. Repositories by the day of their newest push: {counts}. "
-        f"Their 7-day average, {_date(first.push_date)} {first.rolling_7d_avg:,} "
-        f"to {_date(last.push_date)} {last.rolling_7d_avg:,}."
+        f"Bar chart with a line. Repositories pushed to by day: {counts}. "
+        f"Their 7-day average, {_date(first.push_date)} {_mean(first)} to {_date(last.push_date)} {_mean(last)}."
     )
+
+
+def _mean(day: Day) -> str:
+    return "unknown" if day.rolling_7d_avg is None else f"{day.rolling_7d_avg:,}"
 
 
 def _date(day: date) -> str:

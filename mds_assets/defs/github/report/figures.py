@@ -22,7 +22,7 @@ class Day(NamedTuple):
 
     push_date: date
     push_count: int
-    rolling_7d_avg: float
+    rolling_7d_avg: float | None
 
 
 class Language(NamedTuple):
@@ -58,6 +58,7 @@ class Organisation:
         lost: Repositories that lost stars, the one with the most first.
         newest: Repositories that were created last, the newest first.
         quietest: Repositories that were not active on the as-of day, the one longest ago first.
+        pushed: How many repositories were pushed to in the window.
     """
 
     name: str
@@ -68,16 +69,12 @@ class Organisation:
     lost: Sequence[Repository]
     newest: Sequence[Repository]
     quietest: Sequence[Repository]
+    pushed: int = 0
 
     @property
     def active(self) -> int:
         """How many repositories were active in the window."""
         return sum(language.repo_count for language in self.languages)
-
-    @property
-    def pushed(self) -> int:
-        """How many of them were pushed to in it."""
-        return sum(day.push_count for day in self.days)
 
 
 @dataclass(frozen=True)
@@ -143,7 +140,8 @@ def of_day(
         .join(growth, on=["org", "repo_id"])
         .sort("created_at", "repo_id", descending=True)
     )
-    days, languages, sums, won, lost, new, quiet, asked = pl.collect_all(
+    pushes = observed.filter(pl.col("pushed_at").dt.date() >= window(day, lookback_days)[0])
+    days, languages, sums, won, lost, new, quiet, asked, pushed = pl.collect_all(
         [
             daily_activity.filter(pl.col(DAY) == day).sort("push_date"),
             repos_per_language.filter(pl.col(DAY) == day).sort("repo_count", "language", descending=[True, False]),
@@ -153,11 +151,13 @@ def of_day(
             newest,
             _first(growth.filter(pl.col("last_seen") < day), pl.col("last_seen"), MOST_LISTED),
             observed.select(pl.col("observed_at").max()),
+            pushes.group_by("org").agg(pl.col("repo_id").n_unique()),
         ],
         engine="streaming",
     )
     stars_gained = dict(sums.select("org", "stars_gained").iter_rows())
     active = dict(languages.group_by("org").agg(pl.col("repo_count").sum()).iter_rows())
+    repositories_pushed = dict(pushed.iter_rows())
     names = sorted({*days["org"].unique(), *active, *asked_for}, key=lambda name: (-active.get(name, 0), name))
     organisations = [
         Organisation(
@@ -169,6 +169,7 @@ def of_day(
             lost=_rows(lost, name, Repository),
             newest=_rows(new, name, Repository),
             quietest=_rows(quiet, name, Repository),
+            pushed=repositories_pushed.get(name, 0),
         )
         for name in sorted(names[:MOST_TOLD])
     ]

@@ -53,7 +53,7 @@ def figures(organisation: Organisation) -> Iterator[Figure]:
     if organisation.days:
         yield Figure(
             "Activity by day",
-            "Each repository counts once, on the day of its newest push.",
+            "A repository counts once on each day on which it was seen pushed to.",
             charts.activity(organisation.days),
             ("Day", "Repositories", "7-day average"),
             organisation.days,

@@ -1,0 +1,185 @@
+"""From the definitions of the sources to those of the project: what the stack makes of whatever tables there are.
+
+A source brings assets, resources, jobs, schedules and sensors. The stack adds its resources, each table's checks, the
+warehouse, the jobs and what starts them. What does not belong here: anything of one source.
+
+https://docs.dagster.io/api/dagster/definitions
+"""
+
+from collections.abc import Generator, Mapping, Sequence
+from typing import Any
+
+from dagster import (
+    AssetKey,
+    AssetsDefinition,
+    AssetSpec,
+    Definitions,
+    InitResourceContext,
+    IOManagerDefinition,
+    ResourceDefinition,
+    in_process_executor,
+    with_source_code_references,
+)
+
+from mds_assets.stack.automation import automated, follow_staging, followers
+from mds_assets.stack.blocks import SNAPSHOT, share_steps
+from mds_assets.stack.checks import CheckedTable, checks_of
+from mds_assets.stack.io_managers.io_manager import LakeIOManager
+from mds_assets.stack.io_managers.pages import PageIOManager
+from mds_assets.stack.jobs import daily_refresh, table_checks
+from mds_assets.stack.lake import Lake
+from mds_assets.stack.partitions import ONE_RUN, window_of
+from mds_assets.stack.prune import prune_job
+from mds_assets.stack.schedules import daily_refresh_schedule, prune_schedule, table_checks_schedule
+from mds_assets.stack.sensors import failed_checks, failed_runs
+from mds_assets.stack.session import Session
+from mds_assets.stack.settings import Settings, preview_rows, settings
+from mds_assets.stack.table import TABLE, Table, declared_table
+from mds_assets.stack.warehouse import warehouse
+
+
+def stack_resources(settings: Settings, sources: Mapping[AssetKey, frozenset[AssetKey]]) -> dict[str, Any]:
+    """The resources of the stack. None takes run config: the settings alone say where the lake lies.
+
+    Args:
+        settings: The stack's settings.
+        sources: For each table the tables it is made from day by day.
+    """
+
+    def session(context: InitResourceContext) -> Generator[Session]:
+        limits = {"memory_limit": settings.duckdb_memory_limit, "threads": settings.duckdb_threads}
+        opened = Session(
+            context.resources.lake,
+            sources=sources,
+            preview_rows=preview_rows(),
+            duckdb_config={name: value for name, value in limits.items() if value is not None},
+        )
+        try:
+            yield opened
+        finally:
+            opened.close()
+
+    def io_manager(make: Any, **options: Any) -> IOManagerDefinition:
+        return IOManagerDefinition(
+            lambda context: make(context.resources.session, **options), required_resource_keys={"session"}
+        )
+
+    return {
+        "lake": ResourceDefinition(lambda _: Lake(settings.data_dir)),
+        "session": ResourceDefinition(session, required_resource_keys={"lake"}),
+        "duckdb_io_manager": io_manager(LakeIOManager, engine="duckdb"),
+        "polars_io_manager": io_manager(LakeIOManager, engine="polars"),
+        "page_io_manager": io_manager(PageIOManager),
+    }
+
+
+def build_definitions(sources: Definitions, resource_overrides: Mapping[str, Any] | None = None) -> Definitions:
+    """The whole project.
+
+    Args:
+        sources: What lies in `defs/`. A job, schedule or sensor of a name that the stack uses takes its place.
+        resource_overrides: Resources by name (`lake`, a source's client, ...) that replace the others; what depends on
+            one, such as the IO managers on `lake`, follows.
+    """
+    given = [each for each in sources.assets or () if isinstance(each, AssetsDefinition)]
+    others = [each for each in sources.assets or () if not isinstance(each, AssetsDefinition)]
+    assets = [_in_one_run(each) for each in share_steps(given)]
+    following = followers(assets)
+    assets = [automated(each, following) for each in assets]
+    tables = [spec for each in assets for spec in each.specs if TABLE in spec.metadata]
+    checks = [checks_of(subject) for subject in _checked_tables(assets)]
+    prune = prune_job([key for each in checks for key in each.check_keys])
+    return Definitions(
+        assets=[*with_source_code_references([*assets, warehouse(tables)]), *others],
+        asset_checks=[*checks, *(sources.asset_checks or ())],
+        jobs=_unless_named([daily_refresh, table_checks, prune], sources.jobs),
+        schedules=_unless_named(
+            [daily_refresh_schedule, table_checks_schedule, prune_schedule(prune)], sources.schedules
+        ),
+        sensors=_unless_named([follow_staging(following), failed_runs, failed_checks], sources.sensors),
+        resources={
+            **stack_resources(settings, day_by_day_sources(assets)),
+            **(sources.resources or {}),
+            **(resource_overrides or {}),
+        },
+        # DuckDB and Polars already use every core, and a process a step costs seconds.
+        executor=in_process_executor,
+        component_tree=sources.component_tree,
+    )
+
+
+def _unless_named(own: Sequence[Any], given: Any) -> list[Any]:
+    names = {each.name for each in given or ()}
+    return [*(each for each in own if each.name not in names), *(given or ())]
+
+
+def _in_one_run(definition: AssetsDefinition) -> AssetsDefinition:
+    """A range of days is one run only where every asset says so, also one without partitions."""
+    return definition if definition.backfill_policy else definition.with_attributes(backfill_policy=ONE_RUN)
+
+
+def _partitioned(assets: Sequence[AssetsDefinition]) -> set[AssetKey]:
+    return {spec.key for each in assets for spec in each.specs if spec.partitions_def}
+
+
+def day_by_day_sources(assets: Sequence[AssetsDefinition]) -> dict[AssetKey, frozenset[AssetKey]]:
+    """For each table the tables it is made from day by day, directly or not."""
+    partitioned = _partitioned(assets)
+    direct = {
+        spec.key: [
+            dep.asset_key
+            for dep in spec.deps
+            if dep.asset_key in partitioned and _is_same_day(each.get_partition_mapping(dep.asset_key))
+        ]
+        for each in assets
+        for spec in each.specs
+        if spec.partitions_def
+    }
+
+    def all_of(key: AssetKey) -> frozenset[AssetKey]:
+        return frozenset(source for dep in direct.get(key, []) for source in (dep, *all_of(dep)))
+
+    return {key: all_of(key) for key in direct}
+
+
+def _is_same_day(mapping: Any) -> bool:
+    from datetime import date
+
+    some_day = date(2000, 1, 1)
+    return window_of(mapping, some_day) == [some_day]
+
+
+def _checked_tables(assets: Sequence[AssetsDefinition]) -> list[CheckedTable]:
+    partitioned = _partitioned(assets)
+    declared: dict[AssetKey, Table] = {
+        spec.key: declared_table(spec.key.to_user_string(), spec.metadata)
+        for each in assets
+        for spec in each.specs
+        if TABLE in spec.metadata
+    }
+    return [
+        CheckedTable(
+            key=spec.key,
+            table=declared[spec.key],
+            partitioned=spec.partitions_def is not None,
+            is_snapshot=bool(_plain(spec.metadata.get(SNAPSHOT))),
+            reads={
+                dep.asset_key: each.get_partition_mapping(dep.asset_key)
+                for dep in spec.deps
+                if dep.asset_key in partitioned and spec.partitions_def
+            },
+            source=_reconciled(declared, spec),
+        )
+        for each in assets
+        for spec in each.specs
+        if spec.key in declared
+    ]
+
+
+def _plain(value: Any) -> Any:
+    return getattr(value, "value", value)
+
+
+def _reconciled(declared: Mapping[AssetKey, Table], spec: AssetSpec) -> Table | None:
+    reconciles = declared[spec.key].reconciles
+    return declared[AssetKey(reconciles.source.split("/"))] if reconciles else None
