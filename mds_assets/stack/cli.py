@@ -1,21 +1,26 @@
-"""`mds`, a small command for people who come from scripts: it calls Dagster underneath, on the same instance.
+"""`mds`: a short way to run the whole project from a terminal. It calls Dagster underneath, on the same instance.
 
-What does not belong here: anything about runs that Dagster's own CLI and UI cannot do as well.
+What does not belong here: anything about runs that Dagster's own CLI and UI do as well; anything of one source. A source
+adds options to `mds run` by a module `options.py`, and closing lines by its settings.
 """
 
 import glob
+import importlib
+import inspect
 import logging
 import os
+import pkgutil
 import sys
 import webbrowser
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory, mkdtemp
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import click
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -24,15 +29,21 @@ if TYPE_CHECKING:
     from dagster import AssetSpec, DagsterEvent, ExecuteInProcessResult, LoggerDefinition
     from duckdb import DuckDBPyConnection, DuckDBPyRelation
 
+    from mds_assets.stack.lake import Lake
+
 # Dagster and the project are imported inside the commands, once the options have become settings.
 
 app = typer.Typer(
-    help="GitHub's API as a trusted, fast, local warehouse.", no_args_is_help=True, pretty_exceptions_enable=False
+    help="The modern data stack in a box: a local lake of Parquet, run by Dagster.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
 )
 console = Console()
 
+HEADLINE = "mds/headline"  # the tag of the marts that `mds run` and `mds show` print
+
 _LAYERS = ("raw", "staging", "marts")
-_MOST_ROWS, _MOST_SQL_ROWS = 20, 100
+_MOST_ROWS, _MOST_SQL_ROWS, _MOST_MARTS = 12, 100, 2
 _RANGE_START, _RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 
 
@@ -45,11 +56,7 @@ def main() -> None:
         sys.exit(error.exit_code)
 
 
-@app.command()
 def run(
-    org: Annotated[
-        str | None, typer.Option(help="Organisations or users, comma-separated; default GITHUB_ORG, else the sample.")
-    ] = None,
     lookback_days: Annotated[int | None, typer.Option(help="The marts' window; default MDS_LOOKBACK_DAYS.")] = None,
     days: Annotated[
         int | None, typer.Option(min=1, help="How many days, ending yesterday; default the window.")
@@ -61,52 +68,89 @@ def run(
         datetime | None, typer.Option("--to", formats=["%Y-%m-%d"], help="Last day (UTC); default yesterday.")
     ] = None,
     skip_ingest: Annotated[
-        bool, typer.Option("--skip-ingest", help="Ask GitHub nothing: rebuild staging and marts from raw.")
+        bool, typer.Option("--skip-ingest", help="Ask no source: rebuild staging and marts from raw.")
     ] = False,
+    **source_options: str | None,
 ) -> None:
-    """Materialise all of the window that ends yesterday, with warehouse and report, and show the newest marts."""
-    for variable, value in (("GITHUB_ORG", org), ("MDS_LOOKBACK_DAYS", lookback_days)):
+    """Materialize all of the window that ends yesterday, and show what was made."""
+    variables = {name: variable for name, (variable, _) in source_run_options().items()}
+    for variable, value in (
+        ("MDS_LOOKBACK_DAYS", lookback_days),
+        *((variables[name], value) for name, value in source_options.items()),
+    ):
         if value is not None:
             os.environ[variable] = str(value)
-    from mds_assets.stack.settings import settings
+    from mds_assets.stack.settings import settings, source_settings
 
     if days and first:
         raise click.ClickException("--days and --from both say where to start: give one of them")
     yesterday = datetime.now(UTC).date() - timedelta(days=1)
     end = last.date() if last else yesterday
-    wanted = end - timedelta(days=(days or settings.lookback_days) - 1)
-    start = first.date() if first else max(wanted, settings.start_date)
+    start_of_window = end - timedelta(days=(days or settings.lookback_days) - 1)
+    start = first.date() if first else max(start_of_window, settings.start_date)
     if not settings.start_date <= start <= end <= yesterday:
         raise click.ClickException(
             f"{start} to {end} is no range of days between {settings.start_date} (MDS_START_DATE) and {yesterday}, "
             "the last day that has ended (UTC)"
         )
-    source = ", ".join(settings.organisations) or "the built-in sample"
-    period = f"{(end - start).days + 1} days, {start} to {end}," if start < end else f"{end}"
-    console.print(f"{period} of [bold]{source}[/]")
-    _materialise(start, end, skip_ingest=skip_ingest)
+    period = f"{(end - start).days + 1} days, {start} to {end}" if start < end else f"{end}"
+    summaries = ", ".join(filter(None, (source.summary() for source in source_settings())))
+    console.print(f"{period}{f', of [bold]{escape(summaries)}[/]' if summaries else ''}")
+    _show_made(_materialize(start, end, skip_ingest=skip_ingest))
     _show_marts(end)
     _show_where_next()
+
+
+def source_run_options(package: str = "mds_assets.defs") -> dict[str, tuple[str, str]]:
+    """Options of `mds run` that stand for a source's settings: by name the variable and the help.
+
+    They come from `RUN_OPTIONS` in each source's `options.py`, which imports nothing: the settings are read later.
+    """
+    options: dict[str, tuple[str, str]] = {}
+    for source in pkgutil.iter_modules(importlib.import_module(package).__path__, f"{package}."):
+        if source.ispkg and importlib.util.find_spec(f"{source.name}.options"):
+            options |= importlib.import_module(f"{source.name}.options").RUN_OPTIONS
+    return options
+
+
+def _add_run() -> None:
+    """Register `mds run` with the options of the sources: typer reads a function's signature."""
+    signature = inspect.signature(run)
+    own = [each for each in signature.parameters.values() if each.kind is not inspect.Parameter.VAR_KEYWORD]
+    added = [
+        inspect.Parameter(
+            name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[str | None, typer.Option(help=text)]
+        )
+        for name, (_, text) in source_run_options().items()
+    ]
+    run.__signature__ = signature.replace(parameters=[*own, *added])  # pyright: ignore[reportFunctionMemberAccess]
+    run.__annotations__ |= {parameter.name: parameter.annotation for parameter in added}
+    app.command()(run)
+
+
+_add_run()
 
 
 @app.command()
 def show() -> None:
     """Print which days of which table exist, and the newest marts."""
-    from mds_assets.definitions import resources
     from mds_assets.stack.partitions import days_between
-    from mds_assets.stack.settings import settings
 
-    lake = resources(settings)["lake"]
-    tables = Table("table", "days", "first", "last", "missing between")
+    lake = _lake()
+    rows: list[Sequence[object]] = []
     newest: list[date] = []
-    for key in (spec.key for spec in _tables()):
-        days = lake.days(key)
-        missing = sorted(set(days_between(days[0], days[-1])) - set(days)) if days else []
-        shown = ", ".join(map(str, missing[:3])) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
-        tables.add_row(key.to_user_string(), str(len(days)), *(str(day) for day in [*days[:1], *days[-1:]]), shown)
-        if key.has_prefix(["marts"]):
+    for spec in _tables():
+        name = spec.key.to_user_string()
+        if not spec.partitions_def:
+            rows.append((name, "one" if lake.files(spec.key, None) else "none", "", "", ""))
+            continue
+        days = lake.days(spec.key)
+        gaps = len(set(days_between(days[0], days[-1])) - set(days)) if days else 0
+        rows.append((name, len(days), *(days[:1] or [""]), *(days[-1:] or [""]), gaps or ""))
+        if spec.key.has_prefix(["marts"]):
             newest += days[-1:]
-    console.print(tables)
+    columns = {"table": False, "days": True, "first": False, "last": False, "missing between": True}
+    console.print(_drawn(columns, rows))
     if newest:
         _show_marts(max(newest))
     _show_where_next()
@@ -139,13 +183,11 @@ def sql(
             raise click.ClickException("there is no statement to execute")
         with TemporaryDirectory() as folder, duckdb.connect(_local(WAREHOUSE, lambda: folder), read_only=True) as con:
             if is_remote(settings.data_dir):
-                from mds_assets.stack.lake import object_store as objects
-
-                objects.let_read(con, settings.data_dir)
+                _lake().register(con)
             con.execute("SET TimeZone = 'UTC'")
             if _lies_elsewhere(con, settings.data_dir):
                 file = f"{settings.data_dir}/{WAREHOUSE}"
-                raise click.ClickException(f"{file} is of a lake that lay elsewhere: `mds run` makes it anew")
+                raise click.ClickException(f"{file} belongs to a lake that lay elsewhere: `mds run` makes a new one")
             result = con.sql(query)
             if as_csv:
                 sys.stdout.write(_as_text(result).pl().write_csv())
@@ -183,9 +225,7 @@ def _local(name: str, folder: Callable[[], str]) -> Path:
     if not is_remote(settings.data_dir):
         stored = Path(settings.data_dir, name)
     else:
-        from mds_assets.stack.lake import object_store as objects  # it takes time, which a local lake need not
-
-        stored = objects.path(settings.data_dir) / name
+        stored = _lake().path(name)
     if not stored.exists():
         raise click.ClickException(f"there is no {stored} yet: `mds run` makes it")
     if isinstance(stored, Path):
@@ -203,7 +243,14 @@ def _lies_elsewhere(con: "DuckDBPyConnection", root: str) -> bool:
     return bool(elsewhere)
 
 
-def _materialise(start: date, end: date, *, skip_ingest: bool) -> None:
+def _lake() -> "Lake":
+    from mds_assets.stack.lake import Lake
+    from mds_assets.stack.settings import settings
+
+    return Lake(settings.data_dir)
+
+
+def _materialize(start: date, end: date, *, skip_ingest: bool) -> "ExecuteInProcessResult":
     """One Dagster run of the job `daily_refresh` over these days; its failure ends the command with one line."""
     from dagster import DagsterInstance, Definitions
 
@@ -212,7 +259,8 @@ def _materialise(start: date, end: date, *, skip_ingest: bool) -> None:
 
     # The same instance as `make dev` has, so that the UI shows what ran here.
     os.environ.setdefault("DAGSTER_HOME", str(PROJECT_ROOT / ".dagster"))
-    keys = [key for key in defs.resolve_all_asset_keys() if not (skip_ingest and key.has_prefix(["raw"]))]
+    job = defs.resolve_job_def("daily_refresh")
+    selected = [key for key in job.asset_layer.executable_asset_keys if not (skip_ingest and key.has_prefix(["raw"]))]
     with DagsterInstance.get() as instance, console.status("Starting") as status:
         progress = Definitions(loggers={"progress": _progress_logger(lambda step: status.update(step))})
         result = (
@@ -220,7 +268,7 @@ def _materialise(start: date, end: date, *, skip_ingest: bool) -> None:
             .resolve_job_def("daily_refresh")
             .execute_in_process(
                 instance=instance,
-                asset_selection=keys,
+                asset_selection=selected,
                 # Dagster shows the day of a run of one partition, but not the range of a run of several.
                 partition_key=str(end) if start == end else None,
                 tags={_RANGE_START: str(start), _RANGE_END: str(end)} if start < end else None,
@@ -230,14 +278,15 @@ def _materialise(start: date, end: date, *, skip_ingest: bool) -> None:
         )
     if not result.success:
         raise click.ClickException(_first_failure(result))
+    return result
 
 
 def _progress_logger(on_step: Callable[[str], None]) -> "LoggerDefinition":
-    """A Dagster logger that tells of steps as they start and end, and of what assets log themselves."""
+    """A Dagster logger that prints the steps as they start and end, and what assets log themselves."""
     from dagster import AssetCheckSeverity, InitLoggerContext, logger
 
-    passed: dict[str | None, list[str]] = {}  # the tables whose checks passed, a check each, of each step of checks
-    tables: dict[str | None, list[str]] = {}  # of each step, once each, though they have a materialisation a day
+    passed: dict[str | None, list[str]] = {}  # by step of checks the tables whose checks passed, once a check
+    tables: dict[str | None, list[str]] = {}  # of each step, once each, though each day has a materialization
 
     class Handler(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
@@ -265,8 +314,8 @@ def _progress_logger(on_step: Callable[[str], None]) -> "LoggerDefinition":
                 passed.setdefault(event.step_key, []).extend([table] if check.passed else [])
                 if not check.passed:
                     sign = "[yellow]![/]" if check.severity == AssetCheckSeverity.WARN else "[red]✗[/]"
-                    said = escape(check.description or "")
-                    console.print(f"  {sign} {table} {check.check_name}: [dim]{said}[/]", soft_wrap=True)
+                    message = escape(check.description or "")
+                    console.print(f"  {sign} {table} {check.check_name}: [dim]{message}[/]", soft_wrap=True)
             elif event.event_type_value == "STEP_SUCCESS" and event.step_key in passed:
                 sound = passed[event.step_key]
                 console.print(f"  [green]✓[/] {len(sound)} checks of {', '.join(dict.fromkeys(sound))}")
@@ -302,31 +351,48 @@ def _first_failure(result: "ExecuteInProcessResult") -> str:
 def _tables() -> "list[AssetSpec]":
     """The assets that are tables of the lake, those that declare columns, in the order of the layers."""
     from mds_assets.definitions import defs
-    from mds_assets.stack.table import COLUMN_SCHEMA
+    from mds_assets.stack.table import TABLE
 
-    tables = [spec for spec in defs.resolve_all_asset_specs() if COLUMN_SCHEMA in spec.metadata]
+    tables = [spec for spec in defs.resolve_all_asset_specs() if TABLE in spec.metadata]
     return sorted(tables, key=lambda spec: ((*_LAYERS, layer := spec.key.path[0]).index(layer), spec.key))
 
 
-def _show_marts(day: date) -> None:
-    """Print each mart of this day."""
-    from mds_assets.definitions import resources
-    from mds_assets.stack.io_managers.polars import scan
-    from mds_assets.stack.settings import settings
-    from mds_assets.stack.table import declared_schema
+def _show_made(result: "ExecuteInProcessResult") -> None:
+    """Print how many rows the run made of which table."""
+    rows: dict[str, int] = {}
+    days: dict[str, set[str]] = {}
+    for event in result.get_asset_materialization_events():
+        metadata = event.materialization.metadata
+        name = event.materialization.asset_key.to_user_string()
+        count = metadata.get("rows_landed") or metadata.get("dagster/partition_row_count")
+        if count is not None:
+            rows[name] = rows.get(name, 0) + int(str(count.value))
+            days.setdefault(name, set()).update([event.partition] if event.partition else [])
+    order = {spec.key.to_user_string(): None for spec in _tables()}
+    made = [(name, len(days[name]) or "", f"{rows[name]:,}") for name in order if name in rows]
+    console.print(_drawn({"made": False, "days": True, "rows": True}, made))
 
-    lake = resources(settings)["lake"]
-    for spec in _tables():
-        files = lake.files(spec.key, day) if spec.key.has_prefix(["marts"]) else []
-        if not files:
-            continue
-        mart = spec.key.to_user_string()
+
+def _show_marts(day: date) -> None:
+    """Print the main marts of this day, and name the others."""
+    from mds_assets.stack.io_managers.polars import scan
+    from mds_assets.stack.settings import previews_allowed
+    from mds_assets.stack.table import DAY, declared_table
+
+    lake = _lake()
+    marts = [spec for spec in _tables() if spec.key.has_prefix(["marts"]) and lake.files(spec.key, day)]
+    marts.sort(key=lambda spec: spec.tags.get(HEADLINE, "~"))
+    for spec in marts[:_MOST_MARTS]:
+        name = spec.key.to_user_string()
+        files, options = lake.files(spec.key, day), lake.storage_options
+        frame = scan(files, declared_table(name, spec.metadata), storage_options=options)
         # The terminal may be a log that others read.
-        hidden = ["day"] if settings.repositories_may_be_named else ["day", "repo_name"]
-        rows = scan(files, declared_schema(mart, spec.metadata)).drop(hidden, strict=False).collect()
-        shown = f", the first {_MOST_ROWS} of {rows.height} rows" if rows.height > _MOST_ROWS else ""
-        numeric = {name: dtype.is_numeric() for name, dtype in rows.schema.items()}
-        console.print(_drawn(numeric, rows.head(_MOST_ROWS).iter_rows(), f"{mart} as of {day}{shown}"))
+        rows = frame.drop([DAY, *([] if previews_allowed() else ["repo_name"])], strict=False).collect()
+        shown = f", {_MOST_ROWS} of {rows.height} rows" if rows.height > _MOST_ROWS else ""
+        numeric = {column: dtype.is_numeric() for column, dtype in rows.schema.items()}
+        console.print(_drawn(numeric, rows.head(_MOST_ROWS).iter_rows(), f"{name} as of {day}{shown}"))
+    if others := [spec.key.to_user_string() for spec in marts[_MOST_MARTS:]]:
+        console.print(f"Also as of {day}: {', '.join(others)}")
 
 
 def _show_result(result: "DuckDBPyRelation") -> None:
@@ -357,22 +423,37 @@ def _as_text(result: "DuckDBPyRelation") -> "DuckDBPyRelation":
 
 
 def _drawn(numeric: Mapping[str, bool], rows: Iterable[Sequence[object]], title: str | None = None) -> Table:
-    """Rows as a table; `numeric` says of each column whether it holds numbers."""
-    table = Table(title=title, title_justify="left")
+    """Rows as a table; `numeric` says of each column whether it holds numbers. Text gives way where space is short."""
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     for name, is_number in numeric.items():
-        table.add_column(escape(name), justify="right" if is_number else "left", overflow="fold")
+        if is_number:
+            table.add_column(escape(name), justify="right", no_wrap=True)
+        else:
+            table.add_column(escape(name), overflow="ellipsis", no_wrap=True)
     for row in rows:
         table.add_row(*("[dim]NULL[/]" if value is None else escape(str(value)) for value in row))
     return table
 
 
 def _show_where_next() -> None:
-    from mds_assets.stack.settings import settings
+    from mds_assets.stack.settings import settings, source_settings
 
     console.print(f"Lake: {escape(settings.data_dir)}", soft_wrap=True)
-    console.print("Next: [bold].venv/bin/mds report[/] opens the newest report in the browser;")
-    console.print('      [bold].venv/bin/mds sql "FROM marts.daily_activity_latest"[/] asks in SQL;')
-    console.print("      [bold]make dev[/] opens Dagster's UI on http://127.0.0.1:3000")
-    if not settings.organisations:
-        console.print("      [bold]GITHUB_ORG=your-organisation make run[/] runs it on your own organisation;")
-        console.print("      add [bold]MDS_DATA_DIR=data/your-organisation[/] to keep it apart from this sample")
+    for hint in _hints():
+        console.print(f"Next: {hint}", soft_wrap=True)
+    for source in source_settings():
+        for hint in source.hints():
+            console.print(f"      {hint}", soft_wrap=True)
+
+
+def _hints() -> Iterator[str]:
+    from mds_assets.stack.names import LATEST_REPORT
+
+    if _lake().path(LATEST_REPORT).exists():
+        yield "[bold].venv/bin/mds report[/] opens the newest report in the browser"
+    marts = sorted(
+        (spec for spec in _tables() if spec.key.has_prefix(["marts"])), key=lambda spec: spec.tags.get(HEADLINE, "~")
+    )
+    if marts:
+        yield f'[bold].venv/bin/mds sql "FROM marts.{marts[0].key.path[-1]}_latest"[/] asks in SQL'
+    yield "[bold]make dev[/] opens Dagster's UI on http://127.0.0.1:3000"

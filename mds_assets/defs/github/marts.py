@@ -36,7 +36,7 @@ REPOS_PER_LANGUAGE = table(
 )  # fmt: skip
 
 
-@mart(columns=REPOS_PER_LANGUAGE, latest={"repos": "staging/repos"})
+@mart(columns=REPOS_PER_LANGUAGE, latest={"repos": "staging/repos"}, tags={"mds/headline": "2"})
 def repos_per_language(repos: pl.LazyFrame) -> pl.LazyFrame:
     """Languages by the repositories active in the window, with their mean stars and forks."""
     return (
@@ -81,7 +81,7 @@ DAILY_ACTIVITY = table(
 )  # fmt: skip
 
 
-@mart(columns=DAILY_ACTIVITY, window={"repos": "staging/repos"}, extra_days=_DAYS_AVERAGED - 1)
+@mart(columns=DAILY_ACTIVITY, window={"repos": "staging/repos"}, extra_days=_DAYS_AVERAGED - 1, tags={"mds/headline": "1"})
 def daily_activity(repos: pl.LazyFrame, as_of: AsOf) -> pl.LazyFrame:
     """Repositories pushed to on each date of the window, with the mean of the last 7 days.
 
