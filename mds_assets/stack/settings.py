@@ -255,13 +255,17 @@ def redact(text: str) -> str:
     return redact_secrets(text, {secret for owner in owners for secret in secret_values(owner)})
 
 
-def preview_rows() -> int:
+def preview_rows(own: Settings | None = None) -> int:
     """How many rows of a day's table the event log and reports may show.
 
     MDS_PREVIEW_ROWS where it is set; else 0 where a source has a secret, with which it may see private data; else 5.
+
+    Args:
+        own: The stack's settings, where they are not those of the environment.
     """
-    if settings.preview_rows is not None:
-        return settings.preview_rows
+    given = (own or settings).preview_rows
+    if given is not None:
+        return given
     return 0 if any(map(secret_values, source_settings())) else 5
 
 

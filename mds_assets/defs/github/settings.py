@@ -71,7 +71,7 @@ class GitHubSettings(SourceSettings):
             if not _is_login(name):
                 page = _PAGE.fullmatch(name)
                 if page and _is_login(page[1]):
-                    raise ValueError(f"{name!r} is a URL, not a name; did you mean {page[1]!r}?")
+                    raise ValueError(f"{name!r} is a URL; write {page[1]!r}")
                 raise ValueError(f"{name!r} is not an organisation name")
         # GitHub compares logins without regard to case. Two spellings in one lake would count a repository twice.
         return tuple(dict.fromkeys(name.lower() for name in names))
