@@ -24,10 +24,9 @@ from typing import Any, ClassVar, TypeVar, get_args
 from urllib.parse import SplitResult, urlsplit
 
 import click
-from dotenv import dotenv_values
 from pydantic import Secret, SecretStr, ValidationError, model_validator
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, DotEnvSettingsSource, SettingsConfigDict
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 ENV_FILE = PROJECT_ROOT / ".env"
@@ -167,7 +166,9 @@ def check_names(kinds: Iterable[type[EnvironmentSettings]]) -> None:
     kinds = list(kinds)
     known = {name for kind in kinds for name in variables(kind)}
     prefixes = {kind.env_prefix_checked for kind in kinds if issubclass(kind, SourceSettings)} - {""}
-    for where, names in ((".env", dotenv_values(ENV_FILE, interpolate=False)), ("the environment", os.environ)):
+    dotenv = DotEnvSettingsSource(EnvironmentSettings, env_file=ENV_FILE).env_vars
+    # `.env` first: Dagster copies it into the environment.
+    for where, names in ((".env", dotenv), ("the environment", os.environ)):
         for name in sorted(set(map(str.upper, names)) - known - _NOT_SETTINGS):
             if name.startswith("MDS_") and not _KUBERNETES.fullmatch(name):
                 raise SettingsError(_unknown(name, where, "MDS_", known))
