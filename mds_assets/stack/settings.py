@@ -1,34 +1,36 @@
-"""Every environment variable of the project: typed, validated, documented, and read here only.
+"""The stack's own settings, and what it knows of all settings: secrets to redact, previews, the reference page.
 
-Values come from the environment, else from `.env` beside `pyproject.toml`, else from the defaults below. An empty
-variable of the environment means the default, whatever `.env` says. What does not belong here: anything that is the
-same for every user; that is code.
+Values come from the environment, else from `.env` beside `pyproject.toml`, else from the defaults below. What does not
+belong here: a source's settings, which lie in its folder (see `environment`), and anything that is the same for every
+user; that is code. `python -m mds_assets.stack.settings` prints the reference, docs/reference/settings.md.
 """
 
 import os
 import re
+from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any
-from urllib.parse import SplitResult, urlsplit
 
 import click
-from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
+from pydantic.fields import FieldInfo
 
+from mds_assets.stack.environment import (
+    PROJECT_ROOT,
+    EnvironmentSettings,
+    SourceSettings,
+    check_names,
+    http_url,
+    is_secret,
+    load,
+    redact_secrets,
+    secret_values,
+    source_settings,
+    variables,
+)
 from mds_assets.stack.loopback import is_loopback
 
-PROJECT_ROOT = Path(__file__).resolve().parents[2]
-
-# GitHub's own rule for logins: letters, digits and single hyphens, at most 39 characters. Users of an Enterprise with
-# managed accounts carry an underscore and a short code besides.
-_LOGIN = re.compile(r"[A-Za-z0-9](?:-?[A-Za-z0-9_])*")
-_CREDENTIAL = r"gh[a-z]_\w+|github_pat_\w+|\b[0-9a-f]{40}\b"
-# What a secret looks like that was put into the wrong variable: a token, or the password in a URL.
-_SECRET = re.compile(rf"{_CREDENTIAL}|(?<=://).*(?=@)")
-# What one looks like in a text of many words.
-_SECRET_IN_TEXT = re.compile(rf"{_CREDENTIAL}|(?<=://)[^\s/@]+(?=@)")
 _BUCKET_URL = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9._/-]*)?")
 # What one of s3fs and Polars reads and the other does not: they would look at two stores.
 _NOT_AWS = {
@@ -36,128 +38,100 @@ _NOT_AWS = {
     "AWS_ENDPOINT": "use AWS_ENDPOINT_URL",
     "AWS_ENDPOINT_URL_S3": "use AWS_ENDPOINT_URL",
 }
-_HOST = re.compile(r"[a-z0-9._-]+|[0-9a-f:]+")
+# Not pydantic's ByteSize: it refuses 80% and takes 10bit or a bare 4, while DuckDB wants the text anyway.
 _BYTES = re.compile(r"\d+(\.\d+)?\s*([KMGT]i?B|B|%)", re.IGNORECASE)
 
 
-class SettingsError(click.ClickException):
-    """A setting has a wrong value. The message is one line: the variable, its value, what is allowed.
+class Settings(EnvironmentSettings):
+    """Where the lake lies, how far a mart looks back, what a run may show and use."""
 
-    It is click's exception because click prints it as that one line with exit code 1 in `dagster` and `mds` alike,
-    while Dagster's code server shows it as any other exception.
-    """
-
-
-class Settings(BaseSettings):
-    """The settings, by the name of their environment variable.
-
-    Each description says what is allowed: it is the way out that an error message shows.
-    """
-
-    model_config = SettingsConfigDict(
-        env_file=PROJECT_ROOT / ".env", extra="ignore", frozen=True, populate_by_name=True
-    )
-
-    organisations: Annotated[tuple[str, ...], NoDecode] = Field(
-        default=(),
-        validation_alias="GITHUB_ORG",
-        description="an organisation or user, or several, comma-separated: letters, digits and single hyphens",
-    )
-    orgs_per_run: int | None = Field(
-        default=None,
-        ge=1,
-        le=10_000,
-        validation_alias="MDS_ORGS_PER_RUN",
-        description="how many organisations a run crawls, 1 to 10000",
-    )
-    token: SecretStr | None = Field(
-        default=None, validation_alias="GITHUB_TOKEN", description="a GitHub token, without blanks"
-    )
-    api_url: str = Field(
-        default="https://api.github.com",
-        validation_alias="GITHUB_API_URL",
-        description="the http(s) URL of GitHub's REST API; of a GitHub Enterprise Server: https://HOST/api/v3",
-    )
-    api_version: str = Field(
-        default="2022-11-28",
-        pattern=r"^\d{4}-\d{2}-\d{2}$",
-        validation_alias="GITHUB_API_VERSION",
-        description="a version of GitHub's REST API, a date as YYYY-MM-DD",
-    )
-    max_wait_seconds: int = Field(
-        default=900,
-        ge=0,
-        le=86_400,
-        validation_alias="GITHUB_MAX_WAIT_SECONDS",
-        description="a whole number of seconds, 0 to 86400",
-    )
     data_dir: str = Field(
         default="data",
         validation_alias="MDS_DATA_DIR",
+        title="The root of the lake.",
         description="a folder (a relative one lies beside pyproject.toml) or a file:// URL, without %, ? and \\; or "
         "s3://bucket/prefix, of lower-case letters, digits, dots and hyphens, the prefix also of capitals, _ and /",
     )
     aws_endpoint_url: str | None = Field(
         default=None,
         validation_alias="AWS_ENDPOINT_URL",
+        title="The object store. This and the next five matter only where MDS_DATA_DIR is s3://.",
         description="the http(s) URL of the object store, where it is not Amazon's",
     )
     aws_region: str | None = Field(
         default=None,
         validation_alias="AWS_REGION",
+        title="The region of the object store.",
         description="a region such as eu-central-1",
     )
     aws_default_region: str | None = Field(
         default=None,
         validation_alias="AWS_DEFAULT_REGION",
+        title="The region where AWS_REGION is not set.",
         description="a region such as eu-central-1; AWS_REGION wins over it",
     )
     aws_access_key_id: SecretStr | None = Field(
-        default=None, validation_alias="AWS_ACCESS_KEY_ID", description="an access key, with AWS_SECRET_ACCESS_KEY"
+        default=None,
+        validation_alias="AWS_ACCESS_KEY_ID",
+        title="The key of the object store.",
+        description="an access key, with AWS_SECRET_ACCESS_KEY",
     )
     aws_secret_access_key: SecretStr | None = Field(
         default=None,
         validate_default=True,
         validation_alias="AWS_SECRET_ACCESS_KEY",
+        title="The secret of that key.",
         description="the secret of AWS_ACCESS_KEY_ID; without both, the role of the machine or container is taken",
     )
     aws_session_token: SecretStr | None = Field(
-        default=None, validation_alias="AWS_SESSION_TOKEN", description="the session of a temporary AWS_ACCESS_KEY_ID"
+        default=None,
+        validation_alias="AWS_SESSION_TOKEN",
+        title="The session, where the key is temporary.",
+        description="the session of a temporary AWS_ACCESS_KEY_ID",
     )
     lookback_days: int = Field(
-        default=7, ge=1, le=366, validation_alias="MDS_LOOKBACK_DAYS", description="a whole number of days, 1 to 366"
+        default=7,
+        ge=1,
+        le=366,
+        validation_alias="MDS_LOOKBACK_DAYS",
+        title="The lookback window of the marts in calendar days, the day itself included.",
+        description="a whole number of days, 1 to 366",
     )
     start_date: date = Field(
         default=date(2026, 1, 1),
         validation_alias="MDS_START_DATE",
-        description="a past date as YYYY-MM-DD, from 2008-01-01 (GitHub's first year)",
+        title="The first daily partition.",
+        description="a past date as YYYY-MM-DD",
     )
-    preview_rows: int = Field(
-        # Without a token GitHub lists only public repositories.
-        default_factory=lambda given: 0 if given.get("token") else 5,
+    preview_rows: int | None = Field(
+        default=None,
         ge=0,
         le=100,
         validation_alias="MDS_PREVIEW_ROWS",
+        title="How many rows of a table Dagster's event log shows; above 0, reports may show names. Without it: 0 "
+        "where a source has a secret, such as a token, that may see private data, else 5.",
         description="how many rows of a day's table the event log and the report may show, 0 to 100",
     )
     alert_webhook: SecretStr | None = Field(
         default=None,
         validation_alias="MDS_ALERT_WEBHOOK",
+        title="Where failed runs and checks are posted: Slack, Mattermost and the like.",
         description="the https URL of an incoming webhook; http only on this machine",
     )
     duckdb_memory_limit: str | None = Field(
         default=None,
         validation_alias="MDS_DUCKDB_MEMORY_LIMIT",
+        title="Memory that DuckDB may use in one run before it spills to disk. Without it: 80% of the machine's.",
         description="an amount of memory such as 4GB or 512MiB",
     )
     duckdb_threads: int | None = Field(
-        default=None, ge=1, le=1024, validation_alias="MDS_DUCKDB_THREADS", description="a number of threads, 1 to 1024"
+        default=None,
+        ge=1,
+        le=1024,
+        validation_alias="MDS_DUCKDB_THREADS",
+        title="Threads that DuckDB may use. Without it: one per core.",
+        description="a number of threads, 1 to 1024",
     )
-
-    @property
-    def repositories_may_be_named(self) -> bool:
-        """Whether others than tables may name repositories, also those that a run with a token has landed."""
-        return self.preview_rows > 0
 
     @property
     def region(self) -> str | None:
@@ -174,41 +148,6 @@ class Settings(BaseSettings):
         }
         return {name: secret.get_secret_value() for name, secret in given.items() if secret}
 
-    @model_validator(mode="before")
-    @classmethod
-    def _empty_is_unset(cls, values: dict[str, Any]) -> dict[str, Any]:
-        # Here and not by pydantic's `env_ignore_empty`, so that an empty variable also unsets what `.env` says.
-        return {name: value for name, value in values.items() if value != ""}
-
-    @field_validator("organisations", mode="before")
-    @classmethod
-    def _split_organisations(cls, value: object) -> object:
-        if not isinstance(value, str):
-            return value
-        names = [name.strip() for name in value.split(",")]
-        for name in names:
-            if len(name) > 39 or not _LOGIN.fullmatch(name):
-                raise ValueError(f"{name!r} is not an organisation name")
-        # GitHub compares logins without regard to case. Two spellings in one lake would count a repository twice.
-        return tuple(dict.fromkeys(name.lower() for name in names))
-
-    @field_validator("token", mode="after")
-    @classmethod
-    def _token_is_a_header_value(cls, value: SecretStr | None) -> SecretStr | None:
-        if value and not re.fullmatch(r"[!-~]+", value.get_secret_value()):
-            raise ValueError("it holds blanks or characters that no token has")
-        return value
-
-    @field_validator("api_url", mode="after")
-    @classmethod
-    def _api_url_is_http(cls, value: str, others: ValidationInfo) -> str:
-        url = _http_url(value)
-        if url.query:
-            raise ValueError("it is not a plain http(s) URL")
-        if url.scheme == "http" and others.data.get("token") and not is_loopback(url.hostname or ""):
-            raise ValueError("GITHUB_TOKEN would travel unencrypted; use https")
-        return value.rstrip("/")
-
     @field_validator("alert_webhook", mode="after")
     @classmethod
     def _webhook_is_encrypted(cls, value: SecretStr | None) -> SecretStr | None:
@@ -216,7 +155,7 @@ class Settings(BaseSettings):
         if value:
             secret = value.get_secret_value()
             try:
-                url = _http_url(secret)
+                url = http_url(secret)
             except ValueError:
                 raise ValueError("it is not a plain http(s) URL") from None
             if not re.fullmatch(r"[!-~]+", secret):
@@ -244,7 +183,7 @@ class Settings(BaseSettings):
     def _endpoint_is_http(cls, value: str | None, others: ValidationInfo) -> str | None:
         if not _on_a_store(others):
             return None
-        if value and (_http_url(value).query or value.rstrip("/").count("/") > 2):
+        if value and (http_url(value).query or value.rstrip("/").count("/") > 2):
             raise ValueError("it has more than a scheme, a host and a port")
         return value and value.rstrip("/")
 
@@ -262,10 +201,17 @@ class Settings(BaseSettings):
             raise ValueError("one of AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY is set without the other")
         return value
 
+    @field_validator("start_date", mode="before")
+    @classmethod
+    def _start_is_a_date(cls, value: object) -> object:
+        if isinstance(value, str) and not re.fullmatch(r"\d{4}-\d{2}-\d{2}", value):  # pydantic takes seconds as well
+            raise ValueError("it is not a date")
+        return value
+
     @field_validator("start_date", mode="after")
     @classmethod
     def _start_is_past(cls, value: date) -> date:
-        if not date(2008, 1, 1) <= value < datetime.now(UTC).date():
+        if value >= datetime.now(UTC).date():
             raise ValueError("it is not in the past")
         return value
 
@@ -275,13 +221,6 @@ class Settings(BaseSettings):
         if value and (not _BYTES.fullmatch(value) or not re.search("[1-9]", value)):
             raise ValueError("it is not an amount of memory")
         return value
-
-    def redacted(self, text: str) -> str:
-        """The text without the secrets among these settings, and without what looks like one."""
-        for secret in (self.token, self.alert_webhook, self.aws_secret_access_key, self.aws_session_token):
-            if secret:
-                text = text.replace(secret.get_secret_value(), "***")
-        return _SECRET_IN_TEXT.sub("***", text)
 
 
 def is_remote(root: str) -> bool:
@@ -310,42 +249,69 @@ def _bucket_url(value: str) -> str:
     return value.rstrip("/")
 
 
-def _http_url(value: str) -> SplitResult:
-    """The parts of an http(s) URL without a password or fragment.
+def redact(text: str) -> str:
+    """The text with *** for every secret of the stack and its sources, and for what looks like one."""
+    owners = [settings, *source_settings()]
+    return redact_secrets(text, {secret for owner in owners for secret in secret_values(owner)})
 
-    Raises:
-        ValueError: It is none.
+
+def preview_rows(own: Settings | None = None) -> int:
+    """How many rows of a day's table the event log and reports may show.
+
+    MDS_PREVIEW_ROWS where it is set; else 0 where a source has a secret, with which it may see private data; else 5.
+
+    Args:
+        own: The stack's settings, where they are not those of the environment.
     """
-    url = urlsplit(value)
-    if not _HOST.fullmatch(url.hostname or "") or (url.port or 0) < 0:  # `port` raises where it is no number
-        raise ValueError("its host or port is wrong")
-    if url.scheme not in {"http", "https"} or url.fragment or "@" in url.netloc:
-        raise ValueError("it is not a plain http(s) URL")
-    return url
+    given = (own or settings).preview_rows
+    if given is not None:
+        return given
+    return 0 if any(map(secret_values, source_settings())) else 5
 
 
-def load_settings() -> Settings:
-    """Read and validate the settings.
+def previews_allowed() -> bool:
+    """Whether rows, and names from them, may be shown outside of the tables."""
+    return preview_rows() > 0
 
-    Returns:
-        The settings, frozen.
 
-    Raises:
-        SettingsError: a value is wrong. Only the first one is told, in one line; a secret's value never.
-    """
-    try:
-        return Settings()
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = str(first["loc"][0])  # of a default it is the field's own name
-        field = Settings.model_fields.get(where) or next(
-            field for field in Settings.model_fields.values() if field.validation_alias == where
+def settings_reference(sources: Sequence[SourceSettings] | None = None) -> str:
+    """The reference page of the settings, in Markdown: the stack's, then each source's (by default, of all)."""
+    found = source_settings() if sources is None else sources
+    sections = [f"## The stack\n\n{settings_table(Settings)}"]
+    sections += [f"## {type(source).__module__.split('.')[-2]}\n\n{settings_table(type(source))}" for source in found]
+    return "\n".join([_REFERENCE, *sections])
+
+
+def settings_table(kind: type[EnvironmentSettings]) -> str:
+    """The settings of one class as a Markdown table, below the first line of the class's docstring."""
+    rows = ["| variable | default | allowed | meaning |", "|---|---|---|---|"]
+    rows += [_row(variable, field) for variable, field in variables(kind).items()]
+    return "\n".join([(kind.__doc__ or "").partition("\n")[0], "", *rows, ""])
+
+
+def _row(variable: str, field: FieldInfo) -> str:
+    default = "required" if field.is_required() else f"`{field.default}`" if field.default else "none"
+    meaning = f"{field.title} Never logged, never stored." if is_secret(field) else field.title
+    return (
+        " | ".join(
+            [f"| `{variable}`", default, *(str(cell).replace("|", "\\|") for cell in (field.description, meaning))]
         )
-        variable = field.validation_alias
-        is_secret = field.annotation == SecretStr | None
-        value = "" if is_secret else f"={_SECRET.sub('***', repr(first['input']))}"
-        reason = _SECRET.sub("***", first["msg"].removeprefix("Value error, "))
-        raise SettingsError(f"{variable}{value} is wrong: {reason}. Allowed: {field.description}.") from None
+        + " |"
+    )
 
 
-settings = load_settings()
+_REFERENCE = """\
+# Settings
+
+For whoever runs the project. Set these in the environment, or in `.env` beside `pyproject.toml`: copy `.env.example`.
+The environment wins over `.env`; an empty variable means the default. A wrong value or an unknown name ends every
+command with one line that says what is allowed.
+
+This page is generated: `.venv/bin/python -m mds_assets.stack.settings > docs/reference/settings.md`.
+"""
+
+settings = load(Settings)
+check_names([Settings, *map(type, source_settings())])
+
+if __name__ == "__main__":
+    click.echo(settings_reference(), nl=False)

@@ -1,0 +1,241 @@
+"""How settings are read: the classes they derive from, errors of one line, unknown names, the settings of sources.
+
+A source keeps its settings in `mds_assets/defs/<source>/settings.py`, and is found by that file being there:
+
+    class ShopSettings(SourceSettings):
+        model_config = SettingsConfigDict(env_prefix="SHOP_")
+        env_prefix_checked = "SHOP_"
+        token: SecretStr | None = Field(default=None, title="The shop's token.", description="a token")  # SHOP_TOKEN
+
+    settings = load(ShopSettings)
+
+This module is apart from `settings`, which reads every source's settings while it is imported: a source imports this
+one only. What does not belong here: any setting. Nothing heavy is imported, as every command reads settings first.
+"""
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from difflib import get_close_matches
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar, get_args
+from urllib.parse import SplitResult, urlsplit
+
+import click
+from pydantic import Secret, SecretStr, ValidationError, model_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, DotEnvSettingsSource, SettingsConfigDict
+
+PROJECT_ROOT = Path(__file__).resolve().parents[2]
+ENV_FILE = PROJECT_ROOT / ".env"
+
+# Tokens in the formats that secret scanners know, whichever variable or text they got into.
+_TOKEN = r"gh[a-z]_\w+|github_pat_\w+|\b[0-9a-f]{40}\b"  # noqa: S105
+# A value that is wrong may hold anything: all that could be the password of a URL goes.
+_SECRET_IN_VALUE = re.compile(rf"{_TOKEN}|(?<=://).*(?=@)")
+_SECRET_IN_TEXT = re.compile(rf"{_TOKEN}|(?<=://)[^\s/@]+(?=@)")
+_HOST = re.compile(r"[a-z0-9._-]+|[0-9a-f:]+")
+
+# MDS_* names that are no settings: the port of a deployment's code server (deploy/celery), and where the tests of the
+# UI put their screenshots.
+_NOT_SETTINGS = frozenset({"MDS_CODE_PORT", "MDS_SCREENSHOTS"})
+# Kubernetes tells every pod about each service of its namespace; ours are named mds-assets-dagster-webserver and such.
+# https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
+_KUBERNETES = re.compile(r"\w+_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)")
+
+
+class SettingsError(click.ClickException):
+    """A setting has a wrong value or an unknown name. The message is one line that says what is allowed.
+
+    It is click's exception because click prints it as that one line with exit code 1 in `dagster` and `mds` alike,
+    while Dagster's code server shows it as any other exception.
+    """
+
+
+class EnvironmentSettings(BaseSettings):
+    """Settings from environment variables, else from `.env` beside pyproject.toml, else their defaults.
+
+    Each field has a `title`, what it means, and a `description`, what is allowed: error messages and the reference
+    show them. Its variable is its `validation_alias`, or `env_prefix` and its name. An empty variable of the
+    environment means the default, whatever `.env` says.
+    """
+
+    # A list is not read as JSON: a value that is wrong would be an error that doesn't name the variable. Fields are
+    # not also populated by name: an unrelated variable such as TOKEN or DATA_DIR would set them.
+    model_config = SettingsConfigDict(extra="ignore", frozen=True, enable_decoding=False)
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        """Refuse a field that an error message or the reference could not explain."""
+        for name, field in cls.model_fields.items():
+            if not (field.title and field.description and isinstance(field.validation_alias, str | None)):
+                raise TypeError(f"{cls.__name__}.{name} needs a title, a description, and at most one validation_alias")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_is_unset(cls, values: dict[str, Any]) -> dict[str, Any]:
+        # Here and not by pydantic's `env_ignore_empty`, so that an empty variable also unsets what `.env` says.
+        return {name: value for name, value in values.items() if value != ""}
+
+
+class SourceSettings(EnvironmentSettings):
+    """The settings of one source.
+
+    Attributes:
+        env_prefix_checked: The source's own prefix, if any. An unknown name with it is an error in `.env`. In the
+            environment only a name that is nearly a known one is, as other programs may use the prefix too.
+    """
+
+    env_prefix_checked: ClassVar[str] = ""
+
+
+_Settings = TypeVar("_Settings", bound=EnvironmentSettings)
+
+
+def load(kind: type[_Settings]) -> _Settings:
+    """Read and validate settings of this class.
+
+    Raises:
+        SettingsError: A value is wrong. The message names the first one only, and never shows a secret.
+    """
+    options: dict[str, Any] = {"_env_file": ENV_FILE}  # the type checker knows the fields only
+    try:
+        return kind(**options)
+    except ValidationError as error:
+        raise SettingsError(_explain(kind, error)) from None
+
+
+def _explain(kind: type[EnvironmentSettings], error: ValidationError) -> str:
+    first = error.errors()[0]
+    value = first["input"]
+    reason = " ".join(first["msg"].removeprefix("Value error, ").split())
+    if not first["loc"]:  # a check of several fields, whose input is all of them
+        return f"The settings of {kind.__name__} are wrong: {_SECRET_IN_VALUE.sub('***', reason)}."
+    location = str(first["loc"][0])  # the alias, but the field's name where the default is wrong
+    variable, field = next(
+        (variable, field)
+        for (variable, field), name in zip(variables(kind).items(), kind.model_fields, strict=True)
+        if location in (field.validation_alias, name)
+    )
+    if first["type"] == "missing":
+        return f"{variable} is not set. Allowed: {field.description}."
+    if is_secret(field):
+        shown = ""
+        reason = reason.replace(str(value), "***")
+    else:
+        shown = f"={_SECRET_IN_VALUE.sub('***', repr(value))}"
+    return f"{variable}{shown} is wrong: {_SECRET_IN_VALUE.sub('***', reason)}. Allowed: {field.description}."
+
+
+def variables(kind: type[EnvironmentSettings]) -> dict[str, FieldInfo]:
+    """The fields of the class by their environment variable, in the order of their declaration."""
+    prefix = kind.model_config.get("env_prefix", "")
+    return {str(field.validation_alias or prefix + name).upper(): field for name, field in kind.model_fields.items()}
+
+
+def source_settings(package: str = "mds_assets.defs") -> list[SourceSettings]:
+    """The settings of all sources: `settings` of each `<package>/<source>/settings.py`, by the source's name.
+
+    Raises:
+        SettingsError: A file has no such object, or a value is wrong. Whatever else its import raises is raised.
+    """
+    spec = find_spec(package)
+    folders = (spec and spec.submodule_search_locations) or []
+    sources = sorted(file.parent.name for folder in folders for file in Path(folder).glob("*/settings.py"))
+    return [_settings_of(f"{package}.{source}.settings") for source in sources if source.isidentifier()]
+
+
+def _settings_of(module: str) -> SourceSettings:
+    settings = getattr(import_module(module), "settings", None)
+    if not isinstance(settings, SourceSettings):
+        raise SettingsError(
+            f"{module} has no `settings = load(...)` of a class derived from SourceSettings. "
+            "It may import mds_assets.stack.environment, but not mds_assets.stack.settings."
+        )
+    return settings
+
+
+def check_names(kinds: Iterable[type[EnvironmentSettings]]) -> None:
+    """Refuse names that look like settings and are none, given the classes of all settings.
+
+    Raises:
+        SettingsError: The environment or `.env` has such a name.
+    """
+    kinds = list(kinds)
+    known = {name for kind in kinds for name in variables(kind)}
+    prefixes = {kind.env_prefix_checked for kind in kinds if issubclass(kind, SourceSettings)} - {""}
+    dotenv = DotEnvSettingsSource(EnvironmentSettings, env_file=ENV_FILE).env_vars
+    # `.env` first: Dagster copies it into the environment.
+    for where, names in ((".env", dotenv), ("the environment", os.environ)):
+        for name in sorted(set(map(str.upper, names)) - known - _NOT_SETTINGS):
+            if name.startswith("MDS_") and not _KUBERNETES.fullmatch(name):
+                raise SettingsError(_unknown(name, where, "MDS_", known))
+            for prefix in sorted(prefixes):
+                if name.startswith(prefix) and (where == ".env" or _nearest(name, prefix, known, 0.8)):
+                    raise SettingsError(_unknown(name, where, prefix, known))
+
+
+def _unknown(name: str, where: str, prefix: str, known: Iterable[str]) -> str:
+    nearest = _nearest(name, prefix, known, 0.5)
+    hint = f"; did you mean {nearest}?" if nearest else "."
+    allowed = ", ".join(sorted(other for other in known if other.startswith(prefix)))
+    return f"{name} in {where} is not a setting{hint} Allowed: {allowed}."
+
+
+def _nearest(name: str, prefix: str, known: Iterable[str], cutoff: float) -> str | None:
+    """The known name that this one is a misspelling of. The prefix, being the same, counts for nothing."""
+    endings = [other.removeprefix(prefix) for other in known if other.startswith(prefix)]
+    matches = get_close_matches(name.removeprefix(prefix), sorted(endings), n=1, cutoff=cutoff)
+    return prefix + matches[0] if matches else None
+
+
+def is_secret(field: FieldInfo) -> bool:
+    """Whether the field holds a secret, on its own or in a collection."""
+    return _names_a_secret(field.annotation)
+
+
+def _names_a_secret(annotation: Any) -> bool:
+    if isinstance(annotation, type) and issubclass(annotation, Secret | SecretStr):
+        return True
+    return any(map(_names_a_secret, get_args(annotation)))
+
+
+def secret_values(settings: EnvironmentSettings) -> set[str]:
+    """The values of all secrets that are set."""
+    return {secret for name in type(settings).model_fields for secret in _secrets(getattr(settings, name)) if secret}
+
+
+def _secrets(value: object) -> Iterator[str]:
+    if isinstance(value, Secret | SecretStr):
+        yield str(value.get_secret_value())
+    elif isinstance(value, Mapping):
+        yield from _secrets(list(value.values()))
+    elif isinstance(value, list | tuple | set | frozenset):
+        for item in value:
+            yield from _secrets(item)
+
+
+def redact_secrets(text: str, secrets: Iterable[str]) -> str:
+    """The text with *** for these secrets, and for what looks like a token or the password of a URL."""
+    for secret in sorted(secrets, key=len, reverse=True):  # the longest first: another may be a part of it
+        text = text.replace(secret, "***")
+    return _SECRET_IN_TEXT.sub("***", text)
+
+
+def http_url(value: str) -> SplitResult:
+    """The parts of an http(s) URL without user, password or fragment.
+
+    Not pydantic's HttpUrl: it repairs what people mistype (`https:example.com`, `https:///host`, a line break within)
+    and allows passwords.
+
+    Raises:
+        ValueError: It is none.
+    """
+    url = urlsplit(value)
+    if not _HOST.fullmatch(url.hostname or "") or (url.port or 0) < 0:  # `port` raises where it is no number
+        raise ValueError("its host or port is wrong")
+    if url.scheme not in {"http", "https"} or url.fragment or "@" in url.netloc:
+        raise ValueError("it is not a plain http(s) URL")
+    return url
