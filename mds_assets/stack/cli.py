@@ -80,7 +80,8 @@ def run(
     ):
         if value is not None:
             os.environ[variable] = str(value)
-    from mds_assets.stack.settings import settings, source_settings
+    from mds_assets.stack.environment import source_settings
+    from mds_assets.stack.settings import settings
 
     if days and first:
         raise click.ClickException("--days and --from both say where to start: give one of them")
@@ -436,7 +437,8 @@ def _drawn(numeric: Mapping[str, bool], rows: Iterable[Sequence[object]], title:
 
 
 def _show_where_next() -> None:
-    from mds_assets.stack.settings import settings, source_settings
+    from mds_assets.stack.environment import source_settings
+    from mds_assets.stack.settings import settings
 
     console.print(f"Lake: {escape(settings.data_dir)}", soft_wrap=True)
     for hint in _hints():

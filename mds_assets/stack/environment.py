@@ -90,6 +90,14 @@ class SourceSettings(EnvironmentSettings):
 
     env_prefix_checked: ClassVar[str] = ""
 
+    def summary(self) -> str:
+        """What a run reads, for the first line of `mds run`; nothing by default."""
+        return ""
+
+    def hints(self) -> Sequence[str]:
+        """What to do next, for the last lines of `mds run`, as rich's markup; nothing by default."""
+        return ()
+
 
 _Settings = TypeVar("_Settings", bound=EnvironmentSettings)
 

@@ -26,7 +26,7 @@ from dagster import (
 from mds_assets.stack.failures import reason, root
 from mds_assets.stack.jobs import table_checks
 from mds_assets.stack.loopback import is_loopback
-from mds_assets.stack.settings import settings
+from mds_assets.stack.settings import redact, settings
 
 # To connect, and to answer. Dagster tells of up to five runs in one tick, and gives it 60 seconds; a tick that takes
 # longer is repeated as a whole.
@@ -90,7 +90,7 @@ def summary_of_checks(run: DagsterRun, failed: Iterable[AssetCheckEvaluation]) -
         *(f"{name}: {said}"[:_LONGEST_REASON] for name, said in checks),
         _where(run),
     ]
-    return settings.redacted("\n".join(lines))
+    return redact("\n".join(lines))
 
 
 def _where(run: DagsterRun) -> str:
@@ -123,7 +123,7 @@ def summary(run: DagsterRun, failure: DagsterEvent, steps: Sequence[DagsterEvent
         *(line[:_LONGEST_REASON] for line in why),
         _where(run) + ("; Dagster tries it once more" if tags.get("dagster/will_retry") == "true" else ""),
     ]
-    return settings.redacted("\n".join(lines))
+    return redact("\n".join(lines))
 
 
 def post(webhook: str, text: str) -> str | None:

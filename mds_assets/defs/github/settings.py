@@ -1,6 +1,7 @@
 """GitHub's settings. What does not belong here: where tables go and what a run may show, which are the stack's."""
 
 import re
+from collections.abc import Sequence
 from typing import ClassVar
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
@@ -60,6 +61,19 @@ class GitHubSettings(SourceSettings):
         title="Splits the daily run, where there are many organisations. Without it: all in one run.",
         description="how many organisations a run crawls, 1 to 10000",
     )
+
+    def summary(self) -> str:
+        """Whose repositories a run reads."""
+        return ", ".join(self.organisations) or "the built-in sample"
+
+    def hints(self) -> Sequence[str]:
+        """How to leave the sample."""
+        if self.organisations:
+            return ()
+        return (
+            "[bold]GITHUB_ORG=your-organisation make run[/] reads your own organisation;",
+            "add [bold]MDS_DATA_DIR=data/your-organisation[/] to keep it apart from this sample",
+        )
 
     @field_validator("organisations", mode="before")
     @classmethod
