@@ -8,11 +8,16 @@ https://dlthub.com/docs/general-usage/incremental-loading
 """
 
 from datetime import UTC, date, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow.compute as pc
+import requests
 from dlt.common.jsonpath import find_values
 from dlt.extract.incremental import Incremental
+from requests.adapters import HTTPAdapter
+
+if TYPE_CHECKING:
+    from mds_assets.stack.days import Days
 
 
 class Instant(datetime):
@@ -30,10 +35,17 @@ class Instant(datetime):
 class Cursor(Incremental[Any]):
     """See `Days.cursor`. dlt merges and copies cursors by their constructor, so it has no state of its own."""
 
+    # dlt otherwise makes a copy of the class that a resource's annotation names: a filter again.
+    __orig_class__: Any
+
     def get_current_range(self, apply_lag: bool = True) -> tuple[Any, Any]:
         """The bounds that sql_table puts into WHERE, as plain datetimes: database drivers adapt exact types only."""
         start, end = super().get_current_range(apply_lag)
         return _plain(start), _plain(end)
+
+    def get_incremental_value_type(self) -> type[Any]:
+        """What `initial_value` is: no annotation says more."""
+        return type(self.initial_value)
 
     def _public_cursor_value(self, value: Any) -> Any:
         """What rest_api sends, and what a source reads as `last_value`."""
@@ -53,7 +65,7 @@ class Cursor(Incremental[Any]):
     def _at(self, row: Any) -> datetime | None:
         """When this row was, or the oldest of an Arrow table; None where that cannot be told."""
         if hasattr(row, "column_names"):
-            value = pc.min(row[self.cursor_path]).as_py() if self.cursor_path in row.column_names else None
+            value = pc.min_max(row[self.cursor_path])["min"].as_py() if self.cursor_path in row.column_names else None
         else:
             value = next(iter(find_values(self.cursor_path, row)), None) if isinstance(row, dict) else None
         try:
@@ -62,11 +74,32 @@ class Cursor(Incremental[Any]):
             return None
 
 
+Cursor.__orig_class__ = Cursor
+
+
 def _utc(value: Any) -> datetime:
     """A datetime or date as an instant; one without time zone counts as UTC."""
     if isinstance(value, date) and not isinstance(value, datetime):
         return datetime(value.year, value.month, value.day, tzinfo=UTC)
     return value.replace(tzinfo=UTC) if value.tzinfo is None else value
+
+
+class CountingAdapter(HTTPAdapter):
+    """Counts responses, those of retries and redirects too.
+
+    A response hook of the session would not do: rest_api's own take its place.
+    """
+
+    def __init__(self, days: "Days") -> None:
+        """Count in `days.requests`."""
+        super().__init__(pool_maxsize=50)
+        self._days = days
+
+    def send(self, *args: Any, **kwargs: Any) -> requests.Response:
+        """Send one request."""
+        response = super().send(*args, **kwargs)
+        self._days.requests += 1
+        return response
 
 
 def _fields(value: datetime) -> tuple[Any, ...]:

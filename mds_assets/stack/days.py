@@ -47,9 +47,7 @@ class Days:
             raise ValueError(f"No day between {self.start.isoformat()} and {self.end.isoformat()}.")
 
     @classmethod
-    def between(
-        cls, first: date, last: date, log: "logging.Logger | logging.LoggerAdapter[Any]" = _LOG
-    ) -> "Days":
+    def between(cls, first: date, last: date, log: "logging.Logger | logging.LoggerAdapter[Any]" = _LOG) -> "Days":
         """The days from `first` to `last`, both included."""
         return cls(_midnight(first), _midnight(last) + timedelta(days=1), log)
 
@@ -59,7 +57,7 @@ class Days:
         return [self.start.date() + timedelta(days=n) for n in range((self.end - self.start).days)]
 
     def cursor(self, field: str, *, naive: bool = False, **options: Any) -> "Cursor":
-        """dlt's incremental cursor from the start of the range, without an end.
+        """Give dlt's incremental cursor from the start of the range, without an end.
 
             "params": {"updated_since": days.cursor("updated_at")}      # rest_api: sends 2026-11-01T00:00:00Z
             sql_table(..., incremental=days.cursor("updated_at"))       # WHERE updated_at >= the start
@@ -88,12 +86,12 @@ class Days:
         """
         from dlt.sources.helpers.requests import Client
 
-        def count(response: "requests.Response", *_: Any, **__: Any) -> "requests.Response":
-            self.requests += 1
-            return response
+        from mds_assets.stack.cursor import CountingAdapter
 
-        session = Client(**({"raise_for_status": False} | options)).session
-        session.hooks["response"].append(count)
+        options.setdefault("raise_for_status", False)
+        session = Client(**options).session
+        for scheme in ("http://", "https://"):
+            session.mount(scheme, CountingAdapter(self))
         return session
 
     def report(self, **facts: Any) -> None:

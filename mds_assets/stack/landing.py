@@ -18,7 +18,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import uuid4
 
 import dlt
@@ -32,7 +32,7 @@ from mds_assets.stack.landing_errors import LandingError, landing_error
 from mds_assets.stack.table import DAY, Table, literal, quote
 from mds_assets.stack.to_arrow import LOAD_ID, ToArrow
 
-__all__ = ["Load", "LandingError", "land", "snapshot_day"]
+__all__ = ["LandingError", "Load", "land", "snapshot_day"]
 
 _ROWS = "rows"  # dlt's table, and its resource
 _BATCH_ROWS = 2_000  # rows in memory at once; dlt's row groups have at most 5,000
@@ -170,7 +170,7 @@ def _tables(source: Any, columns: ToArrow) -> Iterator[pa.Table]:
                 yield columns.from_arrow(batch)
         else:
             raise LandingError(
-                f"{columns.name}: the source sent a {type(item).__name__}: yield dicts, lists of dicts, or Arrow tables."
+                f"{columns.name}: the source sent a {type(item).__name__}: yield dicts, lists of them, or Arrow tables."
             )
     if dicts:
         yield columns.from_rows(dicts)
@@ -197,13 +197,6 @@ def _items(source: Any, name: str) -> Iterator[Any]:
             yield item
 
 
-class _Day(NamedTuple):
-    """The rows of one day."""
-
-    day: date
-    rows: int
-
-
 @dataclass
 class _Split:
     """dlt's files of one load, split by day."""
@@ -218,44 +211,51 @@ class _Split:
         requested = [snapshot] if snapshot else days.dates
         expression = f"DATE '{snapshot}'" if snapshot else self._day_expression(day or "")
         query = f"SELECT {expression} AS {quote(DAY)}, count(*) FROM {self._source} GROUP BY ALL ORDER BY ALL"  # noqa: S608
-        found = [_Day(*row) for row in self.con.execute(query).fetchall()] if self.parquet else []
-        if missing := sum(rows for found_day, rows in found if found_day is None):
+        counts: dict[date | None, int] = dict(self.con.execute(query).fetchall()) if self.parquet else {}
+        if missing := counts.pop(None, 0):
             raise LandingError(
                 f"{self.columns.name}: {missing} rows have no day, as {day} is null or no timestamp: "
                 "leave them out in the source, or choose another day=."
             )
-        landed = [found_day.day for found_day in found if found_day.day >= requested[0]]
+        rows = {found: count for found, count in counts.items() if found}
+        landed = sorted(found for found in rows if found >= requested[0])
         files = self._copy(expression, landed, folder) if landed else {}
-        counts = {found_day.day: found_day.rows for found_day in found}
         for empty in set(requested) - set(files):
             files[empty] = self._copy_query(f"{self._select('')} WHERE false", folder / f"{empty}.parquet")
+        early = [found for found in landed if found > requested[-1]]
         return Load(
             load_id=self.load_id,
             files={requested_day: files[requested_day] for requested_day in requested},
-            early={early: file for early, file in sorted(files.items()) if early > requested[-1]},
-            rows={requested_day: counts.get(requested_day, 0) for requested_day in requested},
-            rows_early=sum(rows for early, rows in found if early > requested[-1]),
-            rows_before=sum(rows for before, rows in found if before < requested[0]),
+            early={early_day: files[early_day] for early_day in early},
+            rows={requested_day: rows.get(requested_day, 0) for requested_day in requested},
+            rows_early=sum(rows[early_day] for early_day in early),
+            rows_before=sum(count for found, count in rows.items() if found < requested[0]),
             skipped=[skipped for skipped in days.dates if skipped not in requested],
         )
 
     @property
     def _source(self) -> str:
-        """dlt's files; a column that one lacks is null."""
+        """What dlt wrote, as SQL; a column that a file lacks is null."""
         if not self.parquet:
             nulls = ", ".join(f"NULL AS {quote(name)}" for name in self.columns.schema)
             return f"(SELECT {nulls} WHERE false)"
-        return f"read_parquet([{', '.join(map(literal, self.parquet))}], union_by_name = true, hive_partitioning = false)"
+        return (
+            f"read_parquet([{', '.join(map(literal, self.parquet))}], union_by_name = true, hive_partitioning = false)"
+        )
 
     def _select(self, day: str) -> str:
         """The columns of a file, in their declared types, with `day` where it is given."""
-        declared = self.columns.declared
+        # dlt writes a naive timestamp as an instant.
+        types = {name: "TIMESTAMP" for name, type_ in self.columns.schema.items() if type_ == pa.timestamp("us")}
+        types |= self.columns.declared
         columns = [
-            f"{quote(name)}::{declared[name]} AS {quote(name)}" if name in declared else quote(name)
+            f"{quote(name)}::{types[name]} AS {quote(name)}" if name in types else quote(name)
             for name in self.columns.schema
         ]
         load_id = f"{literal(self.load_id)} AS {quote(LOAD_ID)}"
-        return f"SELECT {', '.join([*columns, load_id, *([f'{day} AS {quote(DAY)}'] if day else [])])} FROM {self._source}"  # noqa: S608
+        return (
+            f"SELECT {', '.join([*columns, load_id, *([f'{day} AS {quote(DAY)}'] if day else [])])} FROM {self._source}"  # noqa: S608
+        )
 
     def _day_expression(self, day: str) -> str:
         """A row's UTC date as SQL."""

@@ -65,7 +65,7 @@ class ToArrow:
         self._arrow = {field.name: field.type for field in table.arrow_schema()}
         for column in self.declared:
             self.schema[column] = self._arrow[column]
-        self._converters = {column: _converter(type) for column, type in self.declared.items()}
+        self._converters = {column: _converter(declared) for column, declared in self.declared.items()}
         self._quote_values = quote_values
         self._bases: dict[str, str] = {}  # by field
         self._fields: dict[str, str] = {}  # by base
@@ -226,7 +226,7 @@ def _casts_exactly(actual: pa.DataType, declared: pa.DataType) -> bool:
         return actual.value_type == declared.value_type
     return (
         (types.is_integer(declared) and types.is_integer(actual))
-        or (types.is_floating(declared) and (types.is_floating(actual) or types.is_integer(actual)))
+        or (types.is_floating(declared) and types.is_floating(actual))
         or (types.is_timestamp(declared) and types.is_timestamp(actual))
     )
 
@@ -241,7 +241,9 @@ def _plain(value: Any) -> tuple[Any, pa.DataType]:
         case float():
             return (value, pa.float64()) if isfinite(value) else (str(value), pa.string())
         case Decimal():
-            fits = value.is_finite() and abs(value) < 10**29 and value == value.quantize(Decimal("1e-9"), context=_EXACT)
+            fits = (
+                value.is_finite() and abs(value) < 10**29 and value == value.quantize(Decimal("1e-9"), context=_EXACT)
+            )
             return (value, _DECIMAL) if fits else (str(value), pa.string())
         case datetime():
             return (value, pa.timestamp("us")) if value.tzinfo is None else (value.astimezone(UTC), _INSTANT)

@@ -19,11 +19,16 @@ from urllib.parse import parse_qs, urlsplit
 import dlt
 import duckdb
 import pyarrow as pa
+import pyarrow.csv as csv
 import pyarrow.parquet as pq
 import pytest
 import requests
 import sqlalchemy
-from dlt.sources.filesystem import filesystem, read_csv_duckdb
+from dlt.common.configuration.container import Container
+from dlt.common.pipeline import PipelineContext
+from dlt.common.runtime import anon_tracker
+from dlt.common.runtime.telemetry import is_telemetry_started
+from dlt.sources.filesystem import filesystem
 from dlt.sources.rest_api import rest_api_resources, rest_api_source
 from dlt.sources.sql_database import sql_table
 from hypothesis import given
@@ -385,7 +390,9 @@ def test_a_value_is_quoted_only_where_it_may_be(lands: Callable[..., Load]) -> N
         ("doc", pa.array(["{}", "NaN"])),
     ],
 )
-def test_an_arrow_column_that_does_not_fit_is_named_too(lands: Callable[..., Load], field: str, array: pa.Array) -> None:
+def test_an_arrow_column_that_does_not_fit_is_named_too(
+    lands: Callable[..., Load], field: str, array: pa.Array
+) -> None:
     arrow = pa.table({"id": [1, 1], "at": [FULL["at"]] * 2})
     arrow = arrow.drop_columns(field) if field in arrow.column_names else arrow
     with pytest.raises(LandingError, match=rf"^raw/orders\.{field} is declared .*"):
@@ -398,7 +405,9 @@ def test_undeclared_fields_evolve_and_lose_nothing(lands: Callable[..., Load]) -
         order(2, "2026-11-01", x="one", amount=Decimal("1.23"), at=datetime(2026, 11, 1), clock=time(1, 2)),
         order(3, "2026-11-01", x=1.5, amount=Decimal("1e-12"), ids={5}, raw=b"a"),
     ]
-    first, second, third = ({k: v for k, v in row.items() if v is not None} for row in rows_of(lands(rows).files[FIRST]))
+    first, second, third = (
+        {k: v for k, v in row.items() if v is not None} for row in rows_of(lands(rows).files[FIRST])
+    )
     at = {"updated_at": datetime(2026, 11, 1, tzinfo=UTC)}
     assert first == at | {
         "id": 1,
@@ -422,7 +431,9 @@ def test_undeclared_arrow_columns_evolve_too(lands: Callable[..., Load]) -> None
     at = pa.array([FULL["at"]])
     load = lands(
         [
-            pa.table({"id": [1], "updated_at": at, "x": [1], "list": [["a"]], "lasts": pa.array([1], pa.duration("s"))}),
+            pa.table(
+                {"id": [1], "updated_at": at, "x": [1], "list": [["a"]], "lasts": pa.array([1], pa.duration("s"))}
+            ),
             pa.table({"id": [2], "updated_at": at, "x": ["one"], "struct": [{"a": 1}], "none": pa.nulls(1)}),
             {"id": 3, "updated_at": "2026-11-01", "x": 3},
         ]
@@ -473,8 +484,8 @@ def test_any_source_of_one_table_lands(lands: Callable[..., Load]) -> None:
         return orders, dlt.resource([{"id": 3}], name="customers")
 
     @dlt.transformer(data_from=orders)
-    def details(row: dict[str, Any]) -> dict[str, Any]:
-        return row | {"detail": row["id"] * 10}
+    def details(page: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [row | {"detail": row["id"] * 10} for row in page]
 
     assert ids(lands(orders))[FIRST] == [1, 2]
     assert ids(lands(shop().with_resources("orders")))[FIRST] == [1, 2]
@@ -493,8 +504,16 @@ def test_what_is_no_row_is_an_error(lands: Callable[..., Load], source: Any) -> 
 def test_csv_files_land(lands: Callable[..., Load], tmp_path: Path) -> None:
     (tmp_path / "prices").mkdir()
     (tmp_path / "prices" / "1.csv").write_text("id,updated_at,total\n1,2026-11-01,1.50\n2,2026-11-02,\n")
+
+    # dlt's own CSV readers need pandas, or a DuckDB before 2.0.
+    @dlt.transformer
+    def read_csv(files: list[Any]) -> Iterator[pa.Table]:
+        for file in files:
+            with file.open() as opened:
+                yield csv.read_csv(opened)
+
     files = filesystem(bucket_url=(tmp_path / "prices").as_uri(), file_glob="*.csv")
-    load = lands(files | read_csv_duckdb())
+    load = lands(files | read_csv)
     assert rows_of(load.files[FIRST])[0]["total"] == Decimal("1.50")
     assert ids(load)[date(2026, 11, 2)] == [2]
 
@@ -594,12 +613,7 @@ def test_an_api_sorted_newest_first_is_read_until_it_is_older_than_the_range(
     shop.orders += [order(i, "2026-01-01T00:00:00Z") for i in range(9, 40)]
     days = Days.between(FIRST, LAST)
     config = shop_config(shop, days)
-    config["resources"][0]["endpoint"] = {
-        "path": "orders",
-        "data_selector": "orders",
-        "incremental": {},
-    }
-    del config["resources"][0]["endpoint"]["incremental"]
+    del config["resources"][0]["endpoint"]["params"]
     resource = rest_api_resources(config)[0].add_step(days.cursor("updated_at", row_order="desc"))
     load = lands(resource, days=days)
     assert len(shop.queries) <= 6
@@ -695,9 +709,8 @@ def test_landing_changes_no_setting_of_the_process(lands: Callable[..., Load]) -
     before = dict(os.environ)
     lands([order(1, "2026-11-01")])
     assert dict(os.environ) == before
-    assert not dlt.config.config_provider.to_toml().strip() if hasattr(dlt.config, "config_provider") else True
-    with pytest.raises(Exception, match="pipeline"):
-        dlt.current.pipeline().pipeline_name  # noqa: B018
+    assert not Container()[PipelineContext].is_active()
+    assert not is_telemetry_started() or anon_tracker._ANON_TRACKER_ENDPOINT is None  # pyright: ignore[reportPrivateUsage]
 
 
 # --- Databases --------------------------------------------------------------------------------------------------------
@@ -724,12 +737,11 @@ def test_a_sqlite_table_lands_from_its_cursor(lands: Callable[..., Load], tmp_pa
         )
     days = Days.between(FIRST, LAST)
     for backend in ("sqlalchemy", "pyarrow"):
-        for field in ("updated_at",):
-            resource = sql_table(engine, "customers", backend=backend, incremental=days.cursor(field))
-            load = lands(resource, CUSTOMERS, days=days)
-            assert ids(load) == {FIRST: [2], date(2026, 11, 2): [], LAST: [], date(2026, 11, 9): [3]}
-            assert load.rows_before == 0
-            assert rows_of(load.files[FIRST])[0]["balance"] == Decimal("2.25")
+        resource = sql_table(engine, "customers", backend=backend, incremental=days.cursor("updated_at"))
+        load = lands(resource, CUSTOMERS, days=days)
+        assert ids(load) == {FIRST: [2], date(2026, 11, 2): [], LAST: [], date(2026, 11, 9): [3]}
+        assert load.rows_before == 0
+        assert rows_of(load.files[FIRST])[0]["balance"] == Decimal("2.25")
     engine.dispose()
 
 
@@ -742,7 +754,7 @@ def postgres(folder: Path) -> Iterator[sqlalchemy.Engine]:
         pytest.skip("no PostgreSQL")
     root = os.geteuid() == 0
     as_user = ["runuser", "-u", "nobody", "--"] if root else []
-    with ExitStack() as stack, TemporaryDirectory(prefix="pg-", dir="/tmp") as data:  # noqa: S108
+    with TemporaryDirectory(prefix="pg-", dir="/tmp") as data, ExitStack() as stack:  # noqa: S108
         if root:
             shutil.chown(data, "nobody")
 
@@ -784,7 +796,9 @@ def test_a_postgresql_table_lands_whatever_the_server_s_zone(lands: Callable[...
         for backend in ("sqlalchemy", "pyarrow"):
             for field, options in (("updated_at", {"naive": True}), ("seen_at", {}), ("born", {"naive": True})):
                 cursor = days.cursor(field, **options)
-                load = lands(sql_table(engine, "customers", backend=backend, incremental=cursor), declared, field, days=days)
+                load = lands(
+                    sql_table(engine, "customers", backend=backend, incremental=cursor), declared, field, days=days
+                )
                 assert ids(load) == expected, (backend, field)
                 assert load.rows_before == 0
         (row,) = rows_of(load.files[FIRST])
