@@ -1,0 +1,114 @@
+"""dlt's incremental cursor without its filter: it tells a source where to start, and drops nothing.
+
+dlt compares each row with the start and drops what it takes for older. As text, `2026-11-01T00:00:00.5Z` and
+`2026-11-01T00:00:00+00:00` are less than `2026-11-01T00:00:00Z`, and text and datetimes do not compare at all. Landing
+puts each row in its day anyway, so every row passes.
+
+https://dlthub.com/docs/general-usage/incremental-loading
+"""
+
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Any
+
+import pyarrow.compute as pc
+import requests
+from dlt.common.jsonpath import find_values
+from dlt.extract.incremental import Incremental
+from requests.adapters import HTTPAdapter
+
+if TYPE_CHECKING:
+    from mds_assets.stack.days import Days
+
+
+class Instant(datetime):
+    """A datetime that is written as APIs expect it: `2026-11-01T00:00:00Z`."""
+
+    def __str__(self) -> str:
+        """ISO 8601, with Z for UTC."""
+        return self.isoformat().replace("+00:00", "Z")
+
+    def __format__(self, spec: str) -> str:
+        """The same for a placeholder such as rest_api's `{incremental.start_value}`."""
+        return super().__format__(spec) if spec else str(self)
+
+
+class Cursor(Incremental[Any]):
+    """See `Days.cursor`. dlt merges and copies cursors by their constructor, so it has no state of its own."""
+
+    # dlt otherwise makes a copy of the class that a resource's annotation names: a filter again.
+    __orig_class__: Any
+
+    def get_current_range(self, apply_lag: bool = True) -> tuple[Any, Any]:
+        """The bounds that sql_table puts into WHERE, as plain datetimes: database drivers adapt exact types only."""
+        start, end = super().get_current_range(apply_lag)
+        return _plain(start), _plain(end)
+
+    def get_incremental_value_type(self) -> type[Any]:
+        """What `initial_value` is: no annotation says more."""
+        return type(self.initial_value)
+
+    def _public_cursor_value(self, value: Any) -> Any:
+        """What rest_api sends, and what a source reads as `last_value`."""
+        return _instant(value) if isinstance(value, datetime) else value
+
+    def __call__(self, rows: Any, meta: Any = None) -> Any:
+        """Let all rows pass; in descending order stop reading once they are older than the start."""
+        if self.row_order == "desc" and rows is not None:
+            oldest = min(filter(None, map(self._at, rows if isinstance(rows, list) else [rows])), default=None)
+            if oldest and oldest < _utc(self.initial_value):
+                self.start_out_of_range = True
+                # A transformer's pipe belongs to all its parent's rows.
+                if not self._bound_pipe.has_parent:
+                    self._bound_pipe.close()
+        return rows
+
+    def _at(self, row: Any) -> datetime | None:
+        """When this row was, or the oldest of an Arrow table; None where that cannot be told."""
+        if hasattr(row, "column_names"):
+            value = pc.min_max(row[self.cursor_path])["min"].as_py() if self.cursor_path in row.column_names else None
+        else:
+            value = next(iter(find_values(self.cursor_path, row)), None) if isinstance(row, dict) else None
+        try:
+            return _utc(datetime.fromisoformat(value) if isinstance(value, str) else value)
+        except (AttributeError, ValueError):
+            return None
+
+
+Cursor.__orig_class__ = Cursor
+
+
+def _utc(value: Any) -> datetime:
+    """A datetime or date as an instant; one without time zone counts as UTC."""
+    if isinstance(value, date) and not isinstance(value, datetime):
+        return datetime(value.year, value.month, value.day, tzinfo=UTC)
+    return value.replace(tzinfo=UTC) if value.tzinfo is None else value
+
+
+class CountingAdapter(HTTPAdapter):
+    """Counts responses, those of retries and redirects too.
+
+    A response hook of the session would not do: rest_api's own take its place.
+    """
+
+    def __init__(self, days: "Days") -> None:
+        """Count in `days.requests`."""
+        super().__init__(pool_maxsize=50)
+        self._days = days
+
+    def send(self, *args: Any, **kwargs: Any) -> requests.Response:
+        """Send one request."""
+        response = super().send(*args, **kwargs)
+        self._days.requests += 1
+        return response
+
+
+def _fields(value: datetime) -> tuple[Any, ...]:
+    return (*value.timetuple()[:6], value.microsecond, value.tzinfo)
+
+
+def _instant(value: datetime) -> Instant:
+    return Instant(*_fields(value))
+
+
+def _plain(value: Any) -> Any:
+    return datetime(*_fields(value)) if isinstance(value, datetime) else value  # noqa: DTZ001

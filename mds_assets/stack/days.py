@@ -1,0 +1,103 @@
+"""The days of one run, as a source sees them: where to start, which client to ask with, what to report.
+
+dlt is slow to import, so only the methods that need it do.
+"""
+
+import logging
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import requests
+
+    from mds_assets.stack.cursor import Cursor
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass
+class Days:
+    """A half-open range of whole UTC days, and what a source counts and reports while it lands them.
+
+    Attributes:
+        start: Midnight UTC of the first day.
+        end: Midnight UTC after the last day.
+        log: Where a source logs its progress.
+        requests: How many HTTP responses the sessions of this range have received, retries included.
+        facts: What the source wants to appear in the metadata of the load.
+    """
+
+    start: datetime
+    end: datetime
+    log: "logging.Logger | logging.LoggerAdapter[Any]" = _LOG
+    requests: int = 0
+    facts: dict[str, Any] = field(default_factory=dict[str, Any])
+
+    def __post_init__(self) -> None:
+        """Refuse a range that is not one of whole days.
+
+        Raises:
+            ValueError: A bound is not midnight UTC, or there is no day between them.
+        """
+        for bound in (self.start, self.end):
+            if bound.utcoffset() != timedelta(0) or bound.timetz().replace(tzinfo=None).isoformat() != "00:00:00":
+                raise ValueError(f"{bound.isoformat()} is not midnight UTC: a range has whole days.")
+        if self.start >= self.end:
+            raise ValueError(f"No day between {self.start.isoformat()} and {self.end.isoformat()}.")
+
+    @classmethod
+    def between(cls, first: date, last: date, log: "logging.Logger | logging.LoggerAdapter[Any]" = _LOG) -> "Days":
+        """The days from `first` to `last`, both included."""
+        return cls(_midnight(first), _midnight(last) + timedelta(days=1), log)
+
+    @property
+    def dates(self) -> list[date]:
+        """The days, oldest first."""
+        return [self.start.date() + timedelta(days=n) for n in range((self.end - self.start).days)]
+
+    def cursor(self, field: str, *, naive: bool = False, **options: Any) -> "Cursor":
+        """Give dlt's incremental cursor from the start of the range, without an end.
+
+            "params": {"updated_since": days.cursor("updated_at")}      # rest_api: sends 2026-11-01T00:00:00Z
+            sql_table(..., incremental=days.cursor("updated_at"))       # WHERE updated_at >= the start
+
+        It only tells the source where to start. It drops no row, so the field may hold text, datetimes or dates.
+
+        Args:
+            field: The field's name or JSON path, as the source spells it.
+            naive: Compare with a timestamp without time zone. Needed for a database's `TIMESTAMP` column (without time
+                zone) where the session's zone is not UTC.
+            options: Further arguments of `dlt.sources.incremental`. With `row_order="desc"` reading stops at the first
+                page with a row before the range.
+        """
+        from mds_assets.stack.cursor import Cursor
+
+        start = self.start.replace(tzinfo=None) if naive else self.start
+        return Cursor(field, initial_value=start, **options)
+
+    def session(self, **options: Any) -> "requests.Session":
+        """A session of dlt's HTTP client, which retries 429, 5xx and lost connections; its responses are counted.
+
+        It leaves error statuses to the caller, as rest_api expects of `client.session`.
+
+        Args:
+            options: Arguments of `dlt.sources.helpers.requests.Client`, such as `request_max_attempts`.
+        """
+        from dlt.sources.helpers.requests import Client
+
+        from mds_assets.stack.cursor import CountingAdapter
+
+        options.setdefault("raise_for_status", False)
+        session = Client(**options).session
+        for scheme in ("http://", "https://"):
+            session.mount(scheme, CountingAdapter(self))
+        return session
+
+    def report(self, **facts: Any) -> None:
+        """Add facts to the metadata of the load: `days.report(customers=12)`."""
+        self.facts.update(facts)
+
+
+def _midnight(day: date) -> datetime:
+    return datetime(day.year, day.month, day.day, tzinfo=UTC)

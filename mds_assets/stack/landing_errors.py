@@ -1,0 +1,75 @@
+"""What goes wrong while a source lands: one line, and whether another try may help."""
+
+import http.client
+from typing import Any
+
+import requests
+import urllib3
+from dlt.common.exceptions import DltException
+
+_TOO_MANY_REQUESTS = 429
+_SERVER_ERRORS = 500
+
+# What may pass: the network, a server, a response that was cut short.
+_PASSING = (
+    ConnectionError,
+    TimeoutError,
+    http.client.IncompleteRead,
+    requests.ConnectionError,
+    requests.JSONDecodeError,
+    requests.Timeout,
+    requests.exceptions.ChunkedEncodingError,
+    requests.exceptions.ContentDecodingError,
+    urllib3.exceptions.IncompleteRead,
+    urllib3.exceptions.ProtocolError,
+    urllib3.exceptions.TimeoutError,
+)
+# Of sqlalchemy and of every DB-API driver: a database that cannot be reached has this name in all of them.
+_PASSING_NAMES = {"OperationalError", "InterfaceError"}
+
+
+class LandingError(Exception):
+    """A source cannot be landed. The message is one line.
+
+    Attributes:
+        retryable: Whether another try may help.
+    """
+
+    def __init__(self, message: str, *, retryable: bool = False) -> None:
+        """Keep the message on one line."""
+        super().__init__(" ".join(message.split()))
+        self.retryable = retryable
+
+
+def landing_error(error: BaseException, name: str) -> BaseException:
+    """What broke, below dlt's wrappers.
+
+    An error with a `retryable` of its own is a source's classified one, and a plain OSError tells of a disk: both come
+    out as they are. Any other becomes a LandingError that names the table.
+    """
+    # dlt wraps an error several times, each quoting the other.
+    while isinstance(error, DltException) and not hasattr(error, "retryable"):
+        cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+        if cause is None:
+            break
+        error = cause
+    if hasattr(error, "retryable") or not isinstance(error, Exception):
+        return error
+    retryable = is_retryable(error)
+    # requests' errors are OSErrors too.
+    if isinstance(error, OSError) and not isinstance(error, requests.RequestException) and not retryable:
+        return error
+    landing = LandingError(f"{name}: {type(error).__name__}: {error}", retryable=retryable)
+    landing.__cause__ = error
+    return landing
+
+
+def is_retryable(error: BaseException) -> bool:
+    """Whether another try may help: a connection, a time-out, a truncated response, HTTP 429 or 5xx."""
+    if isinstance(error, requests.HTTPError):
+        response: Any = error.response
+        return response is not None and (
+            response.status_code == _TOO_MANY_REQUESTS or response.status_code >= _SERVER_ERRORS
+        )
+    names = {cls.__name__ for cls in type(error).__mro__}
+    return isinstance(error, _PASSING) or bool(names & _PASSING_NAMES)
