@@ -5,11 +5,12 @@
 https://docs.dagster.io/guides/build/projects-and-components
 """
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dagster import Definitions
+from dagster import BetaWarning, Definitions
 from dagster.components import load_from_defs_folder
 
 from mds_assets.stack import build
@@ -19,10 +20,14 @@ def build_definitions(resource_overrides: Mapping[str, Any] | None = None) -> De
     """The whole project.
 
     Args:
-        resource_overrides: Resources by name (`lake`, `github`, ...) that replace those of the settings; what depends on
-            one follows.
+        resource_overrides: Resources by name (`lake`, `github`, ...) that replace those of the settings; what depends
+            on one follows.
     """
-    return build.build_definitions(load_from_defs_folder(path_within_project=Path(__file__)), resource_overrides)
+    with warnings.catch_warnings():
+        # Dagster warns at each asset that links to its code, and the backfill policy, are in beta.
+        warnings.simplefilter("ignore", BetaWarning)
+        sources = load_from_defs_folder(path_within_project=Path(__file__))
+        return build.build_definitions(sources, resource_overrides)
 
 
 defs = build_definitions()

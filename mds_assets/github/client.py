@@ -8,7 +8,6 @@ https://docs.github.com/en/rest/repos/repos#list-organization-repositories
 
 import logging
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
@@ -55,7 +54,7 @@ class GitHub:
     sleep: Callable[[float], None] = time.sleep
 
     def crawl(self, days: Sequence[date], log: Log = logging.getLogger(__name__)) -> "Crawl":  # noqa: B008
-        """The repositories whose newest activity lies on one of these days, in as few requests as GitHub allows.
+        """The repositories active on one of these days or since, in as few requests as GitHub allows.
 
         Args:
             days: UTC days, in order, without gaps.
@@ -69,15 +68,15 @@ class GitHub:
 
 @dataclass
 class Crawl:
-    """One crawl. Iterate it once for the rows to land, by day, a page of GitHub's at a time.
+    """One crawl. Iterate it once for the rows to land, a page of GitHub's at a time.
 
     A row is GitHub's repository plus `org` and `observed_at`. Each repository comes once, or twice where it was active
-    again between the two orders. Iterating raises GitHubError when GitHub refuses, or sends something else than
+    again between the two orders. One that was active again after the last day comes too: its newest state belongs to
+    a later day, and a later crawl may see a newer one. Iterating raises GitHubError when GitHub refuses, or sends something else than
     repositories.
 
     Attributes:
         observed_at: When it began, UTC. Every row bears it.
-        rows: Rows so far, by day.
         requests: Requests sent so far, failed ones included.
         rate_limit_remaining: Requests left in the current hour, as GitHub last said; None when it did not.
         listed: For each organisation, how many repositories GitHub lists: exactly up to 100, above that at most.
@@ -88,14 +87,13 @@ class Crawl:
     days: Sequence[date]
     log: Log
     observed_at: datetime = field(default_factory=lambda: datetime.now(UTC), init=False)
-    rows: Counter[date] = field(default_factory=Counter[date], init=False)
     requests: int = field(default=0, init=False)
     rate_limit_remaining: int | None = field(default=None, init=False)
     listed: dict[str, int] = field(default_factory=dict[str, int], init=False)
     warnings: list[str] = field(default_factory=list[str], init=False)
     _pages_told: int | None = field(default=None, init=False, repr=False)
 
-    def __iter__(self) -> Iterator[dict[date, list[Json]]]:
+    def __iter__(self) -> Iterator[list[Json]]:
         """Ask GitHub, one organisation after the other."""
         # requests takes a tenth of Dagster's time to import: only a crawl pays for it.
         from mds_assets.github.connection import Connection
@@ -111,21 +109,18 @@ class Crawl:
             log=self.log,
             transport=github.transport,
         )
-        wanted = set(self.days)
         try:
             for organisation in github.organisations:
                 seen: set[tuple[int | None, datetime]] = set()
                 for page in self._listing(connection, organisation):
-                    by_day: dict[date, list[Json]] = {}
+                    rows: list[Json] = []
                     for sent, repository in page:
                         active = repository.active_at
                         observation = (repository.id, active)
-                        if active.date() in wanted and (repository.id is None or observation not in seen):
+                        if active.date() >= self.days[0] and (repository.id is None or observation not in seen):
                             seen.add(observation)
-                            landed = row(sent, repository, organisation, self.observed_at)
-                            by_day.setdefault(active.date(), []).append(landed)
-                    self.rows.update({day: len(rows) for day, rows in by_day.items()})
-                    yield by_day
+                            rows.append(row(sent, repository, organisation, self.observed_at))
+                    yield rows
         except GitHubError as error:
             error.args = (connection.redacted(str(error)),)
             raise

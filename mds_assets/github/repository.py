@@ -62,6 +62,7 @@ class Repository(BaseModel):
     topics: list[str] | None = None
     fork: bool | None = None
     archived: bool | None = None
+    visibility: str | None = None
     created_at: Moment | None = None
     updated_at: Moment | None = None
     pushed_at: Moment | None = None

@@ -46,7 +46,9 @@ def followers(assets: Iterable[AssetsDefinition]) -> set[AssetKey]:
         spec.key
         for definition in assets
         for spec in definition.specs
-        if spec.deps and spec.group_name != "warehouse" and not any(dep.asset_key.has_prefix(["raw"]) for dep in spec.deps)
+        if spec.deps
+        and spec.group_name != "warehouse"
+        and not any(dep.asset_key.has_prefix(["raw"]) for dep in spec.deps)
     }
 
 

@@ -35,7 +35,7 @@ from dagster import (
 )
 
 from mds_assets.stack.days import Days
-from mds_assets.stack.io_managers.duckdb import read
+from mds_assets.stack.io_managers.duckdb import read, select
 from mds_assets.stack.io_managers.io_manager import file_metadata, preview
 from mds_assets.stack.lake.layout import Partition
 from mds_assets.stack.partitions import DAILY, ONE_RUN, days_between, lookback, to_days, window
@@ -51,6 +51,8 @@ _RETRIES = 2
 _RETRY_SECONDS = 60
 
 _LOAD_ID = Column("_dlt_load_id", "VARCHAR", "dlt's id of the load, seconds since 1970; also the file's name.")
+
+_KIND = inspect.Parameter.POSITIONAL_OR_KEYWORD  # Dagster looks for inputs among these alone
 
 Columns: TypeAlias = Sequence[Column] | Table
 
@@ -133,7 +135,7 @@ def _land(
     requested: list[Partition] = [None]
     if context.assets_def.partitions_def:
         requested = list(to_days(context.partition_keys))
-    days = Days([each or yesterday for each in requested], context.log)
+    days = Days.between(requested[0] or yesterday, requested[-1] or yesterday, context.log)
     if day is None and not snapshot_day(days):
         context.log.warning("%s: the source only knows its present state, which belongs to %s", name, yesterday)
         for partition in requested:
@@ -144,7 +146,7 @@ def _land(
         try:
             load = land(
                 source(days=days),
-                replace(declared, columns=declared.columns[:-1]),
+                replace(declared, columns=declared.columns[:-1], key=()),
                 day,
                 days,
                 folder,
@@ -285,7 +287,8 @@ def current_table(
             listed = ", ".join(f"DATE '{day}'" for day in days)
             before = read(session.connection, own, declared, partitioned=False)
             rows = before.filter(f"{DAY} NOT IN ({listed})").union(rows)
-        return rows.query("newest", f"SELECT * FROM newest QUALIFY row_number() OVER ({_by(kept.key)} DESC) = 1")
+        newest = f"SELECT * FROM newest QUALIFY row_number() OVER ({_by(kept.key)} DESC) = 1"  # noqa: S608
+        return select(rows, "newest", newest)
 
     _set_parameters(merge, [], returns=duckdb.DuckDBPyRelation)
     defaults = {
@@ -413,8 +416,8 @@ def mart(
         extra_days: Days before the window that `latest` and `window` also hold, for a mean that looks further back.
         name: The table; by default the function's name.
         layer: The first part of its key.
-        options: What an asset takes: `description`, `group_name`, `owners`, `tags`, `kinds`, `automation_condition`, and
-            `pool`.
+        options: What an asset takes: `description`, `group_name`, `owners`, `tags`, `kinds`, `automation_condition`,
+            and `pool`.
     """
 
     def decorate(function: Callable[..., pl.LazyFrame | pl.DataFrame]) -> AssetsDefinition:
@@ -576,16 +579,14 @@ def _as_table(columns: Columns, key: Sequence[str]) -> Table:
 
 
 def _parameter(name: str, annotation: Any) -> inspect.Parameter:
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation)
+    return inspect.Parameter(name, _KIND, annotation=annotation)
 
 
 def _set_parameters(
     function: Callable[..., Any], parameters: Iterable[inspect.Parameter], returns: Any = inspect.Signature.empty
 ) -> None:
     """Declare the parameters of a function that takes them as keywords: Dagster reads its signature."""
-    context = inspect.Parameter(
-        "context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=AssetExecutionContext
-    )
+    context = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=AssetExecutionContext)
     signature = inspect.Signature(
         [context, _parameter("session", ResourceParam[Session]), *parameters], return_annotation=returns
     )
@@ -595,7 +596,7 @@ def _set_parameters(
 def _take_parameters_of(function: Callable[..., Any], asset_function: Callable[..., Any]) -> None:
     """Ask Dagster for what the user's function takes, but for what the stack itself gives it."""
     taken = [
-        parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        parameter.replace(kind=_KIND)
         for name, parameter in inspect.signature(function).parameters.items()
         if name not in {"days", "context"}
     ]

@@ -384,7 +384,9 @@ def _is_fresh(checked: _Checked) -> AssetCheckResult:
     return AssetCheckResult(
         passed=present is not None,
         severity=AssetCheckSeverity.WARN,
-        description=f"{present} is there" if present else f"the newest day is {newest or 'none'}; {due} has ended: run it.",
+        description=f"{present} is there"
+        if present
+        else f"the newest day is {newest or 'none'}; {due} has ended: run it.",
         metadata={"due": str(due)} | ({} if present else {"newest": str(newest)}),
     )
 

@@ -1,7 +1,7 @@
 """`mds`: a short way to run the whole project from a terminal. It calls Dagster underneath, on the same instance.
 
-What does not belong here: anything about runs that Dagster's own CLI and UI do as well; anything of one source. A source
-adds options to `mds run` by a module `options.py`, and closing lines by its settings.
+What does not belong here: anything about runs that Dagster's own CLI and UI do as well; anything of one source. A
+source adds options to `mds run` by a module `options.py`, and closing lines by its settings.
 """
 
 import glob
@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory, mkdtemp
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import click
 import typer
@@ -120,7 +120,10 @@ def _add_run() -> None:
     own = [each for each in signature.parameters.values() if each.kind is not inspect.Parameter.VAR_KEYWORD]
     added = [
         inspect.Parameter(
-            name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[str | None, typer.Option(help=text)]
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=None,
+            annotation=Annotated[str | None, typer.Option(help=text)],
         )
         for name, (_, text) in source_run_options().items()
     ]

@@ -15,7 +15,7 @@ one only. What does not belong here: any setting. Nothing heavy is imported, as 
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from importlib import import_module
 from importlib.util import find_spec

@@ -40,9 +40,7 @@ class PruneConfig(Config):
 def prune_job(checks: Sequence[AssetCheckKey]) -> JobDefinition:
     """The job, which keeps the newest result of each of these checks."""
 
-    @op(
-        name="prune_runs", description="Deletes records of old runs; runs that hold the newest of a table's days stay."
-    )
+    @op(name="prune_runs", description="Deletes records of old runs; runs that hold the newest of a table's days stay.")
     def prune_runs(context: OpExecutionContext, config: PruneConfig) -> None:
         _prune(context, config, checks)
 

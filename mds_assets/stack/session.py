@@ -7,11 +7,11 @@ files lie (`lake/`), how an engine reads them (`io_managers/`).
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import duckdb
 from dagster import AssetKey, Failure, RetryRequested, StepExecutionContext
-from pathlib import Path
 
 from mds_assets.stack.io_managers import duckdb as duckdb_engine
 from mds_assets.stack.lake import Files, InputsChangedError, Lake, Partition
@@ -73,7 +73,9 @@ class Session:
             landed &= self.lake.landed(source, landed)
         return landed
 
-    def read(self, step: StepExecutionContext, key: AssetKey, partitions: Iterable[Partition]) -> dict[Partition, Files]:
+    def read(
+        self, step: StepExecutionContext, key: AssetKey, partitions: Iterable[Partition]
+    ) -> dict[Partition, Files]:
         """The files of these partitions, noted as what the step was made from."""
         files = self.lake.read_set(key, partitions)
         noted = self._reads.setdefault(_attempt(step), {})

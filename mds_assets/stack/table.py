@@ -1,8 +1,8 @@
 """A table's declaration, and what it means to each engine.
 
-A table is declared once: its columns, its key, its rules. Dagster's schema and lineage, dlt's column hints, the types of
-Arrow, DuckDB and Polars, the checks, the warehouse and the data dictionary all follow from that. What does not belong
-here: the declarations themselves (they stand beside their assets), reading and writing (`io_managers/`).
+A table is declared once: its columns, its key, its rules. Dagster's schema and lineage, the types of Arrow, DuckDB and
+Polars, the checks, the warehouse and the data dictionary all follow from that. What does not belong here: the
+declarations themselves (they stand beside their assets), reading and writing (`io_managers/`).
 
 A table with daily partitions also has a `day` DATE column that no declaration names: it is the Hive partition in the
 path.

@@ -20,7 +20,6 @@ from dagster import (
     asset,
 )
 
-
 from mds_assets.stack.io_managers.duckdb import scan
 from mds_assets.stack.lake import InputsChangedError, Lake
 from mds_assets.stack.names import WAREHOUSE

@@ -17,9 +17,9 @@ from dagster import (
     AssetSelection,
     DagsterRun,
     DagsterRunStatus,
-    Definitions,
     DefaultScheduleStatus,
     DefaultSensorStatus,
+    Definitions,
     RunRequest,
     RunsFilter,
     ScheduleEvaluationContext,
@@ -31,8 +31,8 @@ from dagster import (
     sensor,
 )
 
-from mds_assets.stack.jobs import TRIGGER
 from mds_assets.defs.github.settings import settings
+from mds_assets.stack.jobs import TRIGGER
 
 GROUP = "mds/group"  # the tag of a crawl's run: which group of how many
 _PARTITION = "dagster/partition"

@@ -56,10 +56,10 @@ DAILY_ACTIVITY = table(
     [
         column("org", "VARCHAR", "The organisation or user."),
         column("push_date", "DATE", "Each date of the window, UTC."),
-        column("push_count", "BIGINT", "Repositories that any observation of the window saw pushed on that date; 0 when "
-               "none.", rule="push_count >= 0"),
-        column("rolling_7d_avg", "DOUBLE", "Mean push_count of those of the 7 days ending at push_date that were landed, "
-               "2 decimals; null when none was.", nullable=True, rule="rolling_7d_avg >= 0"),
+        column("push_count", "BIGINT", "Repositories that any observation of the window saw pushed on that date; 0 "
+               "when none.", rule="push_count >= 0"),
+        column("rolling_7d_avg", "DOUBLE", "Mean push_count of those of the 7 days ending at push_date that were "
+               "landed, 2 decimals; null when none was.", nullable=True, rule="rolling_7d_avg >= 0"),
         column("days_averaged", "BIGINT", "How many days the mean is over.", rule="days_averaged BETWEEN 0 AND 7"),
     ],
     key=["org", "push_date"],
@@ -74,14 +74,16 @@ DAILY_ACTIVITY = table(
     reconciles=Reconciliation(
         "staging/repos",
         rows="SELECT day, org, push_date, push_count AS n FROM rows WHERE push_count > 0",
-        expected="SELECT day, org, pushed_at::DATE AS push_date, count(DISTINCT repo_id) AS n FROM in_window "
+        expected="SELECT day, org, pushed_at::DATE AS push_date, count(DISTINCT repo_id) AS n FROM in_window "  # noqa: S608
         f"WHERE pushed_at::DATE BETWEEN day - {settings.lookback_days - 1} AND day "
-        f"AND org IN (SELECT org FROM rows WHERE rows.day = in_window.day) GROUP BY ALL",
+        "AND org IN (SELECT org FROM rows WHERE rows.day = in_window.day) GROUP BY ALL",
     ),
 )  # fmt: skip
 
 
-@mart(columns=DAILY_ACTIVITY, window={"repos": "staging/repos"}, extra_days=_DAYS_AVERAGED - 1, tags={"mds/headline": "1"})
+@mart(
+    columns=DAILY_ACTIVITY, window={"repos": "staging/repos"}, extra_days=_DAYS_AVERAGED - 1, tags={"mds/headline": "1"}
+)
 def daily_activity(repos: pl.LazyFrame, as_of: AsOf) -> pl.LazyFrame:
     """Repositories pushed to on each date of the window, with the mean of the last 7 days.
 

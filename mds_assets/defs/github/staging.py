@@ -70,5 +70,5 @@ repos = staging_table(
     reads=["raw/github_repos"],
     columns=REPOS,
     rejects="id IS NULL OR coalesce(name, '') = ''",
-    description="One row per organisation and repository that was active on the day: its newest observation of that day.",
+    description="One row per organisation and repository active on the day: its newest observation of that day.",
 )

@@ -12,7 +12,7 @@ import duckdb
 import pyarrow as pa
 from upath import UPath
 
-from mds_assets.stack.lake.layout import FILE_NAME
+from mds_assets.stack.lake.layout import DATA_FILE
 from mds_assets.stack.table import DAY, Table, check_columns, literal, quote
 
 # GLOBAL, so that cursors have them too.
@@ -125,7 +125,7 @@ def write(
     options = "FORMAT parquet, COMPRESSION snappy"
     if days is None or len(days) == 1:
         # One day needs no split, and a plain COPY takes half the time of a partitioned one.
-        target = folder / (f"{DAY}={days[0]}" if days else "") / FILE_NAME
+        target = folder / (f"{DAY}={days[0]}" if days else "") / DATA_FILE
         target.parent.mkdir(parents=True, exist_ok=True)
         rows = f"SELECT {columns} FROM output_rows"  # noqa: S608
         if days:
@@ -155,7 +155,7 @@ def _cast(table: str, name: str, produced: str, declared: str) -> str:
     value = quote(name)
     if declared == "JSON":
         return f"{value}::JSON::VARCHAR"  # refuses what is no JSON
-    is_number = declared in {"INTEGER", "BIGINT"} or declared.startswith("DECIMAL") and not declared.endswith("[]")
+    is_number = declared in {"INTEGER", "BIGINT"} or (declared.startswith("DECIMAL") and not declared.endswith("[]"))
     if not is_number or produced in {declared, '"NULL"'}:
         return f"{value}::{declared}"
     refused = f"error('{table}.{name} is ' || {value} || ', out of range for {declared}')"

@@ -19,7 +19,7 @@ from upath import UPath
 
 from mds_assets.stack.io_managers import duckdb as duckdb_engine
 from mds_assets.stack.io_managers import polars as polars_engine
-from mds_assets.stack.lake.layout import FILE_NAME, Partition
+from mds_assets.stack.lake.layout import DATA_FILE, Partition
 from mds_assets.stack.partitions import days_between, to_days, window_of
 from mds_assets.stack.session import Session
 from mds_assets.stack.table import COLUMN_LINEAGE, COLUMN_SCHEMA, DAY, SchemaError, Table, declared_table
@@ -119,7 +119,7 @@ class LakeIOManager(IOManager):
             written = self._write(name, obj, table, days, folder)
             by_partition = _by_day(name, written, days) if days else {None: written[0]}
             for partition in partitions:
-                target = Path(f"{DAY}={partition}" if partition else "", FILE_NAME)
+                target = Path(f"{DAY}={partition}" if partition else "", DATA_FILE)
                 file = by_partition.get(partition) or _write_empty(folder / target, table)
                 _refuse_nulls(name, file, table)
                 targets[file] = target
@@ -209,9 +209,7 @@ def may_be_null(files: Iterable[Path | UPath], table: Table) -> list[str]:
     for metadata in map(footer, files):
         row_groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
         # An empty row group has no statistics.
-        chunks = [
-            group.column(number) for group in row_groups if group.num_rows for number in range(group.num_columns)
-        ]
+        chunks = [group.column(number) for group in row_groups if group.num_rows for number in range(group.num_columns)]
         if chunks:
             uncertain = {c.path_in_schema for c in chunks if not c.statistics or c.statistics.null_count != 0}
             never &= {chunk.path_in_schema for chunk in chunks} - uncertain

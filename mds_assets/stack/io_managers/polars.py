@@ -16,7 +16,7 @@ import polars as pl
 from polars.io.partition import FileProviderArgs
 from upath import UPath
 
-from mds_assets.stack.lake.layout import FILE_NAME
+from mds_assets.stack.lake.layout import DATA_FILE
 from mds_assets.stack.table import DAY, Table, check_columns
 
 
@@ -73,19 +73,17 @@ def write(name: str, frame: pl.LazyFrame, table: Table, days: Sequence[date] | N
     """
     declared = table.with_day() if days else table
     check_columns(name, pl.DataFrame(schema=frame.collect_schema()).to_arrow().schema, declared)
-    typed = frame.select(
-        pl.col(column).cast(dtype, strict=True) for column, dtype in polars_schema(declared).items()
-    )
+    typed = frame.select(pl.col(column).cast(dtype, strict=True) for column, dtype in polars_schema(declared).items())
     if days is None:
-        typed.sink_parquet(folder / FILE_NAME, compression="zstd", statistics=True)
-        return [folder / FILE_NAME]
+        typed.sink_parquet(folder / DATA_FILE, compression="zstd", statistics=True)
+        return [folder / DATA_FILE]
 
     written: list[Path] = []
     opening, failed = Lock(), False
 
     # Polars is given open files, not paths: when a row fails, it raises while its other threads go on to create theirs.
     def opened(args: FileProviderArgs) -> IO[bytes]:
-        file = folder / f"{DAY}={args.partition_keys.item()}" / FILE_NAME
+        file = folder / f"{DAY}={args.partition_keys.item()}" / DATA_FILE
         with opening:
             if failed:
                 raise InterruptedError("the sink has failed")
