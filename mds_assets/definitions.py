@@ -14,20 +14,24 @@ from dagster import BetaWarning, Definitions
 from dagster.components import load_from_defs_folder
 
 from mds_assets.stack import build
+from mds_assets.stack.settings import Settings, settings
 
 
-def build_definitions(resource_overrides: Mapping[str, Any] | None = None) -> Definitions:
+def build_definitions(
+    resource_overrides: Mapping[str, Any] | None = None, settings: Settings = settings
+) -> Definitions:
     """The whole project.
 
     Args:
         resource_overrides: Resources by name (`lake`, `github`, ...) that replace those of the settings; what depends
             on one follows.
+        settings: The stack's settings.
     """
     with warnings.catch_warnings():
         # Dagster warns at each asset that links to its code, and the backfill policy, are in beta.
         warnings.simplefilter("ignore", BetaWarning)
         sources = load_from_defs_folder(path_within_project=Path(__file__))
-        return build.build_definitions(sources, resource_overrides)
+        return build.build_definitions(sources, resource_overrides, settings)
 
 
 defs = build_definitions()

@@ -14,7 +14,9 @@ import duckdb
 from dagster import AssetCheckEvaluation, AssetKey, DagsterInstance, ExecuteInProcessResult
 from pydantic import SecretStr
 
-from mds_assets.definitions import build_definitions, resources
+from mds_assets.definitions import build_definitions
+from mds_assets.defs.github.resources import client
+from mds_assets.defs.github.settings import settings as github_settings
 from mds_assets.stack.settings import settings
 
 Rows = list[tuple[Any, ...]]
@@ -37,17 +39,14 @@ class Project:
             "DAGSTER_HOME": str(self.home),
             "TZ": "Asia/Tokyo",  # nothing depends on the zone of the machine
         }
+        github = {
+            "api_url": api_url,
+            "organisations": tuple(organisations),
+            "token": SecretStr(token) if token else None,
+        }
         self.definitions = build_definitions(
-            resources(
-                settings.model_copy(
-                    update={
-                        "data_dir": str(self.lake),
-                        "api_url": api_url,
-                        "organisations": tuple(organisations),
-                        "token": SecretStr(token) if token else None,
-                    }
-                )
-            )
+            {"github": client(github_settings.model_copy(update=github))},
+            settings.model_copy(update={"data_dir": str(self.lake), "preview_rows": 0 if token else None}),
         )
 
     def materialise(

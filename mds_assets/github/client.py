@@ -71,9 +71,8 @@ class Crawl:
     """One crawl. Iterate it once for the rows to land, a page of GitHub's at a time.
 
     A row is GitHub's repository plus `org` and `observed_at`. Each repository comes once, or twice where it was active
-    again between the two orders. One that was active again after the last day comes too: its newest state belongs to
-    a later day, and a later crawl may see a newer one. Iterating raises GitHubError when GitHub refuses, or sends something else than
-    repositories.
+    again between the two orders. One that was active again after the last day comes too: no later crawl may see that
+    state. Iterating raises GitHubError when GitHub refuses, or sends something else than repositories.
 
     Attributes:
         observed_at: When it began, UTC. Every row bears it.

@@ -51,7 +51,7 @@ def stack_resources(settings: Settings, sources: Mapping[AssetKey, frozenset[Ass
         opened = Session(
             context.resources.lake,
             sources=sources,
-            preview_rows=preview_rows(),
+            preview_rows=preview_rows(settings),
             duckdb_config={name: value for name, value in limits.items() if value is not None},
         )
         try:
@@ -73,13 +73,16 @@ def stack_resources(settings: Settings, sources: Mapping[AssetKey, frozenset[Ass
     }
 
 
-def build_definitions(sources: Definitions, resource_overrides: Mapping[str, Any] | None = None) -> Definitions:
+def build_definitions(
+    sources: Definitions, resource_overrides: Mapping[str, Any] | None = None, settings: Settings = settings
+) -> Definitions:
     """The whole project.
 
     Args:
         sources: What lies in `defs/`. A job, schedule or sensor of a name that the stack uses takes its place.
         resource_overrides: Resources by name (`lake`, a source's client, ...) that replace the others; what depends on
             one, such as the IO managers on `lake`, follows.
+        settings: The stack's settings.
     """
     given = [each for each in sources.assets or () if isinstance(each, AssetsDefinition)]
     others = [each for each in sources.assets or () if not isinstance(each, AssetsDefinition)]
