@@ -67,6 +67,19 @@ def test_a_load_that_cannot_be_moved_whole_is_taken_back(lake: Lake, tmp_path: P
     assert lake.days(RAW) == lake.early_days(RAW) == []
 
 
+def test_a_load_that_is_interrupted_right_after_a_move_is_taken_back(
+    lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def interrupted(file: Path, target: str) -> None:
+        file.rename(target)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        lake.add(RAW, "1", {D1: written(tmp_path, "a")})
+    assert lake.days(RAW) == []
+
+
 def test_a_lake_that_cannot_be_written_is_named(lake: Lake):
     message = r"MDS_DATA_DIR='.*/lake' cannot be written: No space left on device.*run it again"
     with pytest.raises(LakeError, match=message), lake.workspace():

@@ -7,6 +7,7 @@ from typing import Any
 import duckdb
 import polars as pl
 import pytest
+from botocore.exceptions import ClientError
 
 from mds_assets.stack.lake import InputsChangedError, Lake, LakeError, commit
 from mds_assets.stack.lake.backend import ConflictError
@@ -71,6 +72,42 @@ def test_of_two_runs_the_one_with_older_inputs_does_not_win(
         patch.setattr(commit, "refuse_changed", check_and_be_overtaken)
         replace(lake, TABLE, D1, content="by this one", inputs=inputs)
     assert content(lake, TABLE, D1) == ["by the other"]
+
+
+def answer_once(lake: Lake, monkeypatch: pytest.MonkeyPatch, code: str) -> None:
+    """Let the store refuse the next put with this error code, as Amazon's does."""
+    filesystem: Any = lake.backend.filesystem
+    call, codes = filesystem.call_s3, [code]
+
+    def answer(method: str, **options: object) -> object:
+        if method == "put_object" and codes:
+            raise OSError(code) from ClientError({"Error": {"Code": codes.pop()}}, method)
+        return call(method, **options)
+
+    monkeypatch.setattr(filesystem, "call_s3", answer)
+
+
+def test_a_put_beside_another_one_that_has_not_ended_is_tried_again(lake: Lake, monkeypatch: pytest.MonkeyPatch):
+    with lake.replacing_file("file") as file:
+        file.write_text("1")
+        answer_once(lake, monkeypatch, "ConditionalRequestConflict")
+    assert lake.path("file").read_text() == "1"
+
+
+@pytest.mark.parametrize("code", ["PreconditionFailed", "NoSuchKey"])
+def test_a_target_that_was_replaced_or_removed_is_a_changed_input(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch, code: str
+):
+    replace(lake, TABLE, D1, content="1")
+    answer_once(lake, monkeypatch, code)
+    with pytest.raises(InputsChangedError, match="was replaced meanwhile"):
+        replace(lake, TABLE, D1, content="2")
+
+
+def test_any_other_refusal_of_a_put_is_an_error_of_the_lake(lake: Lake, monkeypatch: pytest.MonkeyPatch):
+    answer_once(lake, monkeypatch, "AccessDenied")
+    with pytest.raises(LakeError, match="cannot be reached: AccessDenied"):
+        replace(lake, TABLE, D1, content="1")
 
 
 def test_a_file_beside_the_tables_that_another_run_replaced_is_made_again(lake: Lake, options: StoreOptions):
