@@ -33,6 +33,7 @@ from dagster import (
     asset,
     multi_asset,
 )
+from dagster._core.definitions.metadata.metadata_value import ObjectMetadataValue
 
 from mds_assets.stack.days import Days
 from mds_assets.stack.io_managers.duckdb import read, select
@@ -441,8 +442,8 @@ def share_steps(assets: Iterable[AssetsDefinition]) -> list[AssetsDefinition]:
     others: list[AssetsDefinition] = []
     groups: dict[object, list[Mart]] = {}
     for definition in assets:
-        marts = [spec.metadata[MART] for spec in definition.specs if MART in spec.metadata]
-        for each in [getattr(one, "instance", one) for one in marts]:
+        marts: list[Mart] = [spec.metadata[MART].instance for spec in definition.specs if MART in spec.metadata]
+        for each in marts:
             reads = frozenset((key, given.partition_mapping) for key, given in each.inputs.items())
             groups.setdefault((reads, each.options.get("pool")), []).append(each)
         others += [] if marts else [definition]
@@ -483,10 +484,9 @@ def marts_step(marts: Sequence[Mart]) -> AssetsDefinition:
 
 def _out(mart: Mart) -> AssetOut:
     options = {name: given for name, given in mart.options.items() if name not in {"pool", "metadata"}}
-    metadata = {**mart.table.metadata, MART: mart, **mart.options.get("metadata", {})}
-    return AssetOut(
-        **{"key": mart.key, "io_manager_key": "polars_io_manager", "is_required": False, "metadata": metadata} | options
-    )
+    metadata = {**mart.table.metadata, MART: ObjectMetadataValue(mart), **mart.options.get("metadata", {})}
+    defaults: dict[str, Any] = {"key": mart.key, "io_manager_key": "polars_io_manager", "is_required": False}
+    return AssetOut(**defaults | options, metadata=metadata)
 
 
 def _make(

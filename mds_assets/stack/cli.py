@@ -6,6 +6,7 @@ source adds options to `mds run` by a module `options.py`, and closing lines by 
 
 import glob
 import importlib
+import importlib.util
 import inspect
 import logging
 import os

@@ -24,6 +24,9 @@ from dagster import (
     TableSchema,
 )
 
+# Dagster's own wrapper for what only lives in this process; it is not exported.
+from dagster._core.definitions.metadata.metadata_value import ObjectMetadataValue
+
 COLUMN_SCHEMA = "dagster/column_schema"
 COLUMN_LINEAGE = "dagster/column_lineage"
 TABLE = "mds/table"  # the metadata that holds an asset's `Table`
@@ -184,7 +187,7 @@ class Table:
         """What an asset of this table declares: `@asset(metadata=ORDERS.metadata)`."""
         lineage = self.dagster_lineage
         return {
-            TABLE: self,
+            TABLE: ObjectMetadataValue(self),
             COLUMN_SCHEMA: self.dagster_schema,
             **({COLUMN_LINEAGE: lineage} if lineage else {}),
         }
@@ -224,9 +227,8 @@ def declared_table(name: str, metadata: Mapping[str, Any] | None) -> Table:
         SchemaError: The asset declares none.
     """
     declared = (metadata or {}).get(TABLE)
-    declared = getattr(declared, "instance", declared)  # Dagster wraps what it cannot serialize
-    if isinstance(declared, Table):
-        return declared
+    if isinstance(declared, ObjectMetadataValue) and isinstance(declared.instance, Table):
+        return declared.instance
     raise SchemaError(f"{name} declares no columns: give its asset metadata=Table(...).metadata")
 
 

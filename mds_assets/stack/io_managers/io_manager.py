@@ -117,7 +117,7 @@ class LakeIOManager(IOManager):
         started = time.perf_counter()
         with self._session.replacing(context.step_context, key) as (folder, targets):
             written = self._write(name, obj, table, days, folder)
-            by_partition = _by_day(name, written, days) if days else {None: written[0]}
+            by_partition: dict[Partition, Path] = _by_day(name, written, days) if days else {None: written[0]}
             for partition in partitions:
                 target = Path(f"{DAY}={partition}" if partition else "", DATA_FILE)
                 file = by_partition.get(partition) or _write_empty(folder / target, table)
