@@ -44,8 +44,8 @@ _SETTINGS = """
     SET GLOBAL async_threads = 0;
     -- At the default of 100, DuckDB splits the days of a long range over several files each.
     SET GLOBAL partitioned_write_max_open_files = 10000;
-    -- Rows that a COPY keeps in memory before it writes them, as many as a row group has.
-    SET GLOBAL partitioned_write_flush_threshold = 122880;
+    -- Rows of each day that a COPY keeps in memory before it writes them: rows of an API are wide.
+    SET GLOBAL partitioned_write_flush_threshold = 20480;
 """
 
 
