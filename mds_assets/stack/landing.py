@@ -123,6 +123,10 @@ def land(
             return _Split(cursor, columns, load_id, parquet).write(day, snapshot, days, folder / "days")
         except duckdb.IOException as error:
             raise OSError(str(error)) from error
+        except duckdb.Error as error:
+            # DuckDB's messages quote values.
+            message = str(error) if quote_values else "a value is not one that the expression takes"
+            raise LandingError(f"{name}: day={day!r}: {type(error).__name__}: {message}") from error
 
 
 def _load(source: Any, columns: ToArrow, folder: Path) -> tuple[str, list[Path]]:

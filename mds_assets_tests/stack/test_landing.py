@@ -7,6 +7,7 @@ import os
 import shutil
 import sqlite3
 import subprocess
+import sys
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, date, datetime, time, timedelta, timezone
@@ -102,6 +103,11 @@ def test_a_range_has_whole_utc_days() -> None:
         Days(days.end, days.start)
 
 
+def test_days_are_there_without_dlt() -> None:
+    code = "import sys, mds_assets.stack.days; sys.exit('dlt' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_what_a_source_reports_is_kept() -> None:
     days = Days.between(FIRST, LAST)
     days.report(customers=12)
@@ -171,6 +177,15 @@ def test_a_day_that_is_no_column_is_an_error(lands: Callable[..., Load]) -> None
         lands([order(1, "2026-11-01")], ORDERS, "changed")
     with pytest.raises(LandingError, match=r"day='id' is BIGINT, not a timestamp"):
         lands([order(1, "2026-11-01")], ORDERS, "id")
+
+
+def test_an_expression_that_fails_quotes_no_value(lands: Callable[..., Load]) -> None:
+    rows = [{"id": 1, "at": "secret"}]
+    with pytest.raises(LandingError) as raised:
+        lands(rows, table([ORDERS.columns[0]]), "at::TIMESTAMP")
+    assert "secret" not in str(raised.value)
+    with pytest.raises(LandingError, match="secret"):
+        lands(rows, table([ORDERS.columns[0]]), "at::TIMESTAMP", quote_values=True)
 
 
 ZONES = st.integers(-14 * 60, 14 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
@@ -467,6 +482,11 @@ def test_two_fields_of_one_name_both_land(lands: Callable[..., Load]) -> None:
         "foo_bar_3": 3,
         "_dlt_id_": "a",
     }
+
+
+def test_two_arrow_columns_of_one_name_are_an_error(lands: Callable[..., Load]) -> None:
+    with pytest.raises(LandingError, match=r"raw/orders: .* two columns named id"):
+        lands(pa.table([pa.array([1]), pa.array([2])], names=["id", "id"]))
 
 
 def test_two_fields_for_one_declared_column_are_an_error_or_land_apart(lands: Callable[..., Load]) -> None:
