@@ -273,7 +273,8 @@ class _Split:
         try:
             described = self.con.execute(f"DESCRIBE SELECT {value} FROM {self._source}").fetchall()  # noqa: S608
         except duckdb.ProgrammingError as error:
-            raise LandingError(f"{self.columns.name}: day={day!r}: {error}") from error
+            reason = str(error).splitlines()[0]
+            raise LandingError(f"{self.columns.name}: day={day!r}: {reason}") from error
         type_ = str(described[0][1])
         if type_ == "VARCHAR":  # an undeclared field of JSON
             value, type_ = f"try_cast({value} AS TIMESTAMPTZ)", "TIMESTAMP WITH TIME ZONE"

@@ -172,6 +172,12 @@ def test_a_row_without_a_day_is_an_error(lands: Callable[..., Load], at: Any) ->
         lands([{"id": 1, "at": "2026-11-01"}, {"id": 2, "at": at}], table([ORDERS.columns[0]]), "at")
 
 
+def test_the_load_id_may_be_declared(lands: Callable[..., Load]) -> None:
+    declared = table([*ORDERS.columns, column("_dlt_load_id", "VARCHAR", "x")], key=["id", "_dlt_load_id"])
+    load = lands([order(1, "2026-11-01")], declared)
+    assert pq.ParquetFile(load.files[FIRST]).read()["_dlt_load_id"].to_pylist() == [load.load_id]
+
+
 def test_a_day_that_is_no_column_is_an_error(lands: Callable[..., Load]) -> None:
     with pytest.raises(LandingError, match=r"day='changed' is not among its columns id, updated_at, total"):
         lands([order(1, "2026-11-01")], ORDERS, "changed")
@@ -182,10 +188,10 @@ def test_a_day_that_is_no_column_is_an_error(lands: Callable[..., Load]) -> None
 def test_an_expression_that_fails_quotes_no_value(lands: Callable[..., Load]) -> None:
     rows = [{"id": 1, "at": "secret"}]
     with pytest.raises(LandingError) as raised:
-        lands(rows, table([ORDERS.columns[0]]), "at::TIMESTAMP")
+        lands(rows, table([ORDERS.columns[0]]), '"at"::TIMESTAMP')
     assert "secret" not in str(raised.value)
     with pytest.raises(LandingError, match="secret"):
-        lands(rows, table([ORDERS.columns[0]]), "at::TIMESTAMP", quote_values=True)
+        lands(rows, table([ORDERS.columns[0]]), '"at"::TIMESTAMP', quote_values=True)
 
 
 ZONES = st.integers(-14 * 60, 14 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
