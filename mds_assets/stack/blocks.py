@@ -611,7 +611,9 @@ def _code_of(function: Callable[..., object]) -> CodeReferencesMetadataValue:
 
 
 def _code(file: Path, line: int) -> CodeReferencesMetadataValue:
-    return CodeReferencesMetadataValue([LocalFileCodeReference(file_path=str(file.absolute()), line_number=line)])
+    return CodeReferencesMetadataValue(
+        code_references=[LocalFileCodeReference(file_path=str(file.absolute()), line_number=line)]
+    )
 
 
 def _parameter(name: str, annotation: Any) -> inspect.Parameter:
