@@ -55,8 +55,8 @@ LEAVES = {
     "The report": "data/reports/activity/day=*/report.html",
     "docs/how-to/add-a-mart.md": "data/marts/licenses/day=*/data.parquet",
     "docs/tutorial/1-landing.md": "data/raw/visits/day=*/*.parquet",
-    "docs/tutorial/2-staging.md": "data/staging/visits/day=*/data.parquet",
-    "docs/tutorial/5-marts.md": "data/marts/busy_hours/day=*/data.parquet",
+    "docs/tutorial/2-staging.md": "data/staging/repos/day=*/data.parquet",
+    "docs/tutorial/3-arrow.md": "data/marts/stars_by_language/day=*/data.parquet",
 }
 
 
