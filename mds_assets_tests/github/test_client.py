@@ -16,7 +16,7 @@ from mds_assets.github.client import Crawl, GitHub
 from mds_assets.github.errors import GitHubError
 from mds_assets.github.repository import Json
 from mds_assets.stack.partitions import days_between
-from mds_assets_tests import oracle
+from mds_assets_tests.github import oracle
 from mds_assets_tests.github.recordings import jenkinsci, needs_recordings
 from mds_assets_tests.github.server import GitHubHandler, GitHubServer
 
