@@ -14,7 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-from dagster import AssetCheckEvaluation, AssetKey, AssetsDefinition, DagsterInstance, Definitions, ExecuteInProcessResult
+from dagster import (
+    AssetCheckEvaluation,
+    AssetKey,
+    AssetsDefinition,
+    DagsterInstance,
+    Definitions,
+    ExecuteInProcessResult,
+)
 
 from mds_assets.stack import build
 from mds_assets.stack.settings import settings
