@@ -93,13 +93,13 @@ class Runs:
         )
         return evaluations(ran)
 
-    def command(self, *words: str) -> subprocess.CompletedProcess[str]:
+    def command(self, *words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
         """`dagster ...` or `mds ...` in a process of its own, from a folder that is not the repository."""
         program = Path(sys.executable).with_name(words[0])
         return subprocess.run(
             [program, *words[1:]],
             env=os.environ | self.environment,
-            cwd=self.home,
+            cwd=cwd or self.home,
             capture_output=True,
             text=True,
             check=False,

@@ -256,8 +256,9 @@ def test_a_message_shows_five_keys_at_most_and_no_other_value(sound: Runs):
 
 
 def test_what_is_wrong_does_not_spread(tmp_path: Path):
-    """An order changed in the future of its day's end: staging keeps it, its check fails, no mart is made."""
-    orders = [{"id": 1, "country": "A", "total": -1, "updated_at": datetime(DAY.year, DAY.month, DAY.day, tzinfo=UTC)}]
+    """An order with a negative total: staging keeps it, its check fails, no mart is made."""
+    at = datetime(DAY.year, DAY.month, DAY.day, tzinfo=UTC)
+    orders: list[dict[str, Any]] = [{"id": 1, "country": "A", "total": -1, "updated_at": at}]
     runs = shop(tmp_path, orders=orders)
     ran = runs.materialise(DAY, raise_on_error=False)
     assert not ran.success
@@ -267,7 +268,7 @@ def test_what_is_wrong_does_not_spread(tmp_path: Path):
     )
     assert runs.days("staging/orders") == [DAY]
     assert runs.days("marts/revenue") == []
-    orders[0] |= {"total": 1, "updated_at": orders[0]["updated_at"] + timedelta(hours=1)}
+    orders[0] |= {"total": 1, "updated_at": at + timedelta(hours=1)}
     assert runs.materialise(DAY, instance=DagsterInstance.ephemeral()).success
 
 

@@ -1,6 +1,7 @@
 """A toy source: a shop's orders, from a list of rows.
 
-A folder `mds_assets/defs/toy` with this file and `staging/orders.sql` is a whole source: tests of commands make one.
+A folder `mds_assets/defs/toy` with this file, `staging/orders.sql` and the resource `shop` is a whole source: `clone.py`
+makes one for tests of commands.
 """
 
 from collections.abc import Iterator
@@ -8,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import polars as pl
-from dagster import Definitions, ResourceParam, definitions
+from dagster import ResourceParam
 
 from mds_assets.stack.blocks import current_table, mart, raw_table, staging_table
 from mds_assets.stack.days import Days
@@ -76,9 +77,3 @@ def sales(days: int = 20) -> list[dict[str, Any]]:
     changes = [(n, noon + timedelta(days=n // 3)) for n in range(3 * days)]
     changes += [(-1, noon + timedelta(days=n)) for n in range(days)]
     return [{"id": n, "country": "AB"[n % 2], "total": n * 100 % 700, "updated_at": at} for n, at in changes]
-
-
-@definitions
-def resources() -> Definitions:
-    """`shop`, which the raw table asks."""
-    return Definitions(resources={"shop": sales()})
