@@ -8,7 +8,6 @@ https://docs.dagster.io/guides/build/assets
 """
 
 import inspect
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -97,19 +96,17 @@ def raw_table(
             _land(context, session, declared, day, partial(function, **given))
 
         _take_parameters_of(function, land)
-        return asset(
-            **{
-                "key": ["raw", title],
-                "description": inspect.getdoc(function),
-                "partitions_def": DAILY if partitioned else None,
-                "backfill_policy": ONE_RUN,
-                "io_manager_key": "duckdb_io_manager",
-                "group_name": "raw",
-                "kinds": {"dlt", "parquet"},
-            }
-            | options
-            | {"metadata": {**declared.metadata, SNAPSHOT: day is None, **options.get("metadata", {})}}
-        )(land)
+        defaults: dict[str, Any] = {
+            "key": ["raw", title],
+            "description": inspect.getdoc(function),
+            "partitions_def": DAILY if partitioned else None,
+            "backfill_policy": ONE_RUN,
+            "io_manager_key": "duckdb_io_manager",
+            "group_name": "raw",
+            "kinds": {"dlt", "parquet"},
+        }
+        metadata = {**declared.metadata, SNAPSHOT: day is None, **options.pop("metadata", {})}
+        return asset(**defaults | options, metadata=metadata)(land)
 
     return decorate
 
@@ -162,7 +159,7 @@ def _land(
             if getattr(error, "retryable", False):
                 raise RetryRequested(max_retries=_RETRIES, seconds_to_wait=_RETRY_SECONDS) from failure
             raise failure from None
-        files: dict[Partition, Path] = dict(load.files) if requested != [None] else {None: load.files[yesterday]}
+        files: dict[Partition, Path] = {None: load.files[yesterday]} if requested == [None] else {**load.files}
         session.lake.add(context.asset_key, load.load_id, files, load.early)
     context.log.info("%s: %s", name, _summary(load.rows, load.rows_early, days.requests))
     facts = {
@@ -218,7 +215,8 @@ def staging_table(
         options: Anything else that `@asset` takes.
     """
     declared = replace(_as_table(columns, key), rejects=rejects)
-    file = Path(sys._getframe(1).f_globals["__file__"]).parent / (sql or f"staging/{name}.sql")
+    caller = inspect.stack(context=0)[1]
+    file = Path(caller.filename).parent / (sql or f"staging/{name}.sql")
     query = file.read_text(encoding="utf-8")
     views = {upstream.split("/")[-1]: upstream for upstream in reads}
 
@@ -233,7 +231,7 @@ def staging_table(
 
     inputs = [_parameter(view, duckdb.DuckDBPyRelation) for view in views]
     _set_parameters(stage, inputs, returns=duckdb.DuckDBPyRelation)
-    defaults = {
+    defaults: dict[str, Any] = {
         "key": ["staging", name],
         "ins": {view: AssetIn(key=upstream.split("/")) for view, upstream in views.items()},
         "description": description,
@@ -292,7 +290,7 @@ def current_table(
         return select(rows, "newest", newest)
 
     _set_parameters(merge, [], returns=duckdb.DuckDBPyRelation)
-    defaults = {
+    defaults: dict[str, Any] = {
         "key": [*source.path[:-1], name],
         "deps": [source],
         "description": description,
@@ -422,16 +420,25 @@ def mart(
     """
 
     def decorate(function: Callable[..., pl.LazyFrame | pl.DataFrame]) -> AssetsDefinition:
-        frames = [
-            {parameter: AssetKey(given.split("/")) for parameter, given in (kind or {}).items()}
-            for kind in (latest, window, same_day, current)
-        ]
-        declared = _as_table(columns, key)
-        title = AssetKey([layer, name or function.__name__])
         described = {"description": inspect.getdoc(function), "group_name": layer, "kinds": {"polars", "parquet"}}
-        return marts_step([Mart(title, function, declared, *frames, extra_days, described | options)])
+        declared = Mart(
+            key=AssetKey([layer, name or function.__name__]),
+            function=function,
+            table=_as_table(columns, key),
+            latest=_keys(latest),
+            window=_keys(window),
+            same_day=_keys(same_day),
+            current=_keys(current),
+            extra_days=extra_days,
+            options=described | options,
+        )
+        return marts_step([declared])
 
     return decorate
+
+
+def _keys(tables: Mapping[str, str] | None) -> dict[str, AssetKey]:
+    return {parameter: AssetKey(name.split("/")) for parameter, name in (tables or {}).items()}
 
 
 def share_steps(assets: Iterable[AssetsDefinition]) -> list[AssetsDefinition]:
