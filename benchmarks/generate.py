@@ -213,8 +213,8 @@ def generate(
 def main(
     lake: Annotated[Path, typer.Argument(help="The lake's root.")],
     rows: Annotated[int, typer.Option(min=1, help="Repositories active on a day.")] = 1_000_000,
-    days: Annotated[int, typer.Option(min=1, help="How many days.")] = 7,
-    first: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="The first day, UTC.")] = datetime(2025, 6, 24),  # noqa: DTZ001
+    days: Annotated[int, typer.Option(min=1, help="How many days.")] = 13,
+    first: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="The first day, UTC.")] = datetime(2025, 6, 18),  # noqa: DTZ001
     seed: Annotated[int, typer.Option(help="Another seed gives other values.")] = 0,
     row_group_rows: Annotated[int, typer.Option(min=2_048, help="Rows in a row group.")] = ROW_GROUP_ROWS,
 ) -> None:
