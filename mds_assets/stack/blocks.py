@@ -24,7 +24,9 @@ from dagster import (
     AssetKey,
     AssetOut,
     AssetsDefinition,
+    CodeReferencesMetadataValue,
     Failure,
+    LocalFileCodeReference,
     MetadataValue,
     Output,
     ResourceParam,
@@ -44,6 +46,7 @@ from mds_assets.stack.settings import redact, settings
 from mds_assets.stack.table import COLUMN_SCHEMA, DAY, Column, Table, declared_table, quote, table
 
 MART = "mds/mart"  # the metadata that holds a mart's `Mart`
+CODE = "dagster/code_references"  # the UI's link from a table to the user's own function or query
 SNAPSHOT = "mds/snapshot"  # the metadata of a raw table that knows only what the source says now
 
 # Beyond the source's own attempts, which cover seconds: an outage of minutes.
@@ -105,7 +108,12 @@ def raw_table(
             "group_name": "raw",
             "kinds": {"dlt", "parquet"},
         }
-        metadata = {**declared.metadata, SNAPSHOT: day is None, **options.pop("metadata", {})}
+        metadata = {
+            **declared.metadata,
+            SNAPSHOT: day is None,
+            CODE: _code_of(function),
+            **options.pop("metadata", {}),
+        }
         return asset(**defaults | options, metadata=metadata)(land)
 
     return decorate
@@ -241,7 +249,12 @@ def staging_table(
         "group_name": "staging",
         "kinds": {"duckdb", "sql", "parquet"},
     }
-    metadata = {**declared.metadata, "sql": MetadataValue.md(f"```sql\n{query}```"), **options.pop("metadata", {})}
+    metadata = {
+        **declared.metadata,
+        "sql": MetadataValue.md(f"```sql\n{query}```"),
+        CODE: _code(file, 1),
+        **options.pop("metadata", {}),
+    }
     return asset(**defaults | options, metadata=metadata)(stage)
 
 
@@ -299,7 +312,9 @@ def current_table(
         "group_name": source.path[0],
         "kinds": {"duckdb", "parquet"},
     }
-    metadata = {**declared.metadata, **options.pop("metadata", {})}
+    caller = inspect.stack(context=0)[1]
+    code = _code(Path(caller.filename), caller.lineno)
+    metadata = {**declared.metadata, CODE: code, **options.pop("metadata", {})}
     return asset(**defaults | options, metadata=metadata)(merge)
 
 
@@ -491,7 +506,12 @@ def marts_step(marts: Sequence[Mart]) -> AssetsDefinition:
 
 def _out(mart: Mart) -> AssetOut:
     options = {name: given for name, given in mart.options.items() if name not in {"pool", "metadata"}}
-    metadata = {**mart.table.metadata, MART: ObjectMetadataValue(mart), **mart.options.get("metadata", {})}
+    metadata = {
+        **mart.table.metadata,
+        MART: ObjectMetadataValue(mart),
+        CODE: _code_of(mart.function),
+        **mart.options.get("metadata", {}),
+    }
     defaults: dict[str, Any] = {"key": mart.key, "io_manager_key": "polars_io_manager", "is_required": False}
     return AssetOut(**defaults | options, metadata=metadata)
 
@@ -583,6 +603,17 @@ def _as_table(columns: Columns, key: Sequence[str]) -> Table:
     if not isinstance(columns, Table):
         return table(columns, key=key)
     return replace(columns, key=tuple(key)) if key else columns
+
+
+def _code_of(function: Callable[..., object]) -> CodeReferencesMetadataValue:
+    lines = inspect.getsourcelines(function)[1]
+    return _code(Path(inspect.getsourcefile(function) or ""), lines)
+
+
+def _code(file: Path, line: int) -> CodeReferencesMetadataValue:
+    return CodeReferencesMetadataValue(
+        code_references=[LocalFileCodeReference(file_path=str(file.absolute()), line_number=line)]
+    )
 
 
 def _parameter(name: str, annotation: Any) -> inspect.Parameter:
