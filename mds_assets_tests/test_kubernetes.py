@@ -153,6 +153,7 @@ def test_package_loads_without_the_project_around_it_as_in_the_image(tmp_path: P
     command = [sys.executable, "-c", script]
     ended = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert not ended.returncode, ended.stderr
+    assert not ended.stderr
     assert str(tmp_path) in ended.stdout
     assert "github_repos" in ended.stdout
 
