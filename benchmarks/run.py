@@ -34,7 +34,7 @@ def main(
     ] = None,
     row_group_rows: Annotated[int, typer.Option(min=2_048, help="Rows in a row group of raw.")] = ROW_GROUP_ROWS,
     tiny: Annotated[bool, typer.Option("--tiny", help="For a test: small lakes in the parts, and no warm-up.")] = False,
-    work: Annotated[Path, typer.Option(help="A folder for the lakes: 5,000,000 rows a day need 12 GB.")] = ROOT
+    work: Annotated[Path, typer.Option(help="A folder for the lakes: 5,000,000 rows a day need 18 GB.")] = ROOT
     / "build/bench",
     keep: Annotated[bool, typer.Option("--keep", help="Keep the lakes for the next time.")] = False,
     results: Annotated[Path, typer.Option(help="A folder for the table.")] = ROOT / "build/bench-results",
