@@ -1,7 +1,7 @@
 """What the tables must hold, computed a second time: one repository at a time, in plain Python.
 
-Written from sections 3 and 5 of the design and from nothing else, with loops and dictionaries instead of frames, so that it
-is unlikely to share a mistake with the SQL and the Polars expressions that it judges. Times are UTC.
+Written from sections 3 and 5 of the design and from nothing else, with loops and dictionaries instead of frames, so
+that it is unlikely to share a mistake with the SQL and the Polars expressions that it judges. Times are UTC.
 """
 
 from collections import Counter, defaultdict

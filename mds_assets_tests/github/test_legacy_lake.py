@@ -53,10 +53,8 @@ def read(project: Project, name: str, kind: type, io_manager: str) -> pl.DataFra
 
 
 def test_it_holds_every_table_of_its_time():
-    assert TABLES == [
-        *("marts/daily_activity", "marts/language_trend", "marts/repo_growth", "marts/repos_per_language"),
-        *("raw/github_repos", "staging/repos"),
-    ]
+    marts = {"marts/daily_activity", "marts/language_trend", "marts/repo_growth", "marts/repos_per_language"}
+    assert set(TABLES) == {"raw/github_repos", "staging/repos"} | marts
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -67,9 +65,8 @@ def test_every_table_reads_through_both_io_managers_in_todays_types(project: Pro
     declared = declared_table(name, spec.metadata).with_day()
     assert by_polars.columns == declared.names
     assert by_polars.schema == pl.DataFrame(declared.arrow_schema().empty_table()).schema
-    assert by_duckdb.select(declared.names).rows() == by_polars.rows() or sorted(map(repr, by_duckdb.rows())) == sorted(
-        map(repr, by_polars.rows())
-    )
+    assert by_duckdb.columns == by_polars.columns
+    assert sorted(map(repr, by_duckdb.rows())) == sorted(map(repr, by_polars.rows()))
 
     files = [next((project.lake / name / f"day={day}").iterdir()) for day in DAYS]
     legacy = pa.concat_tables([pq.ParquetFile(file).read() for file in files])

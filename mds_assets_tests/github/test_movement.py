@@ -18,7 +18,6 @@ from mds_assets_tests.github.marts import growth_of, mart_of, trend_of
 from mds_assets_tests.github.observations import Observed, day, observations, seen, staged
 from mds_assets_tests.project import Project
 
-
 moving = observations(
     repo_name=st.sampled_from(["old-name", "new-name"]),
     stars=st.none() | st.integers(0, 50),
