@@ -91,8 +91,7 @@ def crawls(parts: Definitions, day: date = YESTERDAY) -> list[RunRequest]:
 
 
 def test_the_schedule_asks_for_a_run_a_group_of_the_day_that_ended_and_takes_the_place_of_the_other(project: Project):
-    schedules = {schedule.name: schedule for schedule in project.definitions.schedules or ()}
-    assert schedules["daily_refresh_schedule"].job_name == "crawl"
+    assert project.definitions.resolve_schedule_def("daily_refresh_schedule").job_name == "crawl"
     asked = crawls(project.definitions)
     assert [one.run_config["ops"]["raw__github_repos"]["config"]["organisations"] for one in asked] == [
         ["acme", "bolt"],

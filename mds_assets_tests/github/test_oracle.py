@@ -1,5 +1,6 @@
 """The oracle gives the figures that were accepted, and what small tables show by hand."""
 
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -18,7 +19,13 @@ from mds_assets_tests.github.oracle import (
     rounded_mean,
     staging,
 )
-from mds_assets_tests.github.recordings import jenkinsci, needs_recordings, npm_days
+from mds_assets_tests.github.recordings import (
+    Recorded,
+    jenkinsci,
+    needs_recordings,
+    npm_days,
+    sliced_jenkinsci,
+)
 
 NOON = datetime(2026, 3, 31, 12, tzinfo=UTC)
 
@@ -439,11 +446,11 @@ def test_means_round_as_polars_rounds_them(values: list[int], decimals: int, exp
 # Real input
 
 
-@needs_recordings
-def test_jenkinsci_gives_the_accepted_figures() -> None:
+@pytest.mark.parametrize("repos", [jenkinsci, sliced_jenkinsci])
+def test_jenkinsci_gives_the_accepted_figures(repos: Callable[[], Recorded]) -> None:
     days = [date(2019, 10, 19) + timedelta(days=n) for n in range(7)]
     observed_at = datetime(2019, 10, 26, 1, 27, tzinfo=UTC)
-    crawl = observations_seen(jenkinsci(), "jenkinsci", observed_at, days[0])
+    crawl = observations_seen(repos(), "jenkinsci", observed_at, days[0])
     assert "jenkins" in {seen.repo["name"] for seen in crawl if active_at(seen.repo).date() > days[-1]}
     table = staging(crawl, days)
     assert [len(table[day]) for day in days] == [12, 4, 24, 33, 51, 53, 75]
