@@ -33,10 +33,11 @@ bench: .venv/synced-dev ## Measure the project beside a plain script and Dagster
 scale-test: .venv/synced-dev ## Back-fill on RabbitMQ, PostgreSQL and Celery workers, and kill each; SCALE holds options, such as --throughput
 	@$(BIN)/python -m mds_assets_tests.scale $(SCALE)
 
-lint: .venv/synced-dev ## Check style, security rules, types and the lock file
+lint: .venv/synced-dev ## Check style, security rules, types, imports between the halves, and the lock file
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/basedpyright
+	$(BIN)/lint-imports
 	$(BIN)/uv lock --check
 
 format: .venv/synced-dev ## Format the code

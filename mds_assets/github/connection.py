@@ -30,7 +30,7 @@ from tenacity import (
 from urllib3.util import parse_url
 
 from mds_assets.github.errors import GitHubError, LimitError, PassingError, refusal
-from mds_assets.stack.loopback import is_loopback
+from mds_assets.github.loopback import is_loopback
 
 _ATTEMPTS = 5  # at a request that fails for another reason than a rate limit
 _ATTEMPTS_AT_LIMIT = 10

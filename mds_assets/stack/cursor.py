@@ -10,7 +10,6 @@ https://dlthub.com/docs/general-usage/incremental-loading
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
-import pyarrow.compute as pc
 import requests
 from dlt.common.jsonpath import find_values
 from dlt.extract.incremental import Incremental
@@ -65,7 +64,7 @@ class Cursor(Incremental[Any]):
     def _at(self, row: Any) -> datetime | None:
         """When this row was, or the oldest of an Arrow table; None where that cannot be told."""
         if hasattr(row, "column_names"):
-            value = pc.min_max(row[self.cursor_path])["min"].as_py() if self.cursor_path in row.column_names else None
+            value = min(filter(None, row[self.cursor_path].to_pylist()), default=None)
         else:
             value = next(iter(find_values(self.cursor_path, row)), None) if isinstance(row, dict) else None
         try:

@@ -44,8 +44,8 @@ _SETTINGS = """
     SET GLOBAL async_threads = 0;
     -- At the default of 100, DuckDB splits the days of a long range over several files each.
     SET GLOBAL partitioned_write_max_open_files = 10000;
-    -- Rows that a COPY keeps in memory before it writes them, as many as a row group has.
-    SET GLOBAL partitioned_write_flush_threshold = 122880;
+    -- Rows of each day that a COPY keeps in memory before it writes them: rows of an API are wide.
+    SET GLOBAL partitioned_write_flush_threshold = 20480;
 """
 
 
@@ -123,6 +123,10 @@ def land(
             return _Split(cursor, columns, load_id, parquet).write(day, snapshot, days, folder / "days")
         except duckdb.IOException as error:
             raise OSError(str(error)) from error
+        except duckdb.Error as error:
+            # DuckDB's messages quote values.
+            message = str(error) if quote_values else "a value is not one that the expression takes"
+            raise LandingError(f"{name}: day={day!r}: {type(error).__name__}: {message}") from error
 
 
 def _load(source: Any, columns: ToArrow, folder: Path) -> tuple[str, list[Path]]:
@@ -269,7 +273,8 @@ class _Split:
         try:
             described = self.con.execute(f"DESCRIBE SELECT {value} FROM {self._source}").fetchall()  # noqa: S608
         except duckdb.ProgrammingError as error:
-            raise LandingError(f"{self.columns.name}: day={day!r}: {error}") from error
+            reason = str(error).splitlines()[0]
+            raise LandingError(f"{self.columns.name}: day={day!r}: {reason}") from error
         type_ = str(described[0][1])
         if type_ == "VARCHAR":  # an undeclared field of JSON
             value, type_ = f"try_cast({value} AS TIMESTAMPTZ)", "TIMESTAMP WITH TIME ZONE"

@@ -67,8 +67,8 @@ class ToArrow:
             self.schema[column] = self._arrow[column]
         self._converters = {column: _converter(declared) for column, declared in self.declared.items()}
         self._quote_values = quote_values
-        self._bases: dict[str, str] = {}  # by field
-        self._fields: dict[str, str] = {}  # by base
+        self._bases: dict[Any, str] = {}  # by field
+        self._fields: dict[str, Any] = {}  # by base
         self._typed: dict[tuple[str, pa.DataType], str] = {}
         # DuckDB's names of columns ignore case.
         self._taken = {column.casefold() for column in self.declared} | {DAY, LOAD_ID, "_dlt_id"}
@@ -78,27 +78,20 @@ class ToArrow:
         """No rows, with the declared columns."""
         return self._table({}, 0)
 
-    def from_rows(self, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    def from_rows(self, rows: Sequence[Mapping[Any, Any]]) -> pa.Table:
         """Dicts as one Arrow table.
 
         Raises:
             LandingError: A value does not fit its declared type.
         """
-        self._name_fields(str(field) for row in rows for field in row)
-        values: dict[str, list[Any]] = {}
-        for i, row in enumerate(rows):
-            for field, value in row.items():
-                if value is None:
-                    continue
-                column = self._bases[str(field)]
-                plain = value
-                if column not in self.declared:
-                    plain, type_ = _plain(value)
-                    column = self._column(column, type_)
-                if column not in values:
-                    values[column] = [None] * len(rows)
-                values[column][i] = plain
-        return self._table({column: self._array(column, cells) for column, cells in values.items()}, len(rows))
+        fields = dict.fromkeys(field for row in rows for field in row)
+        self._name_fields(fields)
+        arrays: dict[str, pa.Array] = {}
+        for field in fields:
+            base = self._bases[field]
+            for column, values in self._columns(base, [row.get(field) for row in rows]).items():
+                arrays[column] = self._array(column, values)
+        return self._table(arrays, len(rows))
 
     def from_arrow(self, batch: pa.RecordBatch) -> pa.Table:
         """An Arrow batch with its columns renamed and, where declared, cast.
@@ -122,11 +115,11 @@ class ToArrow:
                 arrays[self._column(column, array.type)] = array
         return self._table(arrays, batch.num_rows)
 
-    def _name_fields(self, fields: Iterable[str]) -> None:
+    def _name_fields(self, fields: Iterable[Any]) -> None:
         """Give each new field its column; those that are called like a declared column first."""
-        new = [field for field in dict.fromkeys(fields) if field not in self._bases]
+        new = [field for field in fields if field not in self._bases]
         for field in sorted(new, key=lambda field: field not in self.declared):
-            name = field if field in self.declared else self._snake_case(field.strip() or "_")
+            name = field if field in self.declared else self._snake_case(str(field).strip() or "_")
             if name == DAY or name.startswith("_dlt_"):
                 name += "_"
             if name in self.declared and (other := self._fields.get(name)):
@@ -149,6 +142,20 @@ class ToArrow:
             free = f"{name}_{number}"
         return free
 
+    def _columns(self, base: str, values: list[Any]) -> dict[str, list[Any]]:
+        """A field's values by column: one that is declared has them all."""
+        if base in self.declared:
+            return {base: values}
+        types = set(map(type, values))
+        if types <= {str, type(None)}:
+            return {self._column(base, pa.string()): values} if str in types else {}
+        columns: dict[str, list[Any]] = {}
+        for i, value in enumerate(values):
+            if value is not None:
+                plain, type_ = _plain(value)
+                columns.setdefault(self._column(base, type_), [None] * len(values))[i] = plain
+        return columns
+
     def _column(self, base: str, type_: pa.DataType) -> str:
         """The column of an undeclared field's values of this type: the first type has the field's own."""
         if (base, type_) not in self._typed:
@@ -168,8 +175,11 @@ class ToArrow:
     def _array(self, column: str, values: Sequence[Any]) -> pa.Array:
         """Python values as the column's type."""
         convert = self._converters.get(column, _unchanged)
+        converted = values
         try:
-            return pa.array([None if v is None else convert(v) for v in values], self.schema[column])
+            if convert is not _unchanged:
+                converted = [None if value is None else convert(value) for value in values]
+            return pa.array(converted, self.schema[column])
         except (ArithmeticError, TypeError, ValueError):
             pass
         for value in values:

@@ -39,7 +39,7 @@ def services(folder: Path, lake: str) -> Generator[Services]:
     password = secrets.token_hex(16)
     with ExitStack() as ending:
         epmd, rabbitmq, broker_url = _rabbitmq(folder, password)
-        postgres, database_url = _postgres(folder, password)
+        postgres, database_url = postgres_server(folder, password)
         own_store = lake.startswith("s3://") and "AWS_ENDPOINT_URL" not in os.environ
         store, store_environment = _store(folder, password) if own_store else (None, {})
         started = [one for one in (epmd, rabbitmq, postgres, store) if one]
@@ -67,7 +67,7 @@ def install() -> None:
     Raises:
         SystemExit: They are missing, and only root may install them.
     """
-    needed = {"rabbitmq-server": _RABBITMQ.exists(), "postgresql": bool(_postgres_bins())}
+    needed = {"rabbitmq-server": _RABBITMQ.exists(), "postgresql": bool(postgres_bins())}
     missing = [package for package, there in needed.items() if not there]
     if not missing:
         return
@@ -119,7 +119,7 @@ def _rabbitmq(folder: Path, password: str) -> tuple[Process, Process, str]:
     return epmd, rabbitmq, f"amqp://{_USER}:{password}@127.0.0.1:{port}//"
 
 
-def _postgres(folder: Path, password: str) -> tuple[Process, str]:
+def postgres_server(folder: Path, password: str) -> tuple[Process, str]:
     home, (port,) = folder / "postgres", free_ports(1)
     home.mkdir()
     user = "postgres" if os.geteuid() == 0 else None  # PostgreSQL refuses to run as root
@@ -132,7 +132,7 @@ def _postgres(folder: Path, password: str) -> tuple[Process, str]:
     subprocess.run(
         [
             *[
-                _postgres_bins()[-1] / "initdb",
+                postgres_bins()[-1] / "initdb",
                 "--pgdata",
                 home / "data",
                 "--username",
@@ -159,12 +159,12 @@ def _postgres(folder: Path, password: str) -> tuple[Process, str]:
             return False
         return True
 
-    command = [_postgres_bins()[-1] / "postgres", "-D", home / "data", "-h", "127.0.0.1", "-p", str(port), "-k", home]
+    command = [postgres_bins()[-1] / "postgres", "-D", home / "data", "-h", "127.0.0.1", "-p", str(port), "-k", home]
     # SIGINT is PostgreSQL's fast shutdown: it waits for nobody.
     return Process("postgres", command, folder, {}, answers, quit_signal=signal.SIGINT, user=user), url
 
 
-def _postgres_bins() -> list[Path]:
+def postgres_bins() -> list[Path]:
     """Each version's programs, the newest last; Debian does not have them on the PATH."""
     return sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
 

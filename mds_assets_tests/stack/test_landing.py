@@ -1,11 +1,14 @@
 """Landing: any source, one load, a file a day."""
 
+# ruff: noqa: DTZ001 - naive timestamps are a case
+
 import json
 import os
 import shutil
 import sqlite3
 import subprocess
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
@@ -33,6 +36,7 @@ from dlt.sources.rest_api import rest_api_resources, rest_api_source
 from dlt.sources.sql_database import sql_table
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy.exc import OperationalError
 
 from mds_assets.stack.days import Days
 from mds_assets.stack.landing import LandingError, Load, land, snapshot_day
@@ -73,7 +77,8 @@ def order(id: int, updated_at: Any, **fields: Any) -> dict[str, Any]:
 
 
 def rows_of(file: Path) -> list[dict[str, Any]]:
-    return pq.ParquetFile(file).read().drop_columns("_dlt_load_id").to_pylist()
+    rows = pq.ParquetFile(file).read().drop_columns("_dlt_load_id").to_pylist()
+    return sorted(rows, key=lambda row: row["id"])
 
 
 def ids(load: Load) -> dict[date, list[int]]:
@@ -81,8 +86,8 @@ def ids(load: Load) -> dict[date, list[int]]:
 
 
 def types_of(con: duckdb.DuckDBPyConnection, file: Path) -> dict[str, str]:
-    described = con.execute(f"DESCRIBE SELECT * FROM read_parquet('{file}', hive_partitioning = false)").fetchall()
-    return {name: type_ for name, type_, *_ in described}
+    relation = con.read_parquet(str(file), hive_partitioning=False)
+    return dict(zip(relation.columns, map(str, relation.types), strict=True))
 
 
 # --- Days -------------------------------------------------------------------------------------------------------------
@@ -96,6 +101,11 @@ def test_a_range_has_whole_utc_days() -> None:
         Days(datetime(2026, 11, 1, 1, tzinfo=UTC), days.end)
     with pytest.raises(ValueError, match="No day"):
         Days(days.end, days.start)
+
+
+def test_days_are_there_without_dlt() -> None:
+    code = "import sys, mds_assets.stack.days; sys.exit('dlt' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_what_a_source_reports_is_kept() -> None:
@@ -162,6 +172,12 @@ def test_a_row_without_a_day_is_an_error(lands: Callable[..., Load], at: Any) ->
         lands([{"id": 1, "at": "2026-11-01"}, {"id": 2, "at": at}], table([ORDERS.columns[0]]), "at")
 
 
+def test_the_load_id_may_be_declared(lands: Callable[..., Load]) -> None:
+    declared = table([*ORDERS.columns, column("_dlt_load_id", "VARCHAR", "x")], key=["id", "_dlt_load_id"])
+    load = lands([order(1, "2026-11-01")], declared)
+    assert pq.ParquetFile(load.files[FIRST]).read()["_dlt_load_id"].to_pylist() == [load.load_id]
+
+
 def test_a_day_that_is_no_column_is_an_error(lands: Callable[..., Load]) -> None:
     with pytest.raises(LandingError, match=r"day='changed' is not among its columns id, updated_at, total"):
         lands([order(1, "2026-11-01")], ORDERS, "changed")
@@ -169,8 +185,19 @@ def test_a_day_that_is_no_column_is_an_error(lands: Callable[..., Load]) -> None
         lands([order(1, "2026-11-01")], ORDERS, "id")
 
 
+def test_an_expression_that_fails_quotes_no_value(lands: Callable[..., Load]) -> None:
+    rows = [{"id": 1, "at": "secret"}]
+    with pytest.raises(LandingError) as raised:
+        lands(rows, table([ORDERS.columns[0]]), '"at"::TIMESTAMP')
+    assert "secret" not in str(raised.value)
+    with pytest.raises(LandingError, match="secret"):
+        lands(rows, table([ORDERS.columns[0]]), '"at"::TIMESTAMP', quote_values=True)
+
+
 ZONES = st.integers(-14 * 60, 14 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
-MOMENTS = st.datetimes(datetime(2026, 10, 29), datetime(2026, 11, 8), timezones=ZONES | st.none())
+MOMENTS = st.datetimes(datetime(2026, 10, 29), datetime(2026, 11, 8), timezones=ZONES) | st.datetimes(
+    datetime(2026, 10, 29), datetime(2026, 11, 8)
+)
 
 
 @given(st.lists(MOMENTS, max_size=12), st.integers(0, 4), st.integers(0, 4), st.booleans())
@@ -256,7 +283,7 @@ def test_every_declared_type_comes_back_exactly_from_dicts(
     lands: Callable[..., Load], con: duckdb.DuckDBPyConnection
 ) -> None:
     load = lands([FULL | {"doc": json.loads(FULL["doc"])}, EMPTY], EVERY_TYPE, "at")
-    assert rows_of(load.files[FIRST]) == [FULL, EMPTY]
+    assert rows_of(load.files[FIRST]) == [EMPTY, FULL]
     declared = {c.name: c.type.replace("TIMESTAMPTZ", "TIMESTAMP WITH TIME ZONE") for c in EVERY_TYPE.columns}
     for file in load.files.values():
         assert types_of(con, file) == declared | {"_dlt_load_id": "VARCHAR"}
@@ -268,7 +295,7 @@ def test_every_declared_type_comes_back_exactly_from_arrow(
     arrow = pa.Table.from_pylist([FULL, EMPTY], EVERY_TYPE.arrow_schema())
     for source in (arrow, arrow.to_batches()[0], [arrow], arrow.to_reader()):
         load = lands(source, EVERY_TYPE, "at")
-        assert rows_of(load.files[FIRST]) == [FULL, EMPTY]
+        assert rows_of(load.files[FIRST]) == [EMPTY, FULL]
         assert types_of(con, load.files[LAST])["prices"] == "DECIMAL(10,2)[]"
 
 
@@ -463,6 +490,11 @@ def test_two_fields_of_one_name_both_land(lands: Callable[..., Load]) -> None:
     }
 
 
+def test_two_arrow_columns_of_one_name_are_an_error(lands: Callable[..., Load]) -> None:
+    with pytest.raises(LandingError, match=r"raw/orders: .* two columns named id"):
+        lands(pa.table([pa.array([1]), pa.array([2])], names=["id", "id"]))
+
+
 def test_two_fields_for_one_declared_column_are_an_error_or_land_apart(lands: Callable[..., Load]) -> None:
     (row,) = rows_of(lands([order(1, "2026-11-01", Total=1, total=2)]).files[FIRST])
     assert (row["total"], row["total_2"]) == (Decimal("2.00"), 1)
@@ -525,6 +557,7 @@ class Shop(ThreadingHTTPServer):
     """A paginated API of orders, two a page, newest last; it fails as told."""
 
     def __init__(self) -> None:
+        """Listen on a free port."""
         super().__init__(("127.0.0.1", 0), ShopHandler)
         self.orders: list[dict[str, Any]] = []
         self.queries: list[dict[str, list[str]]] = []
@@ -533,13 +566,17 @@ class Shop(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
+        """Where it listens."""
         return f"http://127.0.0.1:{self.server_port}/"
 
 
 class ShopHandler(BaseHTTPRequestHandler):
-    server: Shop
+    """Answers one request."""
+
+    server: Shop  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def do_GET(self) -> None:
+        """A page of the orders updated since."""
         query = parse_qs(urlsplit(self.path).query)
         self.server.queries.append(query)
         status = self.server.statuses.pop(0) if self.server.statuses else 200
@@ -666,6 +703,8 @@ def failing(error: Exception) -> Any:
 
 
 class RateLimitError(Exception):
+    """An error that its source has classified."""
+
     retryable = True
 
 
@@ -683,7 +722,7 @@ def test_a_classified_error_of_the_source_passes_as_it_is(lands: Callable[..., L
         (ConnectionResetError("reset"), True),
         (TimeoutError("slow"), True),
         (requests.Timeout("slow"), True),
-        (sqlalchemy.exc.OperationalError("SELECT", {}, Exception("gone")), True),
+        (OperationalError("SELECT", {}, Exception("gone")), True),
         (sqlite3.OperationalError("locked"), True),
         (KeyError("x"), False),
         (ValueError("two\nlines"), False),
@@ -746,7 +785,7 @@ def test_a_sqlite_table_lands_from_its_cursor(lands: Callable[..., Load], tmp_pa
 
 
 @contextmanager
-def postgres(folder: Path) -> Iterator[sqlalchemy.Engine]:
+def postgres() -> Generator[sqlalchemy.Engine]:
     """A PostgreSQL of its own, on a socket, in a zone far from UTC."""
     binaries = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
     psycopg2 = pytest.importorskip("psycopg2")
@@ -754,7 +793,7 @@ def postgres(folder: Path) -> Iterator[sqlalchemy.Engine]:
         pytest.skip("no PostgreSQL")
     root = os.geteuid() == 0
     as_user = ["runuser", "-u", "nobody", "--"] if root else []
-    with TemporaryDirectory(prefix="pg-", dir="/tmp") as data, ExitStack() as stack:  # noqa: S108
+    with TemporaryDirectory(prefix="pg-", dir="/tmp") as data, ExitStack() as stack:
         if root:
             shutil.chown(data, "nobody")
 
@@ -771,7 +810,7 @@ def postgres(folder: Path) -> Iterator[sqlalchemy.Engine]:
         yield engine
 
 
-def test_a_postgresql_table_lands_whatever_the_server_s_zone(lands: Callable[..., Load], tmp_path: Path) -> None:
+def test_a_postgresql_table_lands_whatever_the_server_s_zone(lands: Callable[..., Load]) -> None:
     declared = table(
         [
             *CUSTOMERS.columns,
@@ -780,11 +819,11 @@ def test_a_postgresql_table_lands_whatever_the_server_s_zone(lands: Callable[...
             column("doc", "JSON", "x"),
         ]
     )
-    with postgres(tmp_path) as engine:
+    with postgres() as engine:
         with engine.begin() as connection:
             connection.exec_driver_sql(
-                "CREATE TABLE customers (id bigint PRIMARY KEY, balance numeric(12,2), born date, updated_at timestamp, "
-                "seen_at timestamptz, tags text[], doc jsonb)"
+                "CREATE TABLE customers (id bigint PRIMARY KEY, balance numeric(12,2), born date, "
+                "updated_at timestamp, seen_at timestamptz, tags text[], doc jsonb)"
             )
             connection.exec_driver_sql(
                 "INSERT INTO customers SELECT id, 2.25, at::date, at, at AT TIME ZONE 'UTC', '{a,b}', '{\"a\": 1}' "

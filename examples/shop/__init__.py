@@ -1,0 +1,1 @@
+"""A shop: orders from a REST API, customers from PostgreSQL, price lists from CSV files."""
