@@ -40,6 +40,13 @@ SCHEMA = table(
         column("flag", "BOOLEAN", "Yes or no."),
         column("text", "VARCHAR", "A text."),
         column("texts", "VARCHAR[]", "A list."),
+        column("price", "DECIMAL(5,2)", "An amount.", nullable=True),
+        column("json", "JSON", "A document.", nullable=True),
+        column("blob", "BLOB", "Bytes.", nullable=True),
+        column("local", "TIMESTAMP", "A time without zone.", nullable=True),
+        column("prices", "DECIMAL(5,2)[]", "Amounts.", nullable=True),
+        column("smalls", "INTEGER[]", "Numbers.", nullable=True),
+        column("jsons", "JSON[]", "Documents.", nullable=True),
     ]
 )
 ARROW = SCHEMA.with_day().arrow_schema()
@@ -52,6 +59,13 @@ ROW: dict[str, Any] = {
     "flag": True,
     "text": "x",
     "texts": ["y"],
+    "price": Decimal("1.50"),
+    "json": '{"a": 1}',
+    "blob": b"\x00",
+    "local": datetime(2024, 2, 27),  # noqa: DTZ001
+    "prices": [Decimal("1.50"), None],
+    "smalls": [1, None],
+    "jsons": ["1", None],
 }
 
 
@@ -75,6 +89,7 @@ def twice(value: Any, dtype: pa.DataType) -> pa.Array:
 
 
 TWO_DAYS = (D1, D2)
+WAY_OUT = "(change the declaration|declare it)"
 WRONG: dict[str, tuple[pa.Table, str]] = {
     "a row after the run's days": (rows(D1, D3), str(D3)),
     "a row before the run's days": (rows(D0, D1), str(D0)),
@@ -105,6 +120,32 @@ WRONG: dict[str, tuple[pa.Table, str]] = {
     "a null text": (rows(*TWO_DAYS, text=pa.array(["x", None], pa.string())), "text"),
     "a null list": (rows(*TWO_DAYS, texts=pa.array([["y"], None], pa.list_(pa.string()))), "texts"),
     "nothing but nulls": (rows(*TWO_DAYS, text=pa.nulls(2)), "text"),
+    "a decimal too large": (
+        rows(*TWO_DAYS, price=pa.array([1, Decimal("1000.00")], pa.decimal128(10, 2))),
+        f"price.*1000.*{WAY_OUT}",
+    ),
+    "an integer too large for a decimal": (rows(*TWO_DAYS, price=pa.array([1, -1000])), f"price.*-1000.*{WAY_OUT}"),
+    "a finer decimal": (rows(*TWO_DAYS, price=twice(Decimal("1.500"), pa.decimal128(5, 3))), f"price.*{WAY_OUT}"),
+    "a float for a decimal": (rows(*TWO_DAYS, price=twice(1.5, pa.float64())), f"price.*double.*{WAY_OUT}"),
+    "text for a decimal": (rows(*TWO_DAYS, price=twice("1.50", pa.string())), f"price.*string.*{WAY_OUT}"),
+    "a decimal too large in a list": (
+        rows(*TWO_DAYS, prices=twice([Decimal("1000.00")], pa.list_(pa.decimal128(10, 2)))),
+        f"(prices.*1000|1000.*prices).*{WAY_OUT}",
+    ),
+    "an integer out of 32 bits in a list": (
+        rows(*TWO_DAYS, smalls=twice([1, 2**31], pa.list_(pa.int64()))),
+        f"(smalls.*{2**31}|{2**31}.*smalls).*{WAY_OUT}",
+    ),
+    "no JSON": (rows(*TWO_DAYS, json=pa.array(["1", "{'a': 1}"])), f"json is not JSON in 1 rows of {D2}: .*{WAY_OUT}"),
+    "no JSON in a list": (
+        rows(*TWO_DAYS, jsons=pa.array([["1"], ["1", None, "one"]])),
+        f"jsons is not JSON in 1 rows of {D2}: .*{WAY_OUT}",
+    ),
+    "a struct for JSON": (rows(*TWO_DAYS, json=pa.array([{"a": 1}, {"a": 2}])), f"json.*struct.*{WAY_OUT}"),
+    "text for bytes": (rows(*TWO_DAYS, blob=twice("x", pa.string())), f"blob.*string.*{WAY_OUT}"),
+    "bytes for text": (rows(*TWO_DAYS, text=twice(b"x", pa.binary())), f"text.*binary.*{WAY_OUT}"),
+    "a time with a zone": (rows(*TWO_DAYS, local=twice(ROW["at"], pa.timestamp("us", tz="UTC"))), f"local.*{WAY_OUT}"),
+    "nanoseconds": (rows(*TWO_DAYS, local=pa.array([1, 1], pa.timestamp("ns"))), rf"local.*\[ns.*{WAY_OUT}"),
 }
 
 
@@ -158,6 +199,14 @@ FITS: dict[str, tuple[dict[str, pa.Array], dict[str, Any]]] = {
     "an integer for a float": ({"share": pa.array([7], pa.int64())}, {"share": 7.0}),
     "a small float": ({"share": pa.array([0.5], pa.float32())}, {"share": 0.5}),
     "DuckDB's sum of integers": ({"big": pa.array([Decimal(7)], pa.decimal128(38, 0))}, {"big": 7}),
+    "a coarser decimal": (
+        {"price": pa.array([Decimal("999.9")], pa.decimal128(38, 1))},
+        {"price": Decimal("999.90")},
+    ),
+    "an integer for a decimal": ({"price": pa.array([-7])}, {"price": Decimal(-7)}),
+    "a decimal for a float": ({"share": pa.array([Decimal("0.5")], pa.decimal128(5, 2))}, {"share": 0.5}),
+    "large bytes": ({"blob": pa.array([b"\xff"], pa.large_binary())}, {"blob": b"\xff"}),
+    "smaller numbers in a list": ({"smalls": pa.array([[7, None]], pa.list_(pa.int64()))}, {"smalls": [7, None]}),
     "nothing but nulls": ({"small": pa.nulls(1), "at": pa.nulls(1)}, {"small": None, "at": None}),
     "categories": ({"text": pa.array(["x"]).dictionary_encode()}, {"text": "x"}),
     "large text": ({"text": pa.array(["x"], pa.large_string())}, {"text": "x"}),

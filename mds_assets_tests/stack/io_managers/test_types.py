@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -38,42 +39,64 @@ from mds_assets_tests.stack.io_managers.warehouse import (
     writes,
 )
 
+# Of each type that the engines share: a typical value first, the extremes after it.
+VALUES: dict[str, list[Any]] = {
+    "BOOLEAN": [True, False],
+    "INTEGER": [-7, 2**31 - 1, -(2**31)],
+    "BIGINT": [2**40, -(2**63), 2**63 - 1],
+    "DOUBLE": [0.1, -1.5e300, 5e-324],
+    "DECIMAL(9,2)": [Decimal("12.30"), Decimal("-9999999.99"), Decimal("0.01")],
+    "DECIMAL(38,10)": [
+        Decimal("0.1"),
+        Decimal("-1234567890123456789012345678.0123456789"),
+        Decimal("9999999999999999999999999999.9999999999"),
+    ],
+    "DECIMAL(38,0)": [Decimal(1), Decimal(-(10**38) + 1), Decimal(10**38 - 1)],
+    "VARCHAR": ["text", "", "naïve 日本 🦆 \n\t'\"\\ e\u0301"],
+    "DATE": [date(2024, 2, 29), date(1, 1, 1), date(9999, 12, 31)],
+    "TIMESTAMP": [
+        datetime(2024, 2, 27, 1, 2, 3, 456789),  # noqa: DTZ001
+        datetime(1969, 12, 31, 23, 59, 59, 1),  # noqa: DTZ001
+        datetime(9999, 12, 31, 23, 59, 59, 999999),  # noqa: DTZ001
+    ],
+    "TIMESTAMPTZ": [
+        datetime(2024, 2, 27, 1, 2, 3, 456789, UTC),
+        datetime(1969, 12, 31, 23, 59, 59, 1, UTC),
+        datetime(2024, 10, 27, 1, 0, tzinfo=UTC),
+    ],
+    "JSON": ['{"b": [1, null],  "a": "🦆"}', "null", '"text"'],
+    "BLOB": [b"bytes", b"", b"\x00\xff\xfe"],
+}
+
+# A column of each type, named after it, and of lists of it: names that need quotes.
 ALL_TYPES = table(
     [
-        column("a_bigint", "BIGINT", "64 bits.", nullable=True),
-        column("a_boolean", "BOOLEAN", "Yes or no.", nullable=True),
-        column("a_date", "DATE", "A date.", nullable=True),
-        column("a_double", "DOUBLE", "A float.", nullable=True),
-        column("an_integer", "INTEGER", "32 bits.", nullable=True),
-        column("a_timestamp", "TIMESTAMPTZ", "A time.", nullable=True),
-        column("Text mit Ä", "VARCHAR", "A name that needs quotes.", nullable=True),
-        column("some_texts", "VARCHAR[]", "A list.", nullable=True),
+        *(column(name, name, "A value.", nullable=True) for name in VALUES),
+        *(column(f"{name}[]", f"{name}[]", "A list.", nullable=True) for name in VALUES),
+        column("Text mit Ä", "VARCHAR", "A name that is not ASCII.", nullable=True),
         column("always", "BIGINT", "Never null."),
     ]
 )
 
-_TYPICAL: tuple[Any, ...] = (
-    2**40, True, date(2024, 2, 29), 0.1, -7, datetime(2024, 2, 27, 1, 2, 3, 456789, UTC), "text", ["a", "b"], 1,
-)  # fmt: skip
-_EXTREME: tuple[Any, ...] = (
-    -(2**63), False, date(1, 1, 1), -1.5e300, 2**31 - 1, datetime(1969, 12, 31, 23, 59, 59, 1, UTC), "", [], 2,
-)  # fmt: skip
-_UNICODE: tuple[Any, ...] = (
-    2**63 - 1, True, date(9999, 12, 31), 5e-324, -(2**31), datetime(2024, 10, 27, 1, 0, tzinfo=UTC),
-    "naïve 日本 🦆 \n\t'\"\\ e\u0301", ["🦆", "", None, "x" * 100], 3,
-)  # fmt: skip
-_NULLS: tuple[Any, ...] = (None,) * 8 + (4,)
+
+def _row(number: int, pick: Callable[[list[Any]], Any], pick_list: Callable[[list[Any]], Any]) -> dict[str, Any]:
+    values = {name: pick(values) for name, values in VALUES.items()}
+    lists = {f"{name}[]": pick_list(values) for name, values in VALUES.items()}
+    return {**values, **lists, "Text mit Ä": "Ä", "always": number}
+
+
+_ROWS = (
+    _row(1, lambda values: values[0], lambda values: values),
+    _row(2, lambda values: values[1], lambda _: []),
+    _row(3, lambda values: values[-1], lambda values: [values[-1], None]),
+    {"always": 4},
+)
 
 ARROW = ALL_TYPES.with_day().arrow_schema()
 
 
 def all_types(*days: date) -> pa.Table:
-    rows = [
-        dict(zip(ARROW.names, (*row, day), strict=True))
-        for day in days
-        for row in (_TYPICAL, _EXTREME, _UNICODE, _NULLS)
-    ]
-    return pa.Table.from_pylist(rows, schema=ARROW)
+    return pa.Table.from_pylist([row | {"day": day} for day in days for row in _ROWS], schema=ARROW)
 
 
 def seen_as_every_kind(
@@ -309,7 +332,7 @@ def look(table, name):
     assert types_of(table) == declared_types(ALL_TYPES, name), (name, types_of(table))
     assert to_rows(table) == to_rows(all_types(D1)), name
 looks = [reads(source, kind, lambda t, name=name: look(t, name), name) for name, kind in KINDS.items()]
-sql = lambda t: print(t.filter("a_bigint = 2 ** 40").select("a_timestamp::DATE::VARCHAR").fetchall())
+sql = lambda t: print(t.filter('"BIGINT" = 2 ** 40').select('"TIMESTAMPTZ"::DATE::VARCHAR').fetchall())
 looks.append(reads(source, KINDS["relation"], sql, "in_sql"))
 warehouse.run([source, *looks], D1)
 """
@@ -362,5 +385,5 @@ def test_an_eager_frame_shares_the_memory_of_fixed_width_columns_with_arrow(ware
 
     reader = reads(source, pl.DataFrame, look)
     warehouse.run([source, reader], D1)
-    fixed = {c.name for c in ALL_TYPES.columns if c.type in {"BIGINT", "DATE", "DOUBLE", "INTEGER", "TIMESTAMPTZ"}}
+    fixed = {"BIGINT", "DATE", "DOUBLE", "INTEGER", "TIMESTAMP", "TIMESTAMPTZ", "DECIMAL(38,10)"}
     assert {name for name in fixed if shared[name]} == fixed
