@@ -1,12 +1,10 @@
-"""Promises of the catalog: every column says where it comes from, and the data dictionary is that of the code."""
+"""Promises of the catalog: every column says where it comes from."""
 
 import pytest
 from dagster import CodeReferencesMetadataValue, TableColumnLineage
-from typer.testing import CliRunner
 
 from mds_assets.definitions import defs
 from mds_assets.defs.github.staging import REPOS_SQL
-from mds_assets.stack.cli import app
 from mds_assets.stack.settings import PROJECT_ROOT
 from mds_assets.stack.table import COLUMN_LINEAGE, COLUMN_SCHEMA, declared_schema, key_of
 
@@ -49,10 +47,3 @@ def test_every_table_links_to_its_code(table: str):
 
 def test_staging_shows_its_sql():
     assert REPOS_SQL in str(TABLES["staging/repos"].metadata["sql"].value)
-
-
-def test_the_data_dictionary_is_not_stale():
-    printed = CliRunner().invoke(app, ["dictionary"])
-    assert printed.exit_code == 0
-    written = (PROJECT_ROOT / "docs/data-dictionary.md").read_text(encoding="utf-8")
-    assert written == printed.output, "stale: .venv/bin/mds dictionary > docs/data-dictionary.md"
