@@ -1,7 +1,7 @@
 """A toy source: a shop's orders, from a list of rows.
 
-A folder `mds_assets/defs/toy` with this file, `staging/orders.sql` and the resource `shop` is a whole source:
-`clone.py` makes one for tests of commands.
+A folder in `defs/` with this file, `staging/orders.sql` and the resource `shop` is a whole source: `clone.py` makes one
+for tests of commands.
 """
 
 from collections.abc import Iterator
