@@ -31,6 +31,8 @@ TOGETHER = (
     "test_chaos.py",
     "test_checks.py",
     "test_daemon.py",
+    "lake/test_lake.py",
+    "test_object_store.py",
     "test_openapi.py",
     "test_report.py",
     "test_store.py",

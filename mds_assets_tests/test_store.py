@@ -115,7 +115,9 @@ def test_mds_and_another_client_read_it_and_no_secret_reaches_output_events_or_o
     assert ran.returncode == 0, ran.stderr
     ended = remote.command("mds", "sql", "--json", "SELECT count(*) AS n FROM staging.repos")
     assert json.loads(ended.stdout) == [{"n": 30}], ended.stderr
-    assert "marts/repo_growth as of 2026-03-09" in remote.command("mds", "show").stdout
+    shown = remote.command("mds", "show").stdout
+    assert "marts/daily_activity as of 2026-03-09" in shown
+    assert "marts/repo_growth" in shown
     ended = remote.command("mds", "report", "--no-open")
     assert "acme: activity as of 9 March 2026" in Path(ended.stdout.strip()).read_text()
     store.files.get_file(f"{remote.url}/warehouse.duckdb", str(remote.home / "copied.duckdb"))

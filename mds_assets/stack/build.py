@@ -97,7 +97,12 @@ def build_definitions(
         asset_checks=[*checks, *(sources.asset_checks or ())],
         jobs=_unless_named([daily_refresh, table_checks, prune], sources.jobs),
         schedules=_unless_named(
-            [daily_refresh_schedule, table_checks_schedule, prune_schedule(prune)], sources.schedules
+            [
+                daily_refresh_schedule(partitioned=bool(_partitioned(assets))),
+                table_checks_schedule,
+                prune_schedule(prune),
+            ],
+            sources.schedules,
         ),
         sensors=_unless_named([follow_staging(following), failed_runs, failed_checks], sources.sensors),
         resources={

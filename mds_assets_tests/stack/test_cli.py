@@ -12,16 +12,16 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from dagster import TableSchema, asset
+from dagster import asset
 
 from mds_assets.stack.names import WAREHOUSE
-from mds_assets.stack.table import COLUMN_SCHEMA, arrow_schema, column
+from mds_assets.stack.table import column, table
 from mds_assets.stack.warehouse import warehouse
-from mds_assets_tests.project import Project
+from mds_assets_tests.runs import Runs
 from mds_assets_tests.stack.io_managers.warehouse import DAILY, Warehouse
 
 DAY = date(2024, 2, 29)
-REPOS = TableSchema(
+REPOS = table(
     [
         column("id", "BIGINT", "Its id."),
         column("name", "VARCHAR", "Its name.", nullable=True),
@@ -33,28 +33,28 @@ REPOS = TableSchema(
 )
 
 
-@asset(key=["marts", "repos"], partitions_def=DAILY, metadata={COLUMN_SCHEMA: REPOS})
+@asset(key=["marts", "repos"], partitions_def=DAILY, metadata=REPOS.metadata)
 def repos() -> None:
     """A table."""
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+def project(tmp_path_factory: pytest.TempPathFactory) -> Runs:
     """A lake of one table and the warehouse over it."""
-    project = Project(tmp_path_factory.mktemp("project"))
+    project = Runs(tmp_path_factory.mktemp("project"))
     lake = Warehouse(project.lake)
     seen_at = datetime(2024, 2, 29, 12, tzinfo=UTC)
     rows = [
         {"id": 7, "name": "[red]", "mean": 1.5, "topics": ["a", "b"], "seen_at": seen_at},
         {"id": 70_000_000_000, "name": None, "mean": 2.0, "topics": [], "seen_at": seen_at},
     ]
-    lake.land(repos, DAY, {"data": pa.Table.from_pylist(rows, arrow_schema(REPOS, with_day=False))})
+    lake.land(repos, DAY, {"data": pa.Table.from_pylist(rows, REPOS.arrow_schema())})
     built = warehouse(list(repos.specs))
     lake.run([repos, built], None, only=built)
     return project
 
 
-def sql(project: Project, *words: str) -> str:
+def sql(project: Runs, *words: str) -> str:
     ended = project.command("mds", "sql", *words)
     assert ended.returncode == 0, ended.stderr
     assert not ended.stderr
@@ -65,7 +65,7 @@ def cells(line: str) -> list[str]:
     return [cell.strip() for cell in line.strip("│┃\n").replace("┃", "│").split("│")]
 
 
-def test_a_result_is_a_table_with_numbers_to_the_right_and_timestamps_in_utc(project: Project):
+def test_a_result_is_a_table_with_numbers_to_the_right_and_timestamps_in_utc(project: Runs):
     printed = sql(project, "SELECT id, name, mean, seen_at, day FROM marts.repos_latest ORDER BY id")
     _, heading, _, first, second, _ = printed.splitlines()
     assert cells(heading) == ["id", "name", "mean", "seen_at", "day"]
@@ -74,7 +74,7 @@ def test_a_result_is_a_table_with_numbers_to_the_right_and_timestamps_in_utc(pro
     assert first.startswith("│           7 │ [red] │")
 
 
-def test_a_result_that_is_too_wide_is_shown_row_by_row_with_no_word_broken(project: Project):
+def test_a_result_that_is_too_wide_is_shown_row_by_row_with_no_word_broken(project: Runs):
     printed = sql(project, "FROM marts.repos ORDER BY id")
     lines = [cells(line) for line in printed.splitlines() if "│" in line]
     names = [column.name for column in REPOS.columns] + ["day"]
@@ -83,7 +83,7 @@ def test_a_result_that_is_too_wide_is_shown_row_by_row_with_no_word_broken(proje
     assert max(map(len, printed.splitlines())) <= 80
 
 
-def test_a_long_result_is_cut_and_says_so_and_an_empty_one_has_its_columns(project: Project):
+def test_a_long_result_is_cut_and_says_so_and_an_empty_one_has_its_columns(project: Runs):
     printed = sql(project, "SELECT range AS n FROM range(1000) ORDER BY n DESC")
     assert [cells(line) for line in printed.splitlines() if "│" in line] == [[str(n)] for n in range(999, 899, -1)]
     assert printed.endswith("The first 100 rows: --csv or --json print all.\n")
@@ -91,7 +91,7 @@ def test_a_long_result_is_cut_and_says_so_and_an_empty_one_has_its_columns(proje
     assert "seen_at" in sql(project, "SELECT seen_at FROM marts.repos WHERE id = 0")
 
 
-def test_csv_has_all_rows_and_tells_null_from_empty(project: Project, tmp_path: Path):
+def test_csv_has_all_rows_and_tells_null_from_empty(project: Runs, tmp_path: Path):
     assert sql(project, "--csv", "SELECT id, name, topics, seen_at FROM marts.repos ORDER BY id") == (
         'id,name,topics,seen_at\n7,[red],"[a, b]",2024-02-29 12:00:00+00\n70000000000,,[],2024-02-29 12:00:00+00\n'
     )
@@ -99,7 +99,7 @@ def test_csv_has_all_rows_and_tells_null_from_empty(project: Project, tmp_path: 
     assert len(list(csv.reader(io.StringIO(sql(project, "--csv", "FROM range(1000)"))))) == 1001
 
 
-def test_json_has_all_rows_and_types(project: Project):
+def test_json_has_all_rows_and_types(project: Runs):
     printed = sql(project, "--json", "SELECT id, name, mean, topics, seen_at, day FROM marts.repos ORDER BY id")
     moment = "2024-02-29 12:00:00+00"
     assert json.loads(printed) == [
@@ -113,7 +113,7 @@ def test_json_has_all_rows_and_types(project: Project):
 @pytest.mark.parametrize(
     "query", ["SHOW ALL TABLES", "DESCRIBE marts.repos", "EXPLAIN FROM marts.repos", "SUMMARIZE marts.repos"]
 )
-def test_statements_that_are_no_select_answer_too(project: Project, query: str):
+def test_statements_that_are_no_select_answer_too(project: Runs, query: str):
     assert "repos" in sql(project, query) or "mean" in sql(project, query)
 
 
@@ -128,7 +128,7 @@ def test_statements_that_are_no_select_answer_too(project: Project, query: str):
         ("CREATE TABLE mine (x INT)", 'Invalid Input Error: Cannot execute statement of type "CREATE" on database'),
     ],
 )
-def test_what_duckdb_refuses_is_one_line_in_its_words_and_exit_code_1(project: Project, query: str, said: str):
+def test_what_duckdb_refuses_is_one_line_in_its_words_and_exit_code_1(project: Runs, query: str, said: str):
     before = (project.lake / WAREHOUSE).read_bytes()
     for options in ([], ["--csv"], ["--json"]):
         ended = project.command("mds", "sql", *options, query)
@@ -139,15 +139,15 @@ def test_what_duckdb_refuses_is_one_line_in_its_words_and_exit_code_1(project: P
 
 
 def test_without_a_warehouse_it_says_what_makes_one(tmp_path: Path):
-    project = Project(tmp_path)
+    project = Runs(tmp_path)
     ended = project.command("mds", "sql", "SELECT 1")
     assert ended.returncode == 1
     assert ended.stderr == f"Error: there is no {project.lake / WAREHOUSE} yet: `mds run` makes it\n"
     assert not project.lake.exists()
 
 
-def test_the_warehouse_of_a_lake_that_was_copied_is_not_asked_about_the_other_one(project: Project, tmp_path: Path):
-    copied = Project(tmp_path)
+def test_the_warehouse_of_a_lake_that_was_copied_is_not_asked_about_the_other_one(project: Runs, tmp_path: Path):
+    copied = Runs(tmp_path)
     shutil.copytree(project.lake, copied.lake)
     ended = copied.command("mds", "sql", "FROM marts.repos")
     assert ended.returncode == 1
@@ -155,7 +155,7 @@ def test_the_warehouse_of_a_lake_that_was_copied_is_not_asked_about_the_other_on
     assert ended.stderr == f"Error: {warehouse} is of a lake that lay elsewhere: `mds run` makes it anew\n"
 
 
-def test_csv_and_json_at_once_are_refused(project: Project):
+def test_csv_and_json_at_once_are_refused(project: Runs):
     ended = project.command("mds", "sql", "--csv", "--json", "SELECT 1")
     assert ended.returncode == 1
     assert ended.stderr == "Error: --csv and --json both say how to print: give one of them\n"
@@ -173,7 +173,7 @@ assert "dagster" not in sys.modules
 """
 
 
-def test_it_does_not_wait_for_dagster_to_be_imported(project: Project):
+def test_it_does_not_wait_for_dagster_to_be_imported(project: Runs):
     words = [sys.executable, "-c", _ASKS, "sql", "FROM marts.repos_latest"]
     environment = os.environ | project.environment
     ended = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)

@@ -15,20 +15,24 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
-from dagster import AssetKey, AssetsDefinition, ExecuteInProcessResult, TableSchema, asset
+from dagster import AssetKey, AssetsDefinition, ExecuteInProcessResult, asset
 
 from mds_assets.definitions import defs
 from mds_assets.stack.lake.lake import Lake
 from mds_assets.stack.names import WAREHOUSE
 from mds_assets.stack.partitions import ONE_RUN, days_between
-from mds_assets.stack.table import COLUMN_SCHEMA, arrow_schema, column, declared_schema
+from mds_assets.stack.table import TABLE, Table, column, declared_table
+from mds_assets.stack.table import table as declare
 from mds_assets.stack.warehouse import warehouse
-from mds_assets_tests.project import Project
+from mds_assets_tests.runs import Runs
+from mds_assets_tests.stack import toy
+from mds_assets_tests.stack.clone import Clone
 from mds_assets_tests.stack.io_managers.warehouse import DAILY, PAIRS, Warehouse
 
 D1, D2, D3 = date(2024, 2, 28), date(2024, 2, 29), date(2024, 3, 1)
-EVENTS = TableSchema(
+EVENTS = declare(
     [
         column("id", "BIGINT", "Its id; it's unique."),
         column("count", "INTEGER", "How many.", nullable=True),
@@ -38,15 +42,18 @@ EVENTS = TableSchema(
 )
 
 
-def table(key: str, schema: TableSchema = PAIRS) -> AssetsDefinition:
+def table(key: str, declared: Table = PAIRS, *, partitioned: bool = True) -> AssetsDefinition:
     """A table of this declaration; the tests put its files into the lake themselves."""
 
     def nothing() -> None:
         """What it is: somebody's table."""
 
-    return asset(key=key.split("/"), partitions_def=DAILY, backfill_policy=ONE_RUN, metadata={COLUMN_SCHEMA: schema})(
-        nothing
-    )
+    return asset(
+        key=key.split("/"),
+        partitions_def=DAILY if partitioned else None,
+        backfill_policy=ONE_RUN,
+        metadata=declared.metadata,
+    )(nothing)
 
 
 STAGED, MART = table("staging/pairs"), table("marts/pairs")
@@ -58,9 +65,9 @@ def lake(tmp_path: Path) -> Warehouse:
     return Warehouse(tmp_path / "it's {a,b} [of] *mine*; #1 --")
 
 
-def land(lake: Warehouse, of: AssetsDefinition, day: date, *rows: dict[str, Any], schema: TableSchema = PAIRS) -> None:
+def land(lake: Warehouse, of: AssetsDefinition, day: date, *rows: dict[str, Any], declared: Table = PAIRS) -> None:
     """Put a day's file into a table."""
-    lake.land(of, day, {"data": pa.Table.from_pylist(list(rows), arrow_schema(schema, with_day=False))})
+    lake.land(of, day, {"data": pa.Table.from_pylist(list(rows), declared.arrow_schema())})
 
 
 def build(lake: Warehouse, *tables: AssetsDefinition) -> ExecuteInProcessResult:
@@ -83,73 +90,66 @@ def columns(lake: Warehouse, view: str) -> dict[str, str]:
     return {name: sql_type for name, sql_type, *_ in ask(lake, f"DESCRIBE {view}")}
 
 
-# --- The project's own warehouse
+# --- The warehouse of a project
+
+YESTERDAY = datetime.now(UTC).date() - timedelta(days=1)
+BY_DAY = ("raw/orders", "staging/orders", "marts/revenue")
+TABLES = (*BY_DAY, "staging/orders_now")
+TYPES = {"TIMESTAMPTZ": "TIMESTAMP WITH TIME ZONE"}
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """The project after its first run, of two days, by Dagster's own command."""
-    project = Project(tmp_path_factory.mktemp("project"))
-    days = days_between(YESTERDAY - timedelta(days=1), YESTERDAY)
-    ended = project.dagster("--partition-range", f"{days[0]}...{days[-1]}")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    """A project with the toy after its first run, of two days, by Dagster's own command."""
+    project = Clone(tmp_path_factory.mktemp("project"))
+    ended = project.dagster("--partition-range", f"{YESTERDAY - timedelta(days=1)}...{YESTERDAY}")
     assert ended.returncode == 0, ended.stderr
     return project
 
 
-YESTERDAY = datetime.now(UTC).date() - timedelta(days=1)
-TABLES = sorted(spec.key.to_user_string() for spec in defs.resolve_all_asset_specs() if COLUMN_SCHEMA in spec.metadata)
-
-
-def connect(project: Project) -> duckdb.DuckDBPyConnection:
-    con = duckdb.connect(project.lake / WAREHOUSE, read_only=True)
+def connect(runs: Runs) -> duckdb.DuckDBPyConnection:
+    con = duckdb.connect(runs.lake / WAREHOUSE, read_only=True)
     return con.execute("SET TimeZone = 'UTC'")
 
 
-def test_a_range_makes_every_table_a_view_with_its_rows_and_each_mart_another_with_the_newest(project: Project):
+def test_a_range_makes_every_table_a_view_with_its_rows_and_each_mart_another_with_the_newest(project: Clone):
     with connect(project) as con:
-        found = con.sql("SELECT schema || '/' || name FROM (SHOW ALL TABLES)").fetchall()
-        latest = [f"{table}_latest" for table in TABLES if table.startswith("marts/")]
-        assert {name for (name,) in found} == {*TABLES, *latest}
-        for table in TABLES:
+        names = con.sql("SELECT schema || '/' || name FROM (SHOW ALL TABLES)").fetchall()
+        assert {name for (name,) in names} == {*TABLES, "marts/revenue_latest"}
+        for table in BY_DAY:
             rows = con.sql(f"FROM {table.replace('/', '.')} ORDER BY ALL").fetchall()
             assert rows == project.rows(table)
             assert {row[-1] for row in rows} == {YESTERDAY - timedelta(days=1), YESTERDAY}
-        for table in latest:
-            rows = con.sql(f"FROM {table.replace('/', '.')} ORDER BY ALL").fetchall()
-            assert rows == project.rows(table.removesuffix("_latest"), YESTERDAY)
+        newest = con.sql("FROM marts.revenue_latest ORDER BY ALL").fetchall()
+        assert newest == project.rows("marts/revenue", YESTERDAY)
+        orders = con.sql("SELECT DISTINCT order_id, max(day) FROM staging.orders GROUP BY 1 ORDER BY 1").fetchall()
+        assert con.sql("SELECT order_id, day FROM staging.orders_now ORDER BY 1").fetchall() == orders
 
 
-def test_staging_and_marts_have_their_declared_columns_and_raw_has_all_that_landed(project: Project):
-    types = {"TIMESTAMPTZ": "TIMESTAMP WITH TIME ZONE"}
+@pytest.mark.parametrize("asset", [toy.orders, toy.staged, toy.current, toy.revenue], ids=TABLES)
+def test_each_view_has_the_declared_columns_and_raw_all_that_landed(project: Clone, asset: AssetsDefinition):
+    (spec,) = asset.specs
+    declared = declared_table("the toy's", spec.metadata)
+    day = {"day": "DATE"} if spec.partitions_def else {}
+    types = {c.name: TYPES.get(c.type, c.type) for c in declared.columns} | day
     with connect(project) as con:
-        for spec in defs.resolve_all_asset_specs():
-            if COLUMN_SCHEMA not in spec.metadata:
-                continue
-            schema = declared_schema(spec.key.to_user_string(), spec.metadata)
-            declared = {c.name: types.get(c.type, c.type) for c in schema.columns} | {"day": "DATE"}
-            for suffix in ("", "_latest") if spec.key.has_prefix(["marts"]) else ("",):
-                view = ".".join(spec.key.path) + suffix
-                described = {name: sql_type for name, sql_type, *_ in con.sql(f"DESCRIBE {view}").fetchall()}
-                if spec.key.has_prefix(["raw"]):
-                    assert described.items() >= declared.items()
-                    assert {"visibility", "has_wiki"} < described.keys()
-                else:
-                    assert list(described.items()) == list(declared.items())
-                told = dict(
-                    con.execute(
-                        "SELECT column_name, comment FROM duckdb_columns() WHERE schema_name || '.' || table_name = ?",
-                        [view],
-                    ).fetchall()
-                )
-                assert {c.name: told[c.name] for c in schema.columns} == {c.name: c.description for c in schema.columns}
-                assert told["day"]
-        comments = con.sql("SELECT DISTINCT comment FROM duckdb_views() WHERE NOT internal").fetchall()
-    assert {comment for (comment,) in comments} == {
-        spec.description for spec in defs.resolve_all_asset_specs() if COLUMN_SCHEMA in spec.metadata
-    }
+        for suffix in ("", "_latest") if spec.key.has_prefix(["marts"]) else ("",):
+            view = ".".join(spec.key.path) + suffix
+            described = {name: sql_type for name, sql_type, *_ in con.sql(f"DESCRIBE {view}").fetchall()}
+            assert list(described.items()) == list(types.items())
+            comments = dict(
+                con.execute(
+                    "SELECT column_name, comment FROM duckdb_columns() WHERE schema_name || '.' || table_name = ?",
+                    [view],
+                ).fetchall()
+            )
+            assert comments == {c.name: c.description for c in declared.columns} | {"day": comments["day"]}
+            assert comments["day"]
+            about = "SELECT comment FROM duckdb_views() WHERE schema_name || '.' || view_name = ?"
+            assert con.execute(about, [view]).fetchall() == [(spec.description,)]
 
 
-def test_one_partition_and_the_job_of_the_schedule_make_it_too(project: Project):
+def test_one_partition_and_the_job_of_the_schedule_make_it_too(project: Clone):
     """The schedule launches the job with this tag (test_definitions.py holds it to that)."""
     by_tag = json.dumps({"dagster/partition": str(YESTERDAY)})
     for command in (
@@ -160,21 +160,31 @@ def test_one_partition_and_the_job_of_the_schedule_make_it_too(project: Project)
         ended = project.command("dagster", *command)
         assert ended.returncode == 0, ended.stderr
         with connect(project) as con:
-            assert con.sql("SELECT DISTINCT day FROM marts.daily_activity_latest").fetchall() == [(YESTERDAY,)]
+            assert con.sql("SELECT DISTINCT day FROM marts.revenue_latest").fetchall() == [(YESTERDAY,)]
 
 
-def test_it_can_be_built_alone_and_tells_how_many_views_it_has_where_and_how_large(tmp_path: Path):
-    project = Project(tmp_path)
-    result = project.materialise(YESTERDAY, layers=["warehouse"])
+def test_it_can_be_built_alone_and_reports_how_many_views_it_has_where_and_how_large(tmp_path: Path):
+    runs = Runs.of(tmp_path, toy.orders, toy.staged, toy.current, toy.revenue, shop=[])
+    result = runs.materialise(YESTERDAY, layers=["warehouse"])
     (event,) = result.get_asset_materialization_events()
     metadata = {name: value.value for name, value in event.materialization.metadata.items()}
-    file = project.lake / WAREHOUSE
+    file = runs.lake / WAREHOUSE
     assert event.partition is None
-    assert metadata["views"] == len(TABLES) + len([table for table in TABLES if table.startswith("marts/")])
+    assert metadata["views"] == len(TABLES) + 1
     assert metadata["dagster/uri"] == str(file)
     assert metadata["bytes"] == file.stat().st_size
-    with connect(project) as con:
-        assert con.sql("FROM staging.repos").fetchall() == []
+    with connect(runs) as con:
+        assert con.sql("FROM staging.orders").fetchall() == []
+        assert con.sql("FROM staging.orders_now").fetchall() == []
+
+
+def test_early_rows_are_in_raws_view(tmp_path: Path):
+    at = datetime(2024, 2, 28, 12, tzinfo=UTC)
+    rows = [{"id": n, "country": "A", "total": 1, "updated_at": at + timedelta(days=n)} for n in range(2)]
+    runs = Runs.of(tmp_path, toy.orders, shop=rows)
+    runs.materialise(D1, layers=["raw", "warehouse"])
+    with connect(runs) as con:
+        assert con.sql("SELECT id, day FROM raw.orders ORDER BY id").fetchall() == [(0, D1), (1, D2)]
 
 
 # --- Any table
@@ -191,7 +201,7 @@ def test_a_table_of_a_layer_that_is_new_gets_its_view_and_schema(lake: Warehouse
 def test_types_and_comments_are_the_declared_ones_with_and_without_files(lake: Warehouse):
     full, empty = table("marts/full", EVENTS), table("marts/empty", EVENTS)
     moment = datetime(2024, 2, 28, 12, tzinfo=UTC)
-    land(lake, full, D1, {"id": 1, "count": 2, "tags": ["a'b"], "seen_at": moment}, schema=EVENTS)
+    land(lake, full, D1, {"id": 1, "count": 2, "tags": ["a'b"], "seen_at": moment}, declared=EVENTS)
     build(lake, full, empty)
     types = {
         "id": "BIGINT", "count": "INTEGER", "tags": "VARCHAR[]", "seen_at": "TIMESTAMP WITH TIME ZONE", "day": "DATE",
@@ -206,6 +216,20 @@ def test_types_and_comments_are_the_declared_ones_with_and_without_files(lake: W
     row = (1, 2, ["a'b"], moment, D1)
     assert ask(lake, "FROM marts.full UNION ALL FROM marts.full_latest") == [row, row]
     assert ask(lake, "FROM marts.empty UNION ALL FROM marts.empty_latest") == []
+
+
+def test_a_table_without_days_is_a_view_without_days_and_without_a_newest_one(lake: Warehouse):
+    current, raw = table("marts/now", partitioned=False), table("raw/prices", partitioned=False)
+    build(lake, current, raw)
+    assert views(lake) == {"marts.now", "raw.prices"}
+    assert ask(lake, "FROM marts.now") == ask(lake, "FROM raw.prices") == []
+    for of, name in ((current, "data"), (raw, "load1"), (raw, "load2")):
+        lake.folder(of).mkdir(parents=True, exist_ok=True)
+        pq.write_table(pa.table({"id": [1], "name": [name]}), lake.folder(of) / f"{name}.parquet")
+    build(lake, current, raw)
+    assert list(columns(lake, "marts.now")) == ["id", "name"]
+    assert ask(lake, "FROM marts.now") == [(1, "data")]
+    assert ask(lake, "FROM raw.prices ORDER BY name") == [(1, "load1"), (1, "load2")]
 
 
 def test_a_table_without_files_is_empty_and_becomes_real_at_the_next_build(lake: Warehouse):
@@ -241,13 +265,13 @@ def test_the_latest_day_is_the_newest_that_was_materialised_though_it_has_no_row
 
 
 def test_files_from_before_a_column_was_declared_or_widened_read_as_declared(lake: Warehouse):
-    wider = TableSchema([*PAIRS.columns, column("stars", "BIGINT", "Stars.", nullable=True)])
-    narrow = TableSchema([PAIRS.columns[0], column("stars", "INTEGER", "Stars.", nullable=True)])
+    wider = declare([*PAIRS.columns, column("stars", "BIGINT", "Stars.", nullable=True)])
+    narrow = declare([PAIRS.columns[0], column("stars", "INTEGER", "Stars.", nullable=True)])
     land(lake, MART, D1, {"id": 1, "name": "a"})
-    land(lake, MART, D2, {"id": 2, "stars": 2}, schema=narrow)
+    land(lake, MART, D2, {"id": 2, "stars": 2}, declared=narrow)
     mart = table("marts/pairs", wider)
     build(lake, mart)
-    land(lake, mart, D3, {"id": 3, "name": "c", "stars": 2**40}, schema=wider)
+    land(lake, mart, D3, {"id": 3, "name": "c", "stars": 2**40}, declared=wider)
     assert ask(lake, "FROM marts.pairs ORDER BY day") == [
         (1, "a", None, D1), (2, None, 2, D2), (3, "c", 2**40, D3)
     ]  # fmt: skip
@@ -435,7 +459,7 @@ def test_a_build_that_fails_or_is_killed_leaves_the_old_one_and_the_next_leaves_
 
 def test_of_two_builds_at_once_the_last_to_look_is_the_last_to_write(tmp_path: Path):
     """Else the one that saw fewer tables could replace what the other has built."""
-    lake = Lake(root=str(tmp_path))
+    lake = Lake(str(tmp_path))
     seen: list[str] = []
 
     def second() -> None:
@@ -455,8 +479,9 @@ def test_of_two_builds_at_once_the_last_to_look_is_the_last_to_write(tmp_path: P
 
 
 def test_it_is_made_after_every_table():
-    (spec,) = [spec for spec in defs.resolve_all_asset_specs() if spec.key == AssetKey("warehouse")]
-    assert {dep.asset_key.to_user_string() for dep in spec.deps} == set(TABLES)
+    specs = {spec.key: spec for spec in defs.resolve_all_asset_specs()}
+    spec = specs.pop(AssetKey("warehouse"))
+    assert {dep.asset_key for dep in spec.deps} == {key for key, spec in specs.items() if TABLE in spec.metadata}
     assert spec.group_name == "warehouse"
     assert spec.kinds == {"duckdb"}
     assert spec.partitions_def is None

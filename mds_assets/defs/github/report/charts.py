@@ -12,11 +12,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from math import ceil
-
-import altair as alt
-import vl_convert
+from typing import TYPE_CHECKING
 
 from mds_assets.defs.github.report.figures import Day
+
+if TYPE_CHECKING:
+    import altair as alt
+
+# Dagster imports every module in `defs/`. Altair takes a fifth of a second and only a report needs it, so that the
+# functions below import it.
 
 MOST_BARS = 10  # of a chart of languages
 
@@ -61,6 +65,8 @@ def activity(days: Sequence[Day]) -> Chart:
     Args:
         days: All dates of the window, oldest first; at least one.
     """
+    import altair as alt
+
     dates = [str(day.push_date) for day in days]
     labelled = dates[:: -ceil(len(dates) / 6)]  # about six of them, the newest always
     base = alt.Chart(alt.Data(values=[day._asdict() | {"date": str(day.push_date)} for day in days]))
@@ -98,6 +104,8 @@ def languages(unit: str, values: Sequence[tuple[str, float]]) -> Chart:
         unit: What the values are, in words.
         values: Languages in the order in which to show them; at least one.
     """
+    import altair as alt
+
     shown = values[:MOST_BARS]
     labels = [f"{value:,}" for _, value in shown]
     # By place, as two long names may be the same when they are cut.
@@ -126,8 +134,11 @@ def languages(unit: str, values: Sequence[tuple[str, float]]) -> Chart:
     )
 
 
-def _draw(chart: alt.LayerChart, words: str, *, height: int, left: int, right: int, top: int, bottom: int) -> Chart:
+def _draw(chart: "alt.LayerChart", words: str, *, height: int, left: int, right: int, top: int, bottom: int) -> Chart:
     """Render a chart whose labels lie in these margins."""
+    import altair as alt
+    import vl_convert
+
     specification = (
         chart.properties(
             width=_WIDTH - left - right,
