@@ -1,7 +1,7 @@
 """A raw lake of any size, as the project lands it from GitHub: `python -m benchmarks.generate LAKE --rows 1000000`.
 
 Columns, types and their order are those of a recorded week of jenkinsci, landed by the project, with the topics and the
-eight fields that GitHub has added since. DuckDB writes the files; the project has no part in it. Every value follows
+seven fields that GitHub has added since. DuckDB writes the files; the project has no part in it. Every value follows
 from the seed, the day's number and the row's, whatever the number of threads. What does not belong here: staging and
 marts; those are what is measured.
 
@@ -20,7 +20,7 @@ from typing import Annotated
 import duckdb
 import typer
 
-ROW_GROUP_ROWS = 2_048  # dlt writes 2,000 here (`buffer_max_items` in mds_assets/github/pipeline.py); DuckDB no fewer
+ROW_GROUP_ROWS = 122_880  # DuckDB's default, and what landing writes
 AGAIN = 33  # one repository of so many is seen again by the second load
 THREADS = 2  # each writes a file of its own: DuckDB makes the rows of a range() in one thread
 
@@ -101,6 +101,7 @@ owned AS (
     SELECT *, 'org-' || $words[org_number % len($words) + 1] || '-' || org_number AS org FROM named
 )
 SELECT
+    org,
     id,
     name,
     org || '/' || name AS full_name,
@@ -121,6 +122,7 @@ SELECT
     ELSE '[]' END AS topics,
     draw(repo, 'fork', 6) = 0 AS fork,
     draw(repo, 'archived', 25) = 0 AS archived,
+    'public' AS visibility,
     created_at,
     -- One of the two makes the repository active on the day; a third of pushes leaves updated_at as it was.
     CASE WHEN repo % 3 > 0 THEN $midnight + to_seconds(second)
@@ -129,7 +131,6 @@ SELECT
         WHEN draw(repo, 'never pushed', 50) > 0
         THEN $midnight + to_seconds(second - draw(repo, 'pushed', 900) * draw(repo, 'pushed before', 900)) END
         AS pushed_at,
-    org,
     $observed_at AS observed_at,
     'R_kgDO' || left(to_base64(md5(repo::VARCHAR)::BLOB), 6) AS node_id,
     false AS private,
@@ -143,6 +144,7 @@ SELECT
     'git@github.com:' || org || '/' || name || '.git' AS ssh_url,
     'https://github.com/' || org || '/' || name || '.git' AS clone_url,
     'https://github.com/' || org || '/' || name AS svn_url,
+    CASE WHEN draw(repo, 'homepage', 4) = 0 THEN 'https://' || name || '.example.org' END AS homepage,
     stars AS watchers_count,
     true AS has_issues,
     true AS has_projects,
@@ -155,17 +157,14 @@ SELECT
     stars AS watchers,
     CASE WHEN draw(repo, 'branch', 3) = 0 THEN 'master' ELSE 'main' END AS default_branch,
     '{{"admin":false,"maintain":false,"push":false,"triage":false,"pull":true}}' AS permissions,
-    CASE WHEN draw(repo, 'homepage', 4) = 0 THEN 'https://' || name || '.example.org' END AS homepage,
     draw(repo, 'discussions', 4) = 0 AS has_discussions,
     true AS allow_forking,
     false AS is_template,
     false AS web_commit_signoff_required,
     true AS has_pull_requests,
-    'public' AS visibility,
     'all' AS pull_request_creation_policy,
     '{{}}' AS custom_properties,
     $load AS _dlt_load_id,
-    left(to_base64(md5($load || slot)::BLOB), 14) AS _dlt_id,
 FROM owned
 """
 
@@ -191,7 +190,7 @@ def generate(
         "licenses": [json.dumps(licence, separators=(",", ":")) for licence in _LICENSES],
     }
     query = _ROWS.format(again=AGAIN)
-    options = f"FORMAT parquet, COMPRESSION snappy, ROW_GROUP_SIZE {row_group_rows}"
+    options = f"FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {row_group_rows}"
 
     def load(con: duckdb.DuckDBPyConnection, number: int, day: date, again: bool) -> None:
         midnight = datetime(day.year, day.month, day.day, tzinfo=UTC)
@@ -214,8 +213,8 @@ def generate(
 def main(
     lake: Annotated[Path, typer.Argument(help="The lake's root.")],
     rows: Annotated[int, typer.Option(min=1, help="Repositories active on a day.")] = 1_000_000,
-    days: Annotated[int, typer.Option(min=1, help="How many days.")] = 7,
-    first: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="The first day, UTC.")] = datetime(2025, 6, 24),  # noqa: DTZ001
+    days: Annotated[int, typer.Option(min=1, help="How many days.")] = 13,
+    first: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="The first day, UTC.")] = datetime(2025, 6, 18),  # noqa: DTZ001
     seed: Annotated[int, typer.Option(help="Another seed gives other values.")] = 0,
     row_group_rows: Annotated[int, typer.Option(min=2_048, help="Rows in a row group.")] = ROW_GROUP_ROWS,
 ) -> None:

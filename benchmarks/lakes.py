@@ -10,6 +10,7 @@ from benchmarks.process import Command, dagster, python
 
 LAST = date(2025, 6, 30)  # the day that is measured; the last of each lake
 LOOKBACK_DAYS = 7
+DAYS_READ = LOOKBACK_DAYS + 6  # by the mean over 7 days of each day of the window
 START = LAST - timedelta(days=180)  # MDS_START_DATE
 # What the plain script computes as well, and no later table.
 STAGING_AND_MARTS = 'key:"staging/repos" or key:"marts/repos_per_language" or key:"marts/daily_activity"'

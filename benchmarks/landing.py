@@ -4,42 +4,37 @@ The days end with `lakes.LAST`. Run by `parts.py`.
 """
 
 import json
-import logging
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 
+import duckdb
+
 from benchmarks.lakes import LAST, days_until
-from mds_assets.definitions import github
-from mds_assets.github.client import Crawl
+from mds_assets.defs.github.raw import ACTIVE_AT, GITHUB_REPOS
+from mds_assets.defs.github.resources import client
+from mds_assets.defs.github.settings import settings
 from mds_assets.github.repository import Json
+from mds_assets.stack.days import Days
 from mds_assets.stack.landing import land
-from mds_assets.stack.settings import settings
 
 
-@dataclass
-class _Timed(Crawl):
-    """A crawl that knows when it ended."""
-
-    ended: float = 0
-
-    def __iter__(self) -> Iterator[dict[date, list[Json]]]:
-        yield from super().__iter__()
-        self.ended = time.perf_counter()
-
-
-def main(days: int) -> None:
+def main(count: int) -> None:
     """Measure."""
-    with tempfile.TemporaryDirectory() as folder:
-        started = time.perf_counter()
-        crawl = _Timed(github(settings), days_until(LAST, days), logging.getLogger("landing"))
-        land(crawl, Path(folder))
+    days = Days.between(days_until(LAST, count)[0], LAST)
+    last_byte = started = time.perf_counter()
+
+    def rows() -> Iterator[list[Json]]:
+        nonlocal last_byte
+        yield from client(settings).crawl(days.dates, days.log)
+        last_byte = time.perf_counter()
+
+    with tempfile.TemporaryDirectory() as folder, duckdb.connect() as con:
+        land(rows(), GITHUB_REPOS, ACTIVE_AT, days, Path(folder), con)
         ended = time.perf_counter()
-    json.dump({"until the last byte": crawl.ended - started, "after the last byte": ended - crawl.ended}, sys.stdout)
+    json.dump({"until the last byte": last_byte - started, "after the last byte": ended - last_byte}, sys.stdout)
 
 
 if __name__ == "__main__":

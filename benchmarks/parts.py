@@ -13,7 +13,7 @@ from dagster import AssetKey, AssetMaterialization, DagsterInstance
 
 from benchmarks.compare import compare
 from benchmarks.generate import generate
-from benchmarks.lakes import LAST, STAGING_AND_MARTS, Lakes, days_until
+from benchmarks.lakes import DAYS_READ, LAST, STAGING_AND_MARTS, Lakes, days_until
 from benchmarks.process import Command, median, python, rounds
 from benchmarks.report import Ratio, Section
 from mds_assets_tests.github.recordings import RECORDINGS, jenkinsci
@@ -163,11 +163,12 @@ def _record(home: Path, days: list[date]) -> None:
 def hand_off(work: Path, _count: int, told: Told, sizes: Sizes) -> Section:
     """Staging as the marts get it, against a plain scan of the same files with the same columns."""
     section = Section(f"The hand-off: 7 days of {sizes.hand_off:,} rows as a LazyFrame")
-    lakes = Lakes(work / f"{sizes.hand_off}", sizes.hand_off, days_until(LAST, 7))
+    # As large a lake as the main job's, which may be there already.
+    lakes = Lakes(work / f"{sizes.hand_off}", sizes.hand_off, days_until(LAST, DAYS_READ))
     lakes.prepare(told)
     if not (lakes.ours / "staging/repos" / f"day={LAST}").exists():
         lakes.ours_command([LAST]).run()
-    words = python("-m", "benchmarks.hand_off", str(lakes.ours), str(lakes.days[0]), str(LAST))
+    words = python("-m", "benchmarks.hand_off", str(lakes.ours), str(days_until(LAST, 7)[0]), str(LAST))
     took = Command(words, {"MDS_START_DATE": str(lakes.start)}, prints_steps=True).run()
     section.ratios = [
         Ratio("seconds: a plain scan", took.steps["plain"]),
@@ -205,7 +206,7 @@ def dlt(_work: Path, count: int, told: Told, _sizes: Sizes) -> Section:
 def bounded(work: Path, _count: int, told: Told, sizes: Sizes) -> Section:
     """A day of many rows in a process that may not have much memory."""
     section = Section(f"Bounded memory: {sizes.bounded:,} rows a day in {sizes.bound_mb:,} MiB")
-    lakes = Lakes(work / f"{sizes.bounded}", sizes.bounded, days_until(LAST, 7))
+    lakes = Lakes(work / f"{sizes.bounded}", sizes.bounded, days_until(LAST, DAYS_READ))
     lakes.prepare(told)
     commands = {
         "limit, unbounded": lakes.limit_command([LAST]),

@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 
 from benchmarks.generate import ROW_GROUP_ROWS
-from benchmarks.lakes import LAST, Lakes, days_until
+from benchmarks.lakes import DAYS_READ, LAST, Lakes, days_until
 from benchmarks.main_job import CASES, measure, spans
 from benchmarks.parts import PARTS, Sizes, remove
 from benchmarks.process import ROOT
@@ -34,7 +34,7 @@ def main(
     ] = None,
     row_group_rows: Annotated[int, typer.Option(min=2_048, help="Rows in a row group of raw.")] = ROW_GROUP_ROWS,
     tiny: Annotated[bool, typer.Option("--tiny", help="For a test: small lakes in the parts, and no warm-up.")] = False,
-    work: Annotated[Path, typer.Option(help="A folder for the lakes: 5,000,000 rows a day need 12 GB.")] = ROOT
+    work: Annotated[Path, typer.Option(help="A folder for the lakes: 5,000,000 rows a day need 18 GB.")] = ROOT
     / "build/bench",
     keep: Annotated[bool, typer.Option("--keep", help="Keep the lakes for the next time.")] = False,
     results: Annotated[Path, typer.Option(help="A folder for the table.")] = ROOT / "build/bench-results",
@@ -61,7 +61,7 @@ def main(
 
     try:
         for size in rows if rows is not None else [] if wanted else [100, 1_000_000]:
-            lakes = Lakes(work / f"{size}", size, days_until(LAST, 7))
+            lakes = Lakes(work / f"{size}", size, days_until(LAST, DAYS_READ))
             lakes.prepare(told, row_group_rows=row_group_rows)
             for span in spans() if days is None else [days_until(LAST, length) for length in days]:
                 done(measure(lakes, span, case or CASES, rounds, told, warm_up=sizes.warm_up))

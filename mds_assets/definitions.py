@@ -7,13 +7,13 @@ https://docs.dagster.io/guides/build/projects-and-components
 
 import warnings
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from dagster import BetaWarning, Definitions
-from dagster.components import load_from_defs_folder
+from dagster import BetaWarning, ComponentTree, Definitions, PreviewWarning
 
+import mds_assets.defs
 from mds_assets.stack import build
+from mds_assets.stack.environment import PROJECT_ROOT
 from mds_assets.stack.settings import Settings, settings
 
 
@@ -28,9 +28,11 @@ def build_definitions(
         settings: The stack's settings.
     """
     with warnings.catch_warnings():
-        # Dagster warns at each asset that links to its code, and the backfill policy, are in beta.
+        # Of links to the code and of the backfill policy, which are in beta, and of the loader.
         warnings.simplefilter("ignore", BetaWarning)
-        sources = load_from_defs_folder(path_within_project=Path(__file__))
+        warnings.simplefilter("ignore", PreviewWarning)
+        # As `load_from_defs_folder` does, but that looks for pyproject.toml, which an image has not.
+        sources = ComponentTree.from_module(mds_assets.defs, PROJECT_ROOT).build_defs()
         return build.build_definitions(sources, resource_overrides, settings)
 
 

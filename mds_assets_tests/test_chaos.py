@@ -19,6 +19,7 @@ from mds_assets_tests.chaos.checks import (
     STAGING,
     Inspection,
     Kind,
+    is_early,
     leftovers,
     tables_of,
     unlike,
@@ -64,8 +65,13 @@ def rewrite(lake: Path, table: str, change: Callable[[pa.Table], pa.Table]) -> N
 
 
 def newest(lake: Path, table: str) -> Path:
-    """The file of a table's newest day."""
-    return max(lake.joinpath(table).glob("*/*.parquet"))
+    """The file of a table's newest landed day."""
+    return max(file for file in lake.joinpath(table).glob("*/*.parquet") if not is_early(file))
+
+
+def early(lake: Path) -> Path:
+    """The file of early rows."""
+    return max(file for file in lake.joinpath(RAW).glob("*/*.parquet") if is_early(file))
 
 
 def one_twice(rows: pa.Table) -> pa.Table:
@@ -99,6 +105,12 @@ DAMAGES: dict[str, tuple[Kind, Callable[[Path], object]]] = {
     "a raw file has not all rows": ("half-written", lambda lake: rewrite(lake, RAW, lambda rows: rows.slice(1))),
     "a raw file has a row twice": ("duplicated", lambda lake: rewrite(lake, RAW, one_twice)),
     "a load is there twice": ("duplicated", load_again),
+    "early rows are gone": ("lost", lambda lake: early(lake).unlink()),
+    "early rows are those of another day": ("wrong", lambda lake: shutil.copy(newest(lake, RAW), early(lake))),
+    "early rows make their day a landed one": (
+        "wrong",
+        lambda lake: early(lake).rename(early(lake).with_name("x.parquet")),
+    ),
     "a file ends too early": ("half-written", lambda lake: os.truncate(newest(lake, STAGING), 999)),
     "a staging day is gone": ("lost", lambda lake: shutil.rmtree(newest(lake, STAGING).parent)),
     "a staging row is gone": ("lost", lambda lake: rewrite(lake, STAGING, lambda rows: rows.slice(1))),

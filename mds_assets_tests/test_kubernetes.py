@@ -1,6 +1,10 @@
 """Promises of `deploy/kubernetes`, as far as they need no cluster: instance, settings, secrets, image."""
 
+import os
 import re
+import shutil
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +15,8 @@ import yaml
 from dagster import DagsterRun
 from dagster._core.instance.config import dagster_instance_config
 
-from mds_assets.stack.settings import PROJECT_ROOT, Settings
+from mds_assets.stack.environment import PROJECT_ROOT, source_settings, variables
+from mds_assets.stack.settings import Settings
 
 FOLDER = PROJECT_ROOT / "deploy" / "kubernetes"
 DOCKERFILE = (FOLDER / "Dockerfile").read_text(encoding="utf-8")
@@ -114,7 +119,7 @@ def test_every_server_is_locked_and_none_is_exposed() -> None:
 
 
 def test_environment_has_only_settings() -> None:
-    settings = {str(setting.validation_alias) for setting in Settings.model_fields.values()}
+    settings = {name for each in (Settings, *map(type, source_settings())) for name in variables(each)}
     given = [pair.partition("=")[0] for pair in VALUES["runLauncher"]["config"]["k8sRunLauncher"]["envVars"]]
     texts = re.findall(r"^```text\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
     files = re.findall(r"^(\w+)=", "".join(texts), re.MULTILINE)
@@ -139,6 +144,18 @@ def test_image_is_of_files_that_exist_and_reach_docker() -> None:
     assert set(copied) == let_in
     assert all((PROJECT_ROOT / name).exists() for name in copied)
     assert "*" in ignored  # .env among all others
+
+
+def test_package_loads_without_the_project_around_it_as_in_the_image(tmp_path: Path) -> None:
+    shutil.copytree(PROJECT_ROOT / "mds_assets", tmp_path / "site" / "mds_assets")
+    script = "from mds_assets import definitions as d; print(d.__file__, *d.defs.resolve_all_asset_keys())"
+    environment = os.environ | {"PYTHONPATH": str(tmp_path / "site"), "MDS_DATA_DIR": str(tmp_path / "lake")}
+    command = [sys.executable, "-c", script]
+    ended = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert not ended.returncode, ended.stderr
+    assert not ended.stderr
+    assert str(tmp_path) in ended.stdout
+    assert "github_repos" in ended.stdout
 
 
 def test_image_has_the_user_and_the_home_of_the_values() -> None:

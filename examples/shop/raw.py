@@ -24,8 +24,9 @@ ORDERS = [
 def orders(days: Days) -> DltResource:
     """Orders that changed on the day, as the shop described them at the time of the run."""
     from dlt.sources.rest_api import rest_api_resources
+    from dlt.sources.rest_api.typing import RESTAPIConfig
 
-    config: dict[str, Any] = {
+    config: RESTAPIConfig = {
         "client": {"base_url": settings.api_url, "session": days.session(), "paginator": "header_link"},
         "resources": [
             {

@@ -71,7 +71,7 @@ def follow_staging(following: set[AssetKey]) -> AutomationConditionSensorDefinit
     """
     return AutomationConditionSensorDefinition(
         "follow_staging",
-        target=AssetSelection.keys(*sorted(following)),
+        target=AssetSelection.assets(*sorted(following)),
         description="When a day of staging is repaired, the marts and reports that look back on it run again, if they "
         "were there before.",
         default_status=DefaultSensorStatus.RUNNING,

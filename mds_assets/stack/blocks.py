@@ -8,6 +8,7 @@ https://docs.dagster.io/guides/build/assets
 """
 
 import inspect
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -24,7 +25,9 @@ from dagster import (
     AssetKey,
     AssetOut,
     AssetsDefinition,
+    CodeReferencesMetadataValue,
     Failure,
+    LocalFileCodeReference,
     MetadataValue,
     Output,
     ResourceParam,
@@ -41,9 +44,10 @@ from mds_assets.stack.lake.layout import Partition
 from mds_assets.stack.partitions import DAILY, ONE_RUN, days_between, lookback, to_days, window
 from mds_assets.stack.session import Session
 from mds_assets.stack.settings import redact, settings
-from mds_assets.stack.table import COLUMN_SCHEMA, DAY, Column, Table, declared_table, quote, table
+from mds_assets.stack.table import COLUMN_SCHEMA, DAY, Column, SchemaError, Table, declared_table, quote, table
 
 MART = "mds/mart"  # the metadata that holds a mart's `Mart`
+CODE = "dagster/code_references"  # the UI's link from a table to the user's own function or query
 SNAPSHOT = "mds/snapshot"  # the metadata of a raw table that knows only what the source says now
 
 # Beyond the source's own attempts, which cover seconds: an outage of minutes.
@@ -83,10 +87,15 @@ def raw_table(
         name: The table; by default the function's name.
         partitioned: Whether it has daily partitions. Without them a snapshot adds one file per run.
         options: Anything else that `@asset` takes.
+
+    Raises:
+        SchemaError: `day` is given for a table without partitions.
     """
 
     def decorate(function: Callable[..., object]) -> AssetsDefinition:
         title = name or function.__name__
+        if day and not partitioned:
+            raise SchemaError(f"raw/{title} has day={day!r} and partitioned=False: a snapshot has day=None")
         declared = _with_load(_as_table(columns, key), day)
         takes_context = "context" in inspect.signature(function).parameters
 
@@ -105,7 +114,12 @@ def raw_table(
             "group_name": "raw",
             "kinds": {"dlt", "parquet"},
         }
-        metadata = {**declared.metadata, SNAPSHOT: day is None, **options.pop("metadata", {})}
+        metadata = {
+            **declared.metadata,
+            SNAPSHOT: day is None,
+            CODE: _code_of(function),
+            **options.pop("metadata", {}),
+        }
         return asset(**defaults | options, metadata=metadata)(land)
 
     return decorate
@@ -113,7 +127,7 @@ def raw_table(
 
 def _with_load(declared: Table, day: str | None) -> Table:
     """Raw's declaration: each load has an id, and each row lies in its day."""
-    in_day = (f"{day} >= {DAY} AND {day} < {DAY} + 1",) if day else ()  # cheaper than a cast to a date
+    in_day = (f"{day} >= {DAY} AND {day} < {DAY} + 1",) if _is_declared(day, declared) else ()  # cheaper than a cast
     return replace(
         declared,
         columns=(*declared.columns, _LOAD_ID),
@@ -122,11 +136,20 @@ def _with_load(declared: Table, day: str | None) -> Table:
     )
 
 
+def _is_declared(day: str | None, declared: Table) -> bool:
+    """Whether `day` can be compared with a date as it is: checks read the declared columns only."""
+    types = {column.name: column.type for column in declared.columns}
+    fields = re.findall(r"[A-Za-z_]\w*\b(?!\s*\()", day or "")
+    is_time = day not in types or types[day] in {"DATE", "TIMESTAMP", "TIMESTAMPTZ"}
+    return bool(fields) and is_time and types.keys() >= set(fields)
+
+
 def _land(
     context: AssetExecutionContext, session: Session, declared: Table, day: str | None, source: Callable[..., object]
 ) -> None:
     # dlt takes half as long to import as Dagster: only the process that lands raw pays for it.
-    from mds_assets.stack.landing import LandingError, land, snapshot_day
+    from mds_assets.stack.landing import land, snapshot_day
+    from mds_assets.stack.landing_errors import landing_error
 
     name = context.asset_key.to_user_string()
     yesterday = datetime.now(UTC).date() - timedelta(days=1)
@@ -152,11 +175,15 @@ def _land(
                 name=name,
                 quote_values=session.preview_rows > 0,
             )
+        except (Failure, RetryRequested):
+            raise
         except Exception as error:
-            if not isinstance(error, LandingError) and not hasattr(error, "retryable"):
+            # The source may fail as it is called, before anything is landed.
+            reason = landing_error(error, name)
+            if not hasattr(reason, "retryable"):
                 raise
-            failure = Failure(redact(str(error)), allow_retries=False)
-            if getattr(error, "retryable", False):
+            failure = Failure(redact(str(reason)), allow_retries=False)
+            if getattr(reason, "retryable", False):
                 raise RetryRequested(max_retries=_RETRIES, seconds_to_wait=_RETRY_SECONDS) from failure
             raise failure from None
         files: dict[Partition, Path] = {None: load.files[yesterday]} if requested == [None] else {**load.files}
@@ -213,12 +240,17 @@ def staging_table(
             metadata counts them.
         description: What a row is.
         options: Anything else that `@asset` takes.
+
+    Raises:
+        SchemaError: Two of the tables it reads have the same last part.
     """
     declared = replace(_as_table(columns, key), rejects=rejects)
     caller = inspect.stack(context=0)[1]
     file = Path(caller.filename).parent / (sql or f"staging/{name}.sql")
     query = file.read_text(encoding="utf-8")
     views = {upstream.split("/")[-1]: upstream for upstream in reads}
+    if len(views) < len(reads):
+        raise SchemaError(f"staging/{name} reads {', '.join(reads)}: its query calls two of them by one name")
 
     def stage(context: AssetExecutionContext, session: Session, **rows: duckdb.DuckDBPyRelation) -> Any:
         if rejects:
@@ -241,11 +273,19 @@ def staging_table(
         "group_name": "staging",
         "kinds": {"duckdb", "sql", "parquet"},
     }
-    metadata = {**declared.metadata, "sql": MetadataValue.md(f"```sql\n{query}```"), **options.pop("metadata", {})}
+    metadata = {
+        **declared.metadata,
+        "sql": MetadataValue.md(f"```sql\n{query}```"),
+        CODE: _code(file, 1),
+        **options.pop("metadata", {}),
+    }
     return asset(**defaults | options, metadata=metadata)(stage)
 
 
 def _count_rejected(context: AssetExecutionContext, rejected: duckdb.DuckDBPyRelation) -> None:
+    if not context.assets_def.partitions_def:
+        context.add_asset_metadata({"rows_rejected": len(rejected)})
+        return
     counts = dict(rejected.aggregate(f"{DAY}, count(*)", DAY).fetchall())
     for day in to_days(context.partition_keys):
         context.add_asset_metadata({"rows_rejected": counts.get(day, 0)}, partition_key=str(day))
@@ -299,7 +339,9 @@ def current_table(
         "group_name": source.path[0],
         "kinds": {"duckdb", "parquet"},
     }
-    metadata = {**declared.metadata, **options.pop("metadata", {})}
+    caller = inspect.stack(context=0)[1]
+    code = _code(Path(caller.filename), caller.lineno)
+    metadata = {**declared.metadata, CODE: code, **options.pop("metadata", {})}
     return asset(**defaults | options, metadata=metadata)(merge)
 
 
@@ -452,7 +494,7 @@ def share_steps(assets: Iterable[AssetsDefinition]) -> list[AssetsDefinition]:
         marts: list[Mart] = [spec.metadata[MART].instance for spec in definition.specs if MART in spec.metadata]
         for each in marts:
             reads = frozenset((key, given.partition_mapping) for key, given in each.inputs.items())
-            groups.setdefault((reads, each.options.get("pool")), []).append(each)
+            groups.setdefault((reads, each.key.path[0], each.options.get("pool")), []).append(each)
         others += [] if marts else [definition]
     return [*others, *(marts_step(marts) for marts in groups.values())]
 
@@ -462,8 +504,10 @@ def marts_step(marts: Sequence[Mart]) -> AssetsDefinition:
     by_output = {each.key.path[-1]: each for each in marts}
     inputs = {"__".join(key.path): given for key, given in marts[0].inputs.items()}
     name = "__".join(marts[0].key.path)
+    pool = marts[0].options.get("pool")
     if len(marts) > 1:
-        name = f"marts_of_{'_and_'.join(inputs)}_{marts[0].days_read}_days"
+        days = f"_{marts[0].days_read}_days" if marts[0].latest or marts[0].window else ""
+        name = f"{marts[0].key.path[0]}_of_{'_and_'.join(inputs)}{days}{f'_in_{pool}' if pool else ''}"
 
     def make(context: AssetExecutionContext, session: Session, **rows: pl.LazyFrame) -> Iterator[Output[pl.LazyFrame]]:
         selected = {output: by_output[output] for output in context.op_execution_context.selected_output_names}
@@ -477,7 +521,6 @@ def marts_step(marts: Sequence[Mart]) -> AssetsDefinition:
                 raise errors[0]
 
     _set_parameters(make, [_parameter(given, pl.LazyFrame) for given in inputs])
-    pool = marts[0].options.get("pool")
     return multi_asset(
         name=name,
         outs={output: _out(each) for output, each in by_output.items()},
@@ -491,7 +534,12 @@ def marts_step(marts: Sequence[Mart]) -> AssetsDefinition:
 
 def _out(mart: Mart) -> AssetOut:
     options = {name: given for name, given in mart.options.items() if name not in {"pool", "metadata"}}
-    metadata = {**mart.table.metadata, MART: ObjectMetadataValue(mart), **mart.options.get("metadata", {})}
+    metadata = {
+        **mart.table.metadata,
+        MART: ObjectMetadataValue(mart),
+        CODE: _code_of(mart.function),
+        **mart.options.get("metadata", {}),
+    }
     defaults: dict[str, Any] = {"key": mart.key, "io_manager_key": "polars_io_manager", "is_required": False}
     return AssetOut(**defaults | options, metadata=metadata)
 
@@ -583,6 +631,17 @@ def _as_table(columns: Columns, key: Sequence[str]) -> Table:
     if not isinstance(columns, Table):
         return table(columns, key=key)
     return replace(columns, key=tuple(key)) if key else columns
+
+
+def _code_of(function: Callable[..., object]) -> CodeReferencesMetadataValue:
+    lines = inspect.getsourcelines(function)[1]
+    return _code(Path(inspect.getsourcefile(function) or ""), lines)
+
+
+def _code(file: Path, line: int) -> CodeReferencesMetadataValue:
+    return CodeReferencesMetadataValue(
+        code_references=[LocalFileCodeReference(file_path=str(file.absolute()), line_number=line)]
+    )
 
 
 def _parameter(name: str, annotation: Any) -> inspect.Parameter:

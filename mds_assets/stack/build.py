@@ -22,7 +22,7 @@ from dagster import (
 )
 
 from mds_assets.stack.automation import automated, follow_staging, followers
-from mds_assets.stack.blocks import SNAPSHOT, share_steps
+from mds_assets.stack.blocks import CODE, SNAPSHOT, share_steps
 from mds_assets.stack.checks import CheckedTable, checks_of
 from mds_assets.stack.io_managers.io_manager import LakeIOManager
 from mds_assets.stack.io_managers.pages import PageIOManager
@@ -93,11 +93,16 @@ def build_definitions(
     checks = [checks_of(subject) for subject in _checked_tables(assets)]
     prune = prune_job([key for each in checks for key in each.check_keys])
     return Definitions(
-        assets=[*with_source_code_references([*assets, warehouse(tables)]), *others],
+        assets=[*map(_with_code, [*assets, warehouse(tables)]), *others],
         asset_checks=[*checks, *(sources.asset_checks or ())],
         jobs=_unless_named([daily_refresh, table_checks, prune], sources.jobs),
         schedules=_unless_named(
-            [daily_refresh_schedule, table_checks_schedule, prune_schedule(prune)], sources.schedules
+            [
+                daily_refresh_schedule(partitioned=bool(_partitioned(assets))),
+                table_checks_schedule,
+                prune_schedule(prune),
+            ],
+            sources.schedules,
         ),
         sensors=_unless_named([follow_staging(following), failed_runs, failed_checks], sources.sensors),
         resources={
@@ -119,6 +124,14 @@ def _unless_named(own: Sequence[Any], given: Any) -> list[Any]:
 def _in_one_run(definition: AssetsDefinition) -> AssetsDefinition:
     """A range of days is one run only where every asset says so, also one without partitions."""
     return definition if definition.backfill_policy else definition.with_attributes(backfill_policy=ONE_RUN)
+
+
+def _with_code(definition: AssetsDefinition) -> AssetsDefinition:
+    """The same assets with a link to their function, where they have none: the building blocks link to the user's."""
+    if all(CODE in spec.metadata for spec in definition.specs):
+        return definition
+    (linked,) = with_source_code_references([definition])
+    return linked  # pyright: ignore[reportReturnType]  # Dagster gives what it was given
 
 
 def _partitioned(assets: Sequence[AssetsDefinition]) -> set[AssetKey]:

@@ -379,7 +379,7 @@ def _is_fresh(checked: _Checked) -> AssetCheckResult:
         return AssetCheckResult(
             passed=True, description=f"{due} lies before the first partition", metadata={"due": str(due)}
         )
-    present = max(lake.landed(key, [due, due + timedelta(days=1)]), default=None)
+    present = max(checked.session.landed(key, [due, due + timedelta(days=1)]), default=None)
     newest = present or lake.newest_day(key)
     return AssetCheckResult(
         passed=present is not None,

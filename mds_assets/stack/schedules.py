@@ -3,20 +3,11 @@
 https://docs.dagster.io/guides/automate/schedules
 """
 
+from typing import Any
+
 from dagster import DefaultScheduleStatus, JobDefinition, ScheduleDefinition, build_schedule_from_partitioned_job
 
 from mds_assets.stack.jobs import TRIGGER, daily_refresh, table_checks
-
-daily_refresh_schedule = build_schedule_from_partitioned_job(
-    daily_refresh,
-    name="daily_refresh_schedule",
-    description="At 00:05 UTC, the day that ended.",
-    hour_of_day=0,
-    minute_of_hour=5,
-    tags={TRIGGER: "schedule"},
-    # It runs wherever a daemon runs (`make dev`); the UI can stop it.
-    default_status=DefaultScheduleStatus.RUNNING,
-)
 
 # A table that no run touches would never be told to be stale.
 table_checks_schedule = ScheduleDefinition(
@@ -28,6 +19,23 @@ table_checks_schedule = ScheduleDefinition(
     tags={TRIGGER: "schedule"},
     default_status=DefaultScheduleStatus.RUNNING,
 )
+
+
+def daily_refresh_schedule(*, partitioned: bool) -> Any:
+    """The schedule of the job `daily_refresh`. It runs wherever a daemon runs (`make dev`); the UI can stop it.
+
+    Args:
+        partitioned: Whether any table has days: a project may have none, or no source yet.
+    """
+    options: dict[str, Any] = {
+        "name": "daily_refresh_schedule",
+        "description": "At 00:05 UTC, the day that ended.",
+        "tags": {TRIGGER: "schedule"},
+        "default_status": DefaultScheduleStatus.RUNNING,
+    }
+    if partitioned:
+        return build_schedule_from_partitioned_job(daily_refresh, hour_of_day=0, minute_of_hour=5, **options)
+    return ScheduleDefinition(job=daily_refresh, cron_schedule="5 0 * * *", execution_timezone="UTC", **options)
 
 
 def prune_schedule(prune: JobDefinition) -> ScheduleDefinition:

@@ -255,7 +255,7 @@ def check_columns(name: str, produced: pa.Schema, table: Table) -> None:
 
     A safe cast keeps every value: between integers and between decimals (values are checked as they are written), from
     an integer or a float to a float, from DuckDB's decimal sums to an integer, from all-null. A string is never parsed,
-    a float never cut, a timestamp without time zone never taken for UTC.
+    a float or a nanosecond never cut, a timestamp without time zone never taken for UTC.
 
     Raises:
         SchemaError: Names the table, the columns and what to do.
@@ -297,7 +297,7 @@ def _casts_safely(actual: pa.DataType, declared: pa.DataType) -> bool:
     if types.is_floating(declared):
         return types.is_floating(actual) or types.is_integer(actual) or types.is_decimal(actual)
     if types.is_timestamp(declared):
-        return types.is_timestamp(actual) and (actual.tz is None) == (declared.tz is None)
+        return types.is_timestamp(actual) and actual.unit != "ns" and (actual.tz is None) == (declared.tz is None)
     if types.is_list(declared):
         return (types.is_list(actual) or types.is_large_list(actual)) and _casts_safely(
             actual.value_type, declared.value_type

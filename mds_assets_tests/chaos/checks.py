@@ -18,9 +18,9 @@ import pyarrow.parquet as pq
 
 from mds_assets.stack.names import WAREHOUSE
 from mds_assets.stack.partitions import days_between
-from mds_assets_tests import oracle
 from mds_assets_tests.chaos.faults import Fault
 from mds_assets_tests.chaos.schedule import Kill
+from mds_assets_tests.github import oracle
 
 RAW, STAGING, LANGUAGES, ACTIVITY, GROWTH, TREND = TABLES = (
     "raw/github_repos",
@@ -31,11 +31,11 @@ RAW, STAGING, LANGUAGES, ACTIVITY, GROWTH, TREND = TABLES = (
     "marts/language_trend",
 )
 # What each mart is to hold, and how many of its columns tell a row from the others.
-_MARTS: dict[str, tuple[Callable[[oracle.Staged, date, int], Iterable[tuple[Any, ...]]], int]] = {
-    LANGUAGES: (oracle.repos_per_language, 2),
-    ACTIVITY: (oracle.daily_activity, 2),
-    GROWTH: (oracle.repo_growth, 2),
-    TREND: (oracle.language_trend, 3),
+_MARTS: dict[str, tuple[Callable[[oracle.Staged, date, set[date]], Iterable[tuple[Any, ...]]], int]] = {
+    LANGUAGES: (lambda staged, day, _: oracle.repos_per_language(staged, day, LOOKBACK_DAYS), 2),
+    ACTIVITY: (lambda staged, day, landed: oracle.daily_activity(staged, day, LOOKBACK_DAYS, landed), 2),
+    GROWTH: (lambda staged, day, _: oracle.repo_growth(staged, day, LOOKBACK_DAYS), 2),
+    TREND: (lambda staged, day, _: oracle.language_trend(staged, day, LOOKBACK_DAYS), 3),
 }
 REPORT = "reports/activity"
 LOOKBACK_DAYS = 7
@@ -89,22 +89,23 @@ class Ended:
 
     @cached_property
     def expected(self) -> dict[date, list[dict[str, Any]]]:
-        """What it was to land on each of its days."""
+        """What it was to land: on each of its days, and as early rows on those after them that have any."""
         expected: dict[date, list[dict[str, Any]]] = {day: [] for day in days_between(*self.days)}
         for repo in self.world:
-            if (day := oracle.active_at(repo).date()) in expected:
-                expected[day].append(repo)
+            if (day := oracle.active_at(repo).date()) >= self.days[0]:
+                expected.setdefault(day, []).append(repo)
         return expected
 
 
 @dataclass(frozen=True)
 class _Load:
-    """A file of raw: whose it is, and when that run looked."""
+    """A file of raw: whose it is, when that run looked, and after which round it was there."""
 
     run: Ended
     day: date
     observed_at: datetime | None
     digest: str
+    round: int
 
 
 class Inspection:
@@ -118,6 +119,8 @@ class Inspection:
         self._loads: dict[Path, _Load] = {}
         self._strange: set[Path] = set()
         self._days: set[tuple[str, date]] = set()
+        self._rounds = 0
+        self._staged_in: dict[date, int] = {}  # the last round in which a run of the day went well
         self._searched: dict[Path, tuple[int, int]] = {}
 
     def after(self, round_: Sequence[Ended]) -> Iterator[Violation]:
@@ -127,6 +130,8 @@ class Inspection:
             yield Violation(violation.kind, f"after {names}: {violation.text}".replace(f"{self._folder}/", ""))
 
     def _inspect(self, round_: Sequence[Ended]) -> Iterator[Violation]:
+        self._rounds += 1
+        self._staged_in |= {day: self._rounds for run in round_ if run.well for day in days_between(*run.days)}
         yield from map(_failure, (run for run in round_ if not (run.well or run.killed or run.excused)))
         found: dict[Path, pa.Table] = {}
         for file in visible(self._lake):
@@ -162,7 +167,8 @@ class Inspection:
         known = self._loads.keys() | self._strange
         for file in (file for file in found if file.is_relative_to(self._lake / RAW) and file not in known):
             rows, day = found[file].to_pylist(), day_of(file)
-            run = _whose(rows, day, [run for run in round_ if (run.number, day) not in landed] or round_)
+            runs = [run for run in round_ if (run.number, day) not in landed] or round_
+            run = _whose(rows, day, [run for run in runs if is_early(file) == (day > run.days[1])])
             if not run:
                 self._strange.add(file)
                 yield Violation("wrong", f"{file}: {len(rows)} rows that GitHub showed to no run of this round")
@@ -173,20 +179,31 @@ class Inspection:
             observed = {row["observed_at"] for row in rows}
             if len(observed) > 1:
                 yield Violation("wrong", f"{file} was observed at several times: {observed}")
-            self._loads[file] = _Load(
-                run, day, min(observed) if observed else None, sha256(file.read_bytes()).hexdigest()
-            )
+            digest = sha256(file.read_bytes()).hexdigest()
+            self._loads[file] = _Load(run, day, min(observed) if observed else None, digest, self._rounds)
             yield from _differences(str(file), map(_facts, rows), map(_facts, run.expected[day]), "half-written")
         for run in (run for run in round_ if run.well):
-            for day in days_between(*run.days):
+            for day in run.expected:
                 if (run.number, day) not in landed:
                     yield Violation("lost", f"{run.name} went well and has landed no {day}")
 
     def _staging(self, day: date, rows: Sequence[oracle.Row]) -> Iterator[Violation]:
-        """Staging holds all loads of runs that went well; of the others each whole or not at all."""
+        """Staging holds all loads of runs of the day that went well, and all that were there when one of them began.
+
+        Of the others, early rows of another day's run among them, it holds each whole or not at all.
+        """
         seen = {row.observed_at for row in rows}
-        loads = [load for load in self._loads.values() if load.day == day]
-        staged = [load for load in loads if load.observed_at and (load.run.well or load.observed_at in seen)]
+        staged = [
+            load
+            for load in self._loads.values()
+            if load.day == day
+            and load.observed_at
+            and (
+                (load.run.well and day <= load.run.days[1])
+                or load.round < self._staged_in.get(day, 0)
+                or load.observed_at in seen
+            )
+        ]
         observations = [
             oracle.Observation(self._organisation, load.observed_at, repo)
             for load in staged
@@ -208,10 +225,12 @@ class Inspection:
                 if times > 1:
                     yield Violation("duplicated", f"{table} {day}: {key} is there {times} times")
         # Runs of other days may have staged a day of the window later: then the mart is to be run again.
+        landed = {day_of(file) for file in found if file.is_relative_to(self._lake / RAW) and not is_early(file)}
+        landed &= {day_of(file) for file in found if file.is_relative_to(self._lake / STAGING)}
         if all(run.well for run in round_) and len({run.days for run in round_}) == 1:
             for day in days_between(*round_[0].days):
                 for mart, (expected, _) in _MARTS.items():
-                    rows = expected(staged, day, LOOKBACK_DAYS)
+                    rows = expected(staged, day, landed)
                     yield from _differences(f"{mart} {day}", marts.get((mart, day), []), rows, "lost")
 
     def _report(self, round_: Sequence[Ended]) -> Iterator[Violation]:
@@ -247,6 +266,11 @@ def visible(lake: Path) -> list[Path]:
 def day_of(file: Path) -> date:
     """The day whose folder holds the file."""
     return date.fromisoformat(file.parent.name.removeprefix("day="))
+
+
+def is_early(file: Path) -> bool:
+    """Whether a file of raw holds what a run of earlier days already saw of its day."""
+    return file.name.endswith(".early.parquet")
 
 
 def tables_of(lake: Path) -> Tables:
@@ -321,7 +345,7 @@ def _whose(rows: list[dict[str, Any]], day: date, runs: Sequence[Ended]) -> Ende
     fitting = [
         run
         for run in sorted(runs, key=lambda run: not run.well)
-        if run.days[0] <= day <= run.days[1] and (marks == {run.number} if rows else not run.expected[day])
+        if day in run.expected and (marks == {run.number} if rows else not run.expected[day])
     ]
     return fitting[0] if fitting else None
 

@@ -19,11 +19,13 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from dagster import DagsterInstance
+from dagster import DagsterInstance, Definitions
 from pydantic import SecretStr
 
 import mds_assets.stack.landing  # pyright: ignore[reportUnusedImport]  # noqa: F401  # brings dlt
-from mds_assets.definitions import build_definitions, resources
+from mds_assets.definitions import build_definitions
+from mds_assets.defs.github.resources import client
+from mds_assets.defs.github.settings import settings as github_settings
 from mds_assets.stack.settings import PROJECT_ROOT, settings
 from mds_assets_tests.chaos.schedule import Kill
 
@@ -143,7 +145,7 @@ def _run(errand: Errand) -> None:
     first, last = errand.days
     with DagsterInstance.get() if errand.on_disk else DagsterInstance.ephemeral() as instance:
         result = (
-            build_definitions(_resources(errand))
+            _definitions(errand)
             .resolve_job_def("daily_refresh")
             .execute_in_process(
                 instance=instance,
@@ -158,21 +160,17 @@ def _run(errand: Errand) -> None:
     sys.exit(0 if result.success else 1)
 
 
-def _resources(errand: Errand) -> dict[str, Any]:
-    """The project's own resources on the schedule's lake, asking the schedule's GitHub."""
-    parts = resources(
-        settings.model_copy(
-            update={
-                "data_dir": str(errand.lake),
-                "api_url": errand.api_url,
-                "organisations": (errand.organisation,),
-                "token": SecretStr(errand.token),
-            }
-        )
+def _definitions(errand: Errand) -> Definitions:
+    """The project on the schedule's lake, asking the schedule's GitHub."""
+    asked = {
+        "api_url": errand.api_url,
+        "organisations": (errand.organisation,),
+        "token": SecretStr(errand.token),
+    }
+    github = replace(
+        client(github_settings.model_copy(update=asked)), sleep=lambda seconds: time.sleep(min(seconds, 0.01))
     )
-    if hasattr(parts["github"], "sleep"):  # the client that retries
-        parts["github"] = replace(parts["github"], sleep=lambda seconds: time.sleep(min(seconds, 0.01)))
-    return parts
+    return build_definitions({"github": github}, settings.model_copy(update={"data_dir": str(errand.lake)}))
 
 
 class _Steps:

@@ -65,5 +65,5 @@ class CopiedProject:
         files = f"{self.lake}/{table}/**/*.parquet"
         with duckdb.connect() as con:
             con.execute("SET TimeZone = 'UTC'")
-            query = f"SELECT {columns} FROM read_parquet('{files}', union_by_name = true) ORDER BY ALL"
+            query = f"SELECT {columns} FROM read_parquet('{files}', union_by_name = true) ORDER BY ALL"  # noqa: S608
             return con.sql(query).fetchall()

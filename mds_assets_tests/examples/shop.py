@@ -38,7 +38,7 @@ class OrdersAPI(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    server: OrdersAPI
+    server: OrdersAPI  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def do_GET(self) -> None:
         query = parse_qs(urlsplit(self.path).query)
@@ -57,7 +57,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, *_: object) -> None:
+    def log_message(self, format: str, *args: object) -> None:
         """Keep the tests' output clean."""
 
 

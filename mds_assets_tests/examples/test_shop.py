@@ -49,7 +49,7 @@ def api() -> Generator[OrdersAPI]:
 @pytest.fixture
 def database() -> Generator[str]:
     # Where PostgreSQL's own user may enter, unlike pytest's folders.
-    with TemporaryDirectory(dir="/tmp") as folder:  # noqa: S108
+    with TemporaryDirectory(dir="/tmp") as folder:
         Path(folder).chmod(0o755)
         with customers_database(Path(folder)) as url:
             yield url

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from mds_assets.defs.github.staging import REPOS
 from mds_assets.stack.io_managers.polars import polars_schema
-from mds_assets_tests import oracle
+from mds_assets_tests.github import oracle
 
 START = date(2026, 1, 1)
 
@@ -40,7 +40,7 @@ def seen(day: int, repo_id: int = 1, pushed: int | None = None, hour: int = 12, 
 
 def frame(rows: Observed) -> pl.LazyFrame:
     """These rows as staging gives them to a mart; columns that a row lacks are null."""
-    return pl.LazyFrame(rows, schema=polars_schema(REPOS, with_day=True))
+    return pl.LazyFrame(rows, schema=polars_schema(REPOS.with_day()))
 
 
 def staged(rows: Observed) -> oracle.Staged:

@@ -1,11 +1,11 @@
 """What the tables must hold, computed a second time: one repository at a time, in plain Python.
 
-Written from section 4 of the design and from nothing else, with loops and dictionaries instead of frames, so that it
-is unlikely to share a mistake with the SQL and the Polars expressions that it judges. Times are UTC.
+Written from sections 3 and 5 of the design and from nothing else, with loops and dictionaries instead of frames, so
+that it is unlikely to share a mistake with the SQL and the Polars expressions that it judges. Times are UTC.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from fractions import Fraction
@@ -44,6 +44,7 @@ class Row(NamedTuple):
     topics: list[str]
     is_fork: bool
     is_archived: bool
+    visibility: str | None
     created_at: datetime
     updated_at: datetime
     pushed_at: datetime | None
@@ -61,32 +62,38 @@ def active_at(repo: dict[str, Any]) -> datetime:
 
 
 def observations_seen(
-    repos: Iterable[dict[str, Any]], org: str, observed_at: datetime, first_day: date, last_day: date
+    repos: Iterable[dict[str, Any]], org: str, observed_at: datetime, first_day: date
 ) -> list[Observation]:
-    """What a crawl for the days `first_day` to `last_day`, both included, lands in raw."""
-    return [Observation(org, observed_at, repo) for repo in repos if first_day <= active_at(repo).date() <= last_day]
+    """What a crawl for days from `first_day` on lands in raw, whichever its last day.
+
+    What is active after the range, up to the moment of the crawl, lands as early rows in its own day.
+    """
+    return [Observation(org, observed_at, repo) for repo in repos if first_day <= active_at(repo).date()]
 
 
-def staging(observations: Iterable[Observation]) -> Staged:
+def staging(observations: Iterable[Observation], days: Container[date] | None = None) -> Staged:
     """The newest observation of every repository on every day: by `active_at`, then `observed_at`, then load.
 
     Args:
-        observations: Raw of all days, in the order of the loads.
+        observations: Raw of all days, early rows included, in the order of the loads.
+        days: The days that were staged; all by default. A day of early rows alone has not been.
 
     Returns:
         Rows by day, and by organisation and repository id. Days without a row are left out. So are repositories
         without an id or a name.
     """
-    days: Staged = defaultdict(dict)
+    staged: Staged = defaultdict(dict)
     for observation in observations:
         if observation.repo.get("id") is None or observation.repo.get("name") is None:
             continue
         row = _row(observation)
-        day = days[row.active_at.date()]
-        earlier = day.get((row.org, row.repo_id))
+        if days is not None and row.active_at.date() not in days:
+            continue
+        of_day = staged[row.active_at.date()]
+        earlier = of_day.get((row.org, row.repo_id))
         if earlier is None or _age(row) >= _age(earlier):
-            day[row.org, row.repo_id] = row
-    return dict(days)
+            of_day[row.org, row.repo_id] = row
+    return dict(staged)
 
 
 def repos_per_language(staged: Staged, as_of: date, lookback_days: int) -> list[tuple[str, str, int, float, float]]:
@@ -112,27 +119,36 @@ def repos_per_language(staged: Staged, as_of: date, lookback_days: int) -> list[
     return sorted(table, key=lambda line: (line[0], -line[2], line[1]))
 
 
-def daily_activity(staged: Staged, as_of: date, lookback_days: int) -> list[tuple[str, date, int, float]]:
+def daily_activity(
+    staged: Staged, as_of: date, lookback_days: int, landed: Container[date]
+) -> list[tuple[str, date, int, float | None, int]]:
     """The rows of `marts/daily_activity` on the day `as_of`.
 
     Every organisation with a row in the window has one line for every date of the window, also for dates that were
-    never materialised or lie before the first partition.
+    never landed or lie before the first partition.
+
+    Args:
+        staged: Staging.
+        as_of: The as-of day.
+        lookback_days: Days in the window.
+        landed: The days that were landed, whether they have a row or not.
 
     Returns:
-        org, push_date, push_count, rolling_7d_avg; the last rounded by `rounded_mean` to 2 decimals. Sorted by org,
-        push_date.
+        org, push_date, push_count, rolling_7d_avg, days_averaged; the mean rounded by `rounded_mean` to 2 decimals, and
+        None over no days. Sorted by org, push_date.
     """
     window = _window(as_of, lookback_days)
-    pushes: dict[str, dict[date, int]] = {}
-    for row in _newest_in_window(staged, window):
-        counts = pushes.setdefault(row.org, dict.fromkeys(window, 0))
-        if row.pushed_at and row.pushed_at.date() in counts:
-            counts[row.pushed_at.date()] += 1
-    table: list[tuple[str, date, int, float]] = []
-    for org, counts in sorted(pushes.items()):
+    pushed: dict[tuple[str, date], set[int]] = defaultdict(set)
+    for day in _window(as_of, lookback_days + 6):
+        for row in staged.get(day, {}).values():
+            if row.pushed_at:
+                pushed[row.org, row.pushed_at.date()].add(row.repo_id)
+    table: list[tuple[str, date, int, float | None, int]] = []
+    for org in sorted({row.org for day in window for row in staged.get(day, {}).values()}):
         for push_date in window:
-            week = [counts[day] for day in _window(push_date, 7) if day in counts]
-            table.append((org, push_date, counts[push_date], rounded_mean(week, decimals=2)))
+            week = [len(pushed[org, day]) for day in _window(push_date, 7) if day in landed]
+            mean = rounded_mean(week, decimals=2) if week else None
+            table.append((org, push_date, len(pushed[org, push_date]), mean, len(week)))
     return table
 
 
@@ -248,6 +264,7 @@ def _row(observation: Observation) -> Row:
         topics=repo.get("topics") or [],
         is_fork=repo["fork"],
         is_archived=repo["archived"],
+        visibility=repo.get("visibility"),
         created_at=datetime.fromisoformat(repo["created_at"]),
         updated_at=datetime.fromisoformat(repo["updated_at"]),
         pushed_at=datetime.fromisoformat(pushed_at) if pushed_at else None,

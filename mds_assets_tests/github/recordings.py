@@ -1,40 +1,80 @@
-"""The recorded answers of GitHub's API, read from beside the repository.
+"""The recorded answers of GitHub's API: the full ones from beside the repository, or the slice that is part of it.
 
-They are described in `../shared/github/README.md`, seen from the project's root, and are never copied into the project.
-Every function reads its files once and hands out the same objects again: treat them as read-only.
+`recorded/README.md` describes the slice, `../shared/github/README.md`, seen from the project's root, the full
+recordings. Every function reads its files once and hands out the same objects again: treat them as read-only.
 """
 
 import gzip
 import json
-from datetime import date
+from datetime import date, timedelta
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
 
-RECORDINGS = Path(__file__).resolve().parents[3] / "shared" / "github"
+Recorded: TypeAlias = list[dict[str, Any]]
 
-needs_recordings = pytest.mark.skipif(not RECORDINGS.is_dir(), reason=f"no recordings of GitHub's API at {RECORDINGS}")
+FULL = RECORDINGS = Path(__file__).resolve().parents[3] / "shared" / "github"
+SLICE = Path(__file__).with_name("recorded")
+
+# For tests of what only the full recordings hold: all 2,204 repositories, all fields, all 64 days.
+needs_recordings = pytest.mark.skipif(not FULL.is_dir(), reason=f"no full recordings of GitHub's API at {FULL}")
+
+JENKINSCI, NPM = "jenkinsci-2019-10-26.jsonl.gz", "npm-daily"
+SLICED_JENKINSCI, SLICED_NPM = "jenkinsci-2019-10-26.jsonl.gz", "npm-2020-02-11.jsonl.gz"
+NPM_DAYS = [date(2020, 2, 11) + timedelta(days=number) for number in range(10)]
+SLICE_FIELDS = (
+    *("id", "node_id", "name", "full_name", "private", "owner", "html_url", "description", "fork", "url", "keys_url"),
+    *("forks_url", "created_at", "updated_at", "pushed_at", "size", "stargazers_count", "language", "forks_count"),
+    *("open_issues_count", "archived", "disabled", "license", "default_branch"),
+)
 
 
 @cache
 def jenkinsci_pages() -> list[dict[str, Any]]:
     """The 23 pages of `GET /orgs/jenkinsci/repos` of 2019-10-26: request, status, headers and body of each."""
-    with gzip.open(RECORDINGS / "jenkinsci-2019-10-26.jsonl.gz", "rt", encoding="utf-8") as lines:
-        return [json.loads(line) for line in lines]
+    return _lines(FULL / JENKINSCI)
 
 
 @cache
-def jenkinsci() -> list[dict[str, Any]]:
-    """All 2,204 repositories of jenkinsci on 2019-10-26, oldest first."""
-    return [repo for page in jenkinsci_pages() for repo in page["body"]]
+def jenkinsci() -> Recorded:
+    """All 2,204 repositories of jenkinsci on 2019-10-26, oldest first; of the slice those of the active week."""
+    return read_jenkinsci(FULL) if FULL.is_dir() else sliced_jenkinsci()
 
 
 @cache
-def npm_days() -> dict[date, list[dict[str, Any]]]:
-    """All repositories of the npm organisation as a daily run saw them, for 64 days from 2020-01-20 to 2020-03-24."""
+def npm_days() -> dict[date, Recorded]:
+    """All repositories of the npm organisation as a daily run saw them: 64 days from 2020-01-20, or the slice's ten."""
+    return read_npm_days(FULL) if FULL.is_dir() else sliced_npm_days()
+
+
+@cache
+def sliced_jenkinsci() -> Recorded:
+    """What the slice has of `jenkinsci`."""
+    return _lines(SLICE / SLICED_JENKINSCI)
+
+
+@cache
+def sliced_npm_days() -> dict[date, Recorded]:
+    """What the slice has of `npm_days`."""
+    listed, *states = _lines(SLICE / SLICED_NPM)
+    return {date.fromisoformat(day): [states[number] for number in numbers] for day, numbers in listed.items()}
+
+
+def read_jenkinsci(folder: Path) -> Recorded:
+    """The repositories of full recordings in this folder."""
+    return [repo for page in _lines(folder / JENKINSCI) for repo in page["body"]]
+
+
+def read_npm_days(folder: Path) -> dict[date, Recorded]:
+    """The days of full recordings in this folder."""
     return {
         date.fromisoformat(path.name.removesuffix(".json.gz")): json.loads(gzip.decompress(path.read_bytes()))
-        for path in sorted((RECORDINGS / "npm-daily").iterdir())
+        for path in sorted((folder / NPM).iterdir())
     }
+
+
+def _lines(file: Path) -> list[dict[str, Any]]:
+    with gzip.open(file, "rt", encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines]

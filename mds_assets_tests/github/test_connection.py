@@ -11,10 +11,13 @@ from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
+from mds_assets.defs.github.raw import ACTIVE_AT, GITHUB_REPOS
 from mds_assets.github.client import GitHub
 from mds_assets.github.errors import GitHubError
+from mds_assets.stack.days import Days
 from mds_assets.stack.landing import land
 from mds_assets_tests.github.server import GitHubHandler, GitHubServer
 from mds_assets_tests.github.test_client import DAY, Found, crawl, repo
@@ -254,8 +257,12 @@ def test_the_failures_of_a_user_are_told_as_they_are(tmp_path: Path):
     """GitHub has answered 404 for an organisation of this name before; through dlt too."""
     with GitHubServer({}, users={"octocat": []}, intercept=on({2, 3, 4, 5, 6}, answers(502))) as server:
         github = GitHub(["octocat"], server.url, sleep=lambda _: None)
-        with pytest.raises(GitHubError, match=r"/users/octocat/repos.*answered 502") as error:
-            land(github.crawl([DAY]), tmp_path)
+        days = Days.between(DAY, DAY)
+        with (
+            duckdb.connect() as con,
+            pytest.raises(GitHubError, match=r"/users/octocat/repos.*answered 502") as error,
+        ):
+            land(github.crawl(days.dates), GITHUB_REPOS, ACTIVE_AT, days, tmp_path, con)
     assert error.value.retryable
 
 

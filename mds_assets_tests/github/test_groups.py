@@ -17,9 +17,8 @@ from dagster import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mds_assets import definitions
 from mds_assets.defs.github import groups
-from mds_assets.stack.settings import settings
+from mds_assets.defs.github.settings import settings
 from mds_assets_tests.github.server import GitHubServer
 from mds_assets_tests.project import Project, failure
 
@@ -57,9 +56,7 @@ def repository(number: int, organisation: str) -> dict[str, object]:
 @pytest.fixture
 def project(tmp_path: Path, github: GitHubServer, monkeypatch: pytest.MonkeyPatch) -> Project:
     """Three organisations, two a run."""
-    grouped = settings.model_copy(update={"organisations": NAMES, "orgs_per_run": 2})
-    monkeypatch.setattr(groups, "settings", grouped)
-    monkeypatch.setattr(definitions, "settings", grouped)
+    monkeypatch.setattr(groups, "settings", settings.model_copy(update={"organisations": NAMES, "orgs_per_run": 2}))
     return Project(tmp_path, github.url, NAMES)
 
 
@@ -90,13 +87,12 @@ def tick(parts: Definitions, instance: DagsterInstance) -> list[RunRequest | Ski
 def crawls(parts: Definitions, day: date = YESTERDAY) -> list[RunRequest]:
     at = datetime.combine(day + timedelta(days=1), datetime.min.time(), UTC) + timedelta(minutes=5)
     context = build_schedule_context(scheduled_execution_time=at, repository_def=parts.get_repository_def())
-    return list(parts.resolve_schedule_def("crawl_schedule").evaluate_tick(context).run_requests or ())
+    return list(parts.resolve_schedule_def("daily_refresh_schedule").evaluate_tick(context).run_requests or ())
 
 
 def test_the_schedule_asks_for_a_run_a_group_of_the_day_that_ended_and_takes_the_place_of_the_other(project: Project):
-    schedules = {schedule.name for schedule in project.definitions.schedules or ()}
-    assert "crawl_schedule" in schedules
-    assert "daily_refresh_schedule" not in schedules
+    schedules = {schedule.name: schedule for schedule in project.definitions.schedules or ()}
+    assert schedules["daily_refresh_schedule"].job_name == "crawl"
     asked = crawls(project.definitions)
     assert [one.run_config["ops"]["raw__github_repos"]["config"]["organisations"] for one in asked] == [
         ["acme", "bolt"],

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from mds_assets.stack.partitions import days_between
-from mds_assets_tests import oracle
+from mds_assets_tests.github import oracle
 from mds_assets_tests.github.recordings import jenkinsci, needs_recordings, npm_days
 from mds_assets_tests.github.server import GitHubServer
 from mds_assets_tests.project import Project, evaluations, metadata

@@ -3,30 +3,20 @@
 from collections import Counter
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mds_assets.defs.github.marts import activity, as_of
-from mds_assets.defs.github.movement import LANGUAGE_TREND, REPO_GROWTH, growth, one_by_one, trend
-from mds_assets.stack.partitions import days_between
-from mds_assets_tests import oracle
-from mds_assets_tests.github.observations import Observed, day, frame, observations, seen, staged
+from mds_assets.defs.github.movement import repo_growth
+from mds_assets.defs.github.staging import REPOS
+from mds_assets.stack.blocks import newest_rows
+from mds_assets.stack.partitions import days_between, window
+from mds_assets_tests.github import oracle
+from mds_assets_tests.github.marts import growth_of, mart_of, trend_of
+from mds_assets_tests.github.observations import Observed, day, observations, seen, staged
 from mds_assets_tests.project import Project
-
-
-def growth_of(rows: Observed, as_of_day: date, lookback_days: int) -> list[tuple[Any, ...]]:
-    names = [column.name for column in REPO_GROWTH.columns]
-    return growth(frame(rows), as_of_day, lookback_days).select("day", *names).collect().rows()
-
-
-def trend_of(rows: Observed, as_of_day: date, lookback_days: int) -> list[tuple[Any, ...]]:
-    names = [column.name for column in LANGUAGE_TREND.columns]
-    return trend(frame(rows), as_of_day, lookback_days).select("day", *names).collect().rows()
-
 
 moving = observations(
     repo_name=st.sampled_from(["old-name", "new-name"]),
@@ -41,38 +31,47 @@ as_of_days = st.integers(0, 16).map(day)
 
 @given(rows=moving, lookback_days=lookbacks, as_of_day=as_of_days)
 def test_growth_equals_the_oracle(rows: Observed, lookback_days: int, as_of_day: date):
-    expected = [(as_of_day, *row) for row in oracle.repo_growth(staged(rows), as_of_day, lookback_days)]
+    expected = oracle.repo_growth(staged(rows), as_of_day, lookback_days)
     assert growth_of(rows, as_of_day, lookback_days) == expected
 
 
 @given(rows=moving | crowded, lookback_days=lookbacks, as_of_day=as_of_days)
 def test_trend_equals_the_oracle(rows: Observed, lookback_days: int, as_of_day: date):
-    expected = [(as_of_day, *row) for row in oracle.language_trend(staged(rows), as_of_day, lookback_days)]
+    expected = oracle.language_trend(staged(rows), as_of_day, lookback_days)
     assert trend_of(rows, as_of_day, lookback_days) == expected
 
 
 @given(rows=moving | crowded, lookback_days=lookbacks, as_of_day=as_of_days)
-def test_the_pushes_of_all_languages_add_up_to_daily_activity(rows: Observed, lookback_days: int, as_of_day: date):
+def test_all_languages_add_up_to_the_active_repositories_and_their_newest_pushes(
+    rows: Observed, lookback_days: int, as_of_day: date
+):
+    """Each repository's push counts for one language: the newest observation alone knows its language."""
+    active: Counter[tuple[str, date]] = Counter()
     pushes: Counter[tuple[str, date]] = Counter()
-    for _, org, _, trend_date, _, push_count, *_ in trend_of(rows, as_of_day, lookback_days):
+    for org, _, trend_date, repo_count, push_count, *_ in trend_of(rows, as_of_day, lookback_days):
+        active[org, trend_date] += repo_count
         pushes[org, trend_date] += push_count
-    table = activity(as_of(frame(rows), as_of_day, lookback_days), lookback_days).collect()
-    assert pushes == {(org, push_date): count for _, org, push_date, count, *_ in table.rows()}
+    days = window(as_of_day, lookback_days)
+    in_window = [row for row in rows if row["day"] in days]
+    newest = {(row["org"], row["repo_id"]): row for row in sorted(in_window, key=lambda row: row["day"])}.values()
+    assert +active == Counter((row["org"], row["day"]) for row in in_window)
+    pushed = [(row["org"], row["pushed_at"].date()) for row in newest if row["pushed_at"]]
+    assert +pushes == Counter((org, pushed_on) for org, pushed_on in pushed if pushed_on in days)
 
 
 def test_growth_is_between_the_first_and_the_newest_observation_whatever_lies_between():
     rows = [seen(0, stars=10, forks=5), seen(2, stars=99, forks=0), seen(5, stars=13, forks=4, language="Go")]
-    assert growth_of(rows, day(6), 7) == [(day(6), "acme", 1, "repo-1", "Go", 13, 3, -1, day(0), day(5))]
-    assert growth_of(rows, day(7), 7) == [(day(7), "acme", 1, "repo-1", "Go", 13, -86, 4, day(2), day(5))]
+    assert growth_of(rows, day(6), 7) == [("acme", 1, "repo-1", "Go", 13, 3, -1, day(0), day(5))]
+    assert growth_of(rows, day(7), 7) == [("acme", 1, "repo-1", "Go", 13, -86, 4, day(2), day(5))]
 
 
 def test_a_window_of_one_day_knows_no_growth_and_no_change_of_rank():
     rows = [seen(0, stars=1), seen(1, stars=5), seen(1, repo_id=2, stars=None)]
-    assert [row[2:] for row in growth_of(rows, day(1), 1)] == [
+    assert [row[1:] for row in growth_of(rows, day(1), 1)] == [
         (1, "repo-1", "Python", 5, 0, 0, day(1), day(1)),
         (2, "repo-2", "Python", None, None, 0, day(1), day(1)),
     ]
-    assert trend_of(rows, day(1), 1) == [(day(1), "acme", "Python", day(1), 2, 2, 1, None)]
+    assert trend_of(rows, day(1), 1) == [("acme", "Python", day(1), 2, 2, 1, None)]
 
 
 def test_a_climb_is_positive_a_fall_negative_and_a_quiet_date_has_no_rank():
@@ -81,7 +80,7 @@ def test_a_climb_is_positive_a_fall_negative_and_a_quiet_date_has_no_rank():
         *(seen(1, 4, language="C"), seen(1, 5, language="Go"), seen(1, 6, language="Go")),
         seen(3, 7, language="Go"),
     ]
-    assert [(row[2], row[6], row[7]) for row in trend_of(rows, day(3), 4)] == [
+    assert [(row[1], row[5], row[6]) for row in trend_of(rows, day(3), 4)] == [
         *(("C", 1, None), ("Go", 2, None)),
         *(("Go", 1, 1), ("C", 2, -1)),
         *(("C", None, None), ("Go", None, None)),
@@ -92,7 +91,7 @@ def test_a_climb_is_positive_a_fall_negative_and_a_quiet_date_has_no_rank():
 def test_ties_share_the_smaller_rank_and_the_next_language_does_not_move_up():
     languages = ["C", "C", "C", "Go", "Go", "Lua", "Lua", "Perl"]
     rows = [seen(0, number, language=language) for number, language in enumerate(languages)]
-    assert [(row[2], row[6]) for row in trend_of(rows, day(0), 1)] == [("C", 1), ("Go", 2), ("Lua", 2), ("Perl", 4)]
+    assert [(row[1], row[5]) for row in trend_of(rows, day(0), 1)] == [("C", 1), ("Go", 2), ("Lua", 2), ("Perl", 4)]
 
 
 def test_no_rows_make_empty_tables():
@@ -108,29 +107,12 @@ def test_first_and_newest_are_told_apart_among_more_rows_than_polars_takes_in_on
         repos.with_columns(pl.lit(day(offset)).alias("day"), stars=pl.lit(10 * offset), forks=pl.lit(-offset))
         for offset in range(7)
     ]
-    table = growth(pl.concat(reversed(days)), day(6), 7).collect(engine="streaming")
-    told = ["stars", "stars_gained", "forks_gained", "first_seen", "last_seen"]
-    assert table.select(told).unique().rows() == [(60, 60, -6, day(0), day(6))]
+    rows = pl.concat(reversed(days))
+    newest = newest_rows(rows, REPOS.key, [day(offset) for offset in range(7)])
+    table = mart_of(repo_growth).function(newest=newest, repos=rows).lazy().collect(engine="streaming")
+    figures = ["stars", "stars_gained", "forks_gained", "first_seen", "last_seen"]
+    assert table.select(figures).unique().rows() == [(60, 60, -6, day(0), day(6))]
     assert table["repo_id"].to_list() == list(range(50_000))
-
-
-def test_a_table_is_computed_when_those_before_it_have_been_passed_on():
-    """So that memory holds one. Polars does not document it, and sorts tables that are not deferred all at first."""
-    told: list[str] = []
-
-    def computed(rows: pl.DataFrame) -> pl.DataFrame:
-        told.append(f"{rows.item(0, 0)} computed")
-        return rows
-
-    numbers = range(6)
-    tables = (pl.LazyFrame({"number": [number] * 99}).map_batches(computed).sort("number") for number in numbers)
-    table = one_by_one(tables)
-    assert told == []
-    table.sink_batches(lambda rows: told.append(f"{rows.item(0, 0)} passed on"), engine="streaming")
-    for what in ("computed", "passed on"):
-        assert [word for word in told if what in word] == [f"{number} {what}" for number in numbers]
-    for number in numbers[:-2]:
-        assert told.index(f"{number} passed on") < told.index(f"{number + 2} computed")
 
 
 @pytest.mark.parametrize("table", ["repo_growth", "language_trend"])

@@ -73,15 +73,15 @@ def test_a_repository_is_active_at_the_later_of_update_and_push(
     assert active_at(repo(1, updated_at, pushed_at)).date() == expected
 
 
-def test_a_crawl_sees_the_repositories_active_in_its_days_both_ends_included() -> None:
+def test_a_crawl_sees_the_repositories_active_from_its_first_day_on_the_later_ones_early() -> None:
     repos = [
         repo(1, "2026-03-01T23:59:59Z", None),
         repo(2, "2026-03-02T00:00:00Z", None),
         repo(3, at(1), "2026-03-03T23:59:59Z"),
         repo(4, "2026-03-04T00:00:00Z", None),
     ]
-    seen = observations_seen(repos, "acme", NOON, march(2), march(3))
-    assert [observation.repo["id"] for observation in seen] == [2, 3]
+    seen = observations_seen(repos, "acme", NOON, march(2))
+    assert [observation.repo["id"] for observation in seen] == [2, 3, 4]
     assert {(observation.org, observation.observed_at) for observation in seen} == {("acme", NOON)}
 
 
@@ -103,6 +103,7 @@ def test_a_row_carries_every_column_and_the_null_rules() -> None:
         topics=["a", "b"],
         fork=True,
         archived=True,
+        visibility="public",
     )
     bare = repo(2, at(3), None, language=None)
     rows = staged(full, bare)[march(3)]
@@ -122,6 +123,7 @@ def test_a_row_carries_every_column_and_the_null_rules() -> None:
         "topics": ["a", "b"],
         "is_fork": True,
         "is_archived": True,
+        "visibility": "public",
         "created_at": created_at,
         "updated_at": datetime(2026, 3, 2, tzinfo=UTC),
         "pushed_at": datetime(2026, 3, 3, 4, tzinfo=UTC),
@@ -130,6 +132,7 @@ def test_a_row_carries_every_column_and_the_null_rules() -> None:
     }
     row = rows[("acme", 2)]
     assert (row.description, row.language, row.license, row.topics, row.pushed_at) == ("", "Unknown", None, [], None)
+    assert row.visibility is None
 
 
 def test_of_several_observations_on_a_day_the_newest_stays_whatever_the_order_of_the_loads() -> None:
@@ -163,6 +166,17 @@ def test_equal_times_go_to_the_later_load() -> None:
 @pytest.mark.parametrize("flaw", [{"id": None}, {"name": None}])
 def test_a_row_without_an_id_or_a_name_does_not_pass(flaw: dict[str, None]) -> None:
     assert list(staged(repo(1, at(5), None), repo(2, at(5), None) | flaw)[march(5)]) == [("acme", 1)]
+
+
+def test_an_early_row_is_in_no_table_until_its_day_is_staged_and_then_it_is() -> None:
+    loads = observations_seen([repo(1, at(5), None), repo(2, at(6, 1), None)], "acme", NOON, march(5))
+    assert {day: list(rows) for day, rows in staging(loads, days=[march(5)]).items()} == {march(5): [("acme", 1)]}
+    # The crawl of the 6th no longer sees it there: it was active on the 7th, before the crawl.
+    loads += observations_seen([repo(1, at(5), None), repo(2, at(7), None)], "acme", NOON, march(6))
+    assert {day: list(rows) for day, rows in staging(loads, days=[march(5), march(6)]).items()} == {
+        march(5): [("acme", 1)],
+        march(6): [("acme", 2)],
+    }
 
 
 def test_the_same_repository_below_two_organisations_makes_two_rows() -> None:
@@ -207,39 +221,58 @@ def test_the_window_ends_with_the_as_of_day_and_is_as_long_as_asked(lookback_day
 
 def test_a_window_without_rows_gives_empty_marts() -> None:
     assert repos_per_language({}, march(5), lookback_days=7) == []
-    for mart in (daily_activity, repo_growth, language_trend):
-        assert mart(staged(repo(1, at(6), at(6))), march(5), lookback_days=7) == []
+    after = staged(repo(1, at(6), at(6)))
+    for mart in (repo_growth, language_trend):
+        assert mart(after, march(5), lookback_days=7) == []
+    assert daily_activity(after, march(5), lookback_days=7, landed=MARCH) == []
 
 
 # daily_activity
 
 
-def test_every_date_of_the_window_has_a_row_and_days_before_it_do_not_count() -> None:
+MARCH = [march(day) for day in range(1, 32)]
+
+
+def test_every_date_of_the_window_has_a_row_and_the_mean_counts_the_landed_days_before_it() -> None:
     days = staged(*(repo(number, at(day), at(day)) for number, day in enumerate((1, 1, 1, 3, 9, 9))))
-    assert daily_activity(days, march(9), lookback_days=9) == [
-        ("acme", march(1), 3, 3.0),
-        ("acme", march(2), 0, 1.5),
-        ("acme", march(3), 1, 1.33),
-        ("acme", march(4), 0, 1.0),
-        ("acme", march(5), 0, 0.8),
-        ("acme", march(6), 0, 0.67),
-        ("acme", march(7), 0, 0.57),
-        ("acme", march(8), 0, 0.14),
-        ("acme", march(9), 2, 0.43),
+    table = [
+        ("acme", march(1), 3, 3.0, 1),
+        ("acme", march(2), 0, 1.5, 2),
+        ("acme", march(3), 1, 1.33, 3),
+        ("acme", march(4), 0, 1.0, 4),
+        ("acme", march(5), 0, 0.8, 5),
+        ("acme", march(6), 0, 0.67, 6),
+        ("acme", march(7), 0, 0.57, 7),
+        ("acme", march(8), 0, 0.14, 7),
+        ("acme", march(9), 2, 0.43, 7),
     ]
-    assert daily_activity(days, march(9), lookback_days=1) == [("acme", march(9), 2, 2.0)]
+    assert daily_activity(days, march(9), lookback_days=9, landed=MARCH) == table
+    for lookback_days in range(1, 9):
+        assert daily_activity(days, march(9), lookback_days, landed=MARCH) == table[-lookback_days:]
 
 
-def test_a_push_counts_on_its_own_day_once_and_only_within_the_window() -> None:
-    days = staged(
+def test_the_mean_is_over_the_days_that_were_landed_and_null_over_none() -> None:
+    days = staged(*(repo(number, at(day), at(day)) for number, day in enumerate((2, 2, 9))))
+    assert [line[3:] for line in daily_activity(days, march(9), 9, landed=[march(2), march(3), march(9)])] == [
+        (None, 0),
+        (2.0, 1),
+        *[(1.0, 2)] * 6,
+        (0.5, 2),
+    ]
+
+
+def test_a_push_counts_on_its_own_day_once_whichever_observations_saw_it() -> None:
+    loads = [
         repo(1, at(5), at(4)),  # pushed, and updated a day later
         repo(2, at(5), at(1)),  # pushed before the window
         repo(3, at(5), None),  # never pushed
         repo(4, at(3), at(3)),  # pushed on the 3rd, and again on the 5th
         repo(4, at(3), at(5)),
-    )
-    assert [line[:3] for line in daily_activity(days, march(5), lookback_days=3)] == [
-        ("acme", march(3), 0),
+        repo(5, at(4), at(3)),  # pushed on the 3rd, and seen twice since
+        repo(5, at(5), at(3)),
+    ]
+    assert [line[:3] for line in daily_activity(staged(*loads), march(5), lookback_days=3, landed=MARCH)] == [
+        ("acme", march(3), 2),
         ("acme", march(4), 1),
         ("acme", march(5), 1),
     ]
@@ -251,11 +284,11 @@ def test_an_organisation_without_a_push_has_its_dates_with_zeros_and_one_without
         Observation("busy", NOON, repo(1, at(4), at(4))),
         Observation("gone", NOON, repo(1, at(3), at(3))),
     ]
-    assert daily_activity(staging(loads), march(5), lookback_days=2) == [
-        ("busy", march(4), 1, 1.0),
-        ("busy", march(5), 0, 0.5),
-        ("quiet", march(4), 0, 0.0),
-        ("quiet", march(5), 0, 0.0),
+    assert daily_activity(staging(loads), march(5), lookback_days=2, landed=[march(4), march(5)]) == [
+        ("busy", march(4), 1, 1.0, 1),
+        ("busy", march(5), 0, 0.5, 2),
+        ("quiet", march(4), 0, 0.0, 1),
+        ("quiet", march(5), 0, 0.0, 2),
     ]
 
 
@@ -410,7 +443,9 @@ def test_means_round_as_polars_rounds_them(values: list[int], decimals: int, exp
 def test_jenkinsci_gives_the_accepted_figures() -> None:
     days = [date(2019, 10, 19) + timedelta(days=n) for n in range(7)]
     observed_at = datetime(2019, 10, 26, 1, 27, tzinfo=UTC)
-    table = staging(observations_seen(jenkinsci(), "jenkinsci", observed_at, days[0], days[-1]))
+    crawl = observations_seen(jenkinsci(), "jenkinsci", observed_at, days[0])
+    assert "jenkins" in {seen.repo["name"] for seen in crawl if active_at(seen.repo).date() > days[-1]}
+    table = staging(crawl, days)
     assert [len(table[day]) for day in days] == [12, 4, 24, 33, 51, 53, 75]
 
     languages = repos_per_language(table, days[-1], lookback_days=7)
@@ -418,19 +453,33 @@ def test_jenkinsci_gives_the_accepted_figures() -> None:
     assert ("jenkinsci", "Java", 217, 75.4, 61.6) in languages
     assert ("jenkinsci", "Unknown", 6, 264.5, 146.7) in languages
 
-    activity = daily_activity(table, days[-1], lookback_days=7)
+    activity = daily_activity(table, days[-1], lookback_days=7, landed=days)
     assert [line[1] for line in activity] == days
     assert [line[2] for line in activity] == [12, 5, 15, 27, 41, 32, 58]
+    assert [line[4] for line in activity] == [1, 2, 3, 4, 5, 6, 7]
     assert activity[-1][3] == 27.14
 
 
 @needs_recordings
-def test_a_daily_crawl_of_npm_stages_each_day_what_was_seen_of_it() -> None:
-    days = npm_days()
+def test_a_daily_crawl_of_npm_stages_each_day_what_was_seen_of_it_then_or_early() -> None:
+    landed = [recorded - timedelta(days=1) for recorded in npm_days()]  # the day that has ended
     crawls = {
-        day: observations_seen(repos, "npm", datetime(day.year, day.month, day.day, 23, 59, tzinfo=UTC), day, day)
-        for day, repos in days.items()
+        day: observations_seen(repos, "npm", datetime(recorded.year, recorded.month, recorded.day, tzinfo=UTC), day)
+        for day, (recorded, repos) in zip(landed, npm_days().items(), strict=True)
     }
-    table = staging(observation for crawl in crawls.values() for observation in crawl)
-    assert len(days) == 64
-    assert {day: len(rows) for day, rows in table.items()} == {day: len(c) for day, c in crawls.items() if c}
+    observed = [observation for crawl in crawls.values() for observation in crawl]
+    table = staging(observed, landed)
+    assert len(landed) == 64
+    seen_of = {day: {seen.repo["id"] for seen in observed if active_at(seen.repo).date() == day} for day in landed}
+    assert {day: {repo_id for _, repo_id in rows} for day, rows in table.items()} == {
+        day: ids for day, ids in seen_of.items() if ids
+    }
+    # `cli`, the flagship: on 18 days only the crawl of the day before saw it, or saw it too.
+    (cli,) = {seen.repo["id"] for seen in observed if seen.repo["name"] == "cli"}
+    early = {
+        active_at(seen.repo).date()
+        for day, crawl in crawls.items()
+        for seen in crawl
+        if seen.repo["id"] == cli and active_at(seen.repo).date() > day
+    }
+    assert len(early) == 18

@@ -52,10 +52,10 @@ def told(rows: Rows, created: dict[int, date] | None = None, day: date = DAY) ->
     (organisation,), *_ = of_day(
         day,
         7,
-        pl.LazyFrame(schema=polars_schema(DAILY_ACTIVITY, with_day=True)),
-        pl.LazyFrame([language], schema=polars_schema(REPOS_PER_LANGUAGE, with_day=True)),
-        pl.LazyFrame(rows, schema=polars_schema(REPO_GROWTH, with_day=True)),
-        pl.LazyFrame(staging, schema=polars_schema(REPOS, with_day=True)),
+        pl.LazyFrame(schema=polars_schema(DAILY_ACTIVITY.with_day())),
+        pl.LazyFrame([language], schema=polars_schema(REPOS_PER_LANGUAGE.with_day())),
+        pl.LazyFrame(rows, schema=polars_schema(REPO_GROWTH.with_day())),
+        pl.LazyFrame(staging, schema=polars_schema(REPOS.with_day())),
     )
     return organisation
 
@@ -220,10 +220,10 @@ def test_of_too_many_organisations_those_with_the_most_active_repositories_are_t
     organisations, _, others = of_day(
         DAY,
         7,
-        pl.LazyFrame(schema=polars_schema(DAILY_ACTIVITY, with_day=True)),
-        pl.LazyFrame(counts, schema=polars_schema(REPOS_PER_LANGUAGE, with_day=True)),
-        pl.LazyFrame(schema=polars_schema(REPO_GROWTH, with_day=True)),
-        pl.LazyFrame(schema=polars_schema(REPOS, with_day=True)),
+        pl.LazyFrame(schema=polars_schema(DAILY_ACTIVITY.with_day())),
+        pl.LazyFrame(counts, schema=polars_schema(REPOS_PER_LANGUAGE.with_day())),
+        pl.LazyFrame(schema=polars_schema(REPO_GROWTH.with_day())),
+        pl.LazyFrame(schema=polars_schema(REPOS.with_day())),
         asked_for=["quiet"],
     )
     assert len(organisations) == MOST_TOLD
@@ -244,7 +244,7 @@ def test_ten_organisations_over_a_year_stay_below_3_mb():
 def test_a_chart_says_its_numbers_in_words():
     days = [Day(BEFORE, 1234, 617.0), Day(DAY, 5, 619.5)]
     assert charts.activity(days).alt == (
-        "Bar chart with a line. Repositories by the day of their newest push: 20 November 1,234, 21 November 5. "
+        "Bar chart with a line. Repositories pushed to by day: 20 November 1,234, 21 November 5. "
         "Their 7-day average, 20 November 617.0 to 21 November 619.5."
     )
     long = [Day(day, number, 1.0) for number, day in enumerate(window(DAY, 40))]

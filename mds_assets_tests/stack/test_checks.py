@@ -2,233 +2,288 @@
 
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
-import duckdb
+import polars as pl
 import pyarrow.parquet as pq
 import pytest
-from dagster import AssetCheckSeverity, DagsterInstance
+from dagster import AssetCheckSeverity, AssetIn, AssetsDefinition, DagsterInstance, TimeWindowPartitionMapping, asset
+from upath import UPath
 
-from mds_assets.definitions import defs
 from mds_assets.stack import checks
-from mds_assets.stack.checks import RECONCILED
+from mds_assets.stack.blocks import mart, raw_table
+from mds_assets.stack.days import Days
 from mds_assets.stack.failures import reason
-from mds_assets.stack.io_managers.duckdb import select
-from mds_assets.stack.table import COLUMN_SCHEMA
-from mds_assets_tests.github.server import GitHubServer
-from mds_assets_tests.project import Project, evaluations
+from mds_assets.stack.partitions import DAILY, ONE_RUN, days_between
+from mds_assets.stack.settings import settings
+from mds_assets.stack.table import TABLE, column, table
+from mds_assets_tests.damage import Damage, failed
+from mds_assets_tests.runs import Runs, evaluations
+from mds_assets_tests.stack import toy
 
 YESTERDAY = datetime.now(UTC).date() - timedelta(days=1)
-LAST = date(2026, 3, 9)
+DAY = date(2026, 3, 9)
+ALWAYS = {"schema", "not_null", "unique_key", "accepted_values"}
+
+
+def shop(folder: Path, *others: AssetsDefinition, orders: list[dict[str, Any]] | None = None) -> Runs:
+    """The toy source."""
+    given = toy.sales() if orders is None else orders
+    return Runs.of(folder, toy.orders, toy.staged, toy.current, toy.revenue, *others, shop=given)
 
 
 @pytest.fixture(scope="module")
-def sample(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A week of the sample that ends yesterday; whoever changes a file puts it back."""
-    project = Project(tmp_path_factory.mktemp("sample"))
-    ran = project.materialise(YESTERDAY - timedelta(days=13), YESTERDAY)
-    assert ran.success
-    return project
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    """Two weeks of the toy that end yesterday; whoever changes a file puts it back."""
+    runs = shop(tmp_path_factory.mktemp("sound"))
+    assert runs.materialise(YESTERDAY - timedelta(days=13), YESTERDAY).success
+    return runs
 
 
-class Damage:
-    """Rewrites one day's file of a table with another query, and puts it back."""
-
-    def __init__(self, project: Project, table: str, day: date = YESTERDAY):
-        """The newest file of the day."""
-        self.file = max((project.lake / table / f"day={day}").glob("*.parquet"))
-        self.before = self.file.read_bytes()
-
-    def __enter__(self) -> "Damage":
-        """Nothing has changed yet."""
-        return self
-
-    def select(self, query: str) -> None:
-        """Replace the rows, which the query calls `rows`."""
-        with duckdb.connect() as con:
-            con.execute("SET TimeZone = 'UTC'")
-            rows = con.from_arrow(pq.ParquetFile(self.file).read())
-            select(rows, "rows", query).to_parquet(str(self.file))
-
-    def __exit__(self, *_: object) -> None:
-        """As it was."""
-        self.file.parent.mkdir(exist_ok=True)
-        self.file.write_bytes(self.before)
+def test_a_sound_lake_passes_every_check(sound: Runs):
+    checked = sound.checks()
+    assert failed(sound) == {}
+    for spec in sound.definitions.resolve_all_asset_specs():
+        if TABLE in spec.metadata:
+            name = spec.key.to_user_string()
+            fresh = {"is_fresh"} if spec.partitions_def else set[str]()
+            assert {f"{name} {check}" for check in ALWAYS | fresh} <= checked.keys()
 
 
-def failed(project: Project) -> dict[str, str]:
-    """The checks that do not pass, with what they say."""
-    return {name: one.description or "" for name, one in project.checks().items() if not one.passed}
-
-
-def test_a_sound_lake_passes_every_check(sample: Project):
-    found = sample.checks()
-    assert {name: one.description for name, one in found.items() if not one.passed} == {}
-    for table in defs.resolve_all_asset_specs():
-        name = table.key.to_user_string()
-        if COLUMN_SCHEMA not in table.metadata:
-            continue
-        assert {f"{name} {check}" for check in ("schema", "not_null", "unique_key", "accepted_values", "is_fresh")} <= (
-            found.keys()
-        )
-        if name.startswith("marts/"):
-            assert {f"{name} window_is_complete", f"{name} reconciles"} <= found.keys()
+def test_which_checks_a_table_has_follows_from_the_graph(sound: Runs):
+    others = {name for name in sound.checks() if name.split()[1] not in ALWAYS}
+    assert others == {
+        "raw/orders is_fresh",
+        "staging/orders is_fresh",
+        "staging/orders reconciles",
+        "marts/revenue is_fresh",
+        "marts/revenue reconciles",
+        "marts/revenue window_is_complete",
+    }
 
 
 @pytest.mark.parametrize(
-    ("table", "query", "check", "said"),
+    ("table", "query", "check", "message"),
     [
-        ("staging/repos", "FROM rows UNION ALL (FROM rows LIMIT 1)", "unique_key", "1 keys (day, org, repo_id)"),
-        ("staging/repos", "SELECT * REPLACE (NULL::BIGINT AS repo_id) FROM rows", "not_null", "repo_id IS NULL"),
-        ("staging/repos", "SELECT * REPLACE (stars::VARCHAR AS stars) FROM rows", "schema", "has stars as string"),
-        ("staging/repos", "SELECT * REPLACE (TIMESTAMPTZ '2999-01-01' AS created_at) FROM rows", "accepted_values",
-         "NOT (created_at <= now())"),
-        ("staging/repos", "SELECT * REPLACE (-1::INTEGER AS stars) FROM rows", "accepted_values", "NOT (stars >= 0)"),
-        ("staging/repos",
-         "SELECT * REPLACE (active_at - INTERVAL 1 DAY AS active_at, pushed_at - INTERVAL 1 DAY AS pushed_at, "
-         "updated_at - INTERVAL 1 DAY AS updated_at) FROM rows", "accepted_values",
-         "NOT (active_at >= day AND active_at < day + 1)"),
-        ("staging/repos", "SELECT *, 1 AS surplus FROM rows", "schema", "undeclared columns surplus"),
-        ("staging/repos", "SELECT * EXCLUDE (license) FROM rows", "schema", "has license as no column"),
-        ("staging/repos", "FROM rows OFFSET 1", "reconciles", "1 numbers differ from raw/github_repos: below"),
-        ("marts/repos_per_language", "SELECT * REPLACE (repo_count + 1 AS repo_count) FROM rows", "reconciles",
-         "differ from staging/repos"),
-        ("marts/daily_activity", "SELECT * REPLACE (push_count + 1 AS push_count) FROM rows", "reconciles",
-         "differ from staging/repos"),
-        ("marts/repo_growth", "FROM rows OFFSET 1", "reconciles", "1 numbers differ from staging/repos: below"),
-        ("marts/language_trend", "SELECT * REPLACE (repo_count + 1 AS repo_count) FROM rows", "reconciles",
-         "differ from staging/repos"),
-        ("marts/daily_activity", "SELECT * REPLACE (push_date + 1 AS push_date) FROM rows", "accepted_values",
-         "NOT (push_date BETWEEN"),
-        ("raw/github_repos", "SELECT * EXCLUDE (stargazers_count) FROM rows", "schema", "no column"),
-        ("raw/github_repos",
-         "FROM (SELECT * REPLACE (NULL::TIMESTAMPTZ AS pushed_at) FROM rows LIMIT 1) UNION ALL "
-         "FROM (SELECT * REPLACE (NULL::TIMESTAMPTZ AS pushed_at) FROM rows LIMIT 1)", "unique_key",
-         "1 keys (day, _dlt_load_id, org, id, updated_at, pushed_at) come more than once"),
-        ("marts/repos_per_language", "SELECT * REPLACE ('NaN'::DOUBLE AS avg_stars) FROM rows", "accepted_values",
-         "NOT (NOT isnan(avg_stars))"),
-        ("marts/language_trend", "SELECT * REPLACE (push_count + 7 AS push_count) FROM rows", "reconciles",
-         "numbers differ from staging/repos"),
-        ("marts/repos_per_language", "SELECT * REPLACE ('x' || language AS language) FROM rows", "reconciles",
-         "numbers differ from staging/repos"),
+        ("staging/orders", "FROM rows UNION ALL (FROM rows LIMIT 1)", "unique_key", '1 keys ("day", "order_id")'),
+        ("staging/orders", "SELECT * REPLACE (NULL::BIGINT AS order_id) FROM rows", "not_null",
+         '"order_id" IS NULL'),
+        ("staging/orders", "SELECT * REPLACE (cents::VARCHAR AS cents) FROM rows", "schema", "has cents as string"),
+        ("staging/orders", "SELECT * REPLACE (-1::BIGINT AS cents) FROM rows", "accepted_values",
+         "NOT (cents >= 0)"),
+        ("staging/orders", "SELECT * REPLACE (updated_at - INTERVAL 1 DAY AS updated_at) FROM rows",
+         "accepted_values", "NOT (updated_at >= day AND updated_at < day + 1)"),
+        ("staging/orders", "SELECT *, 1 AS surplus FROM rows", "schema", "undeclared columns surplus"),
+        ("staging/orders", "SELECT * EXCLUDE (country) FROM rows", "schema", "has country as no column"),
+        ("staging/orders", "FROM rows OFFSET 1", "reconciles", "1 numbers differ from raw/orders: below"),
+        ("marts/revenue", "SELECT * REPLACE (orders + 1 AS orders) FROM rows", "reconciles",
+         "differ from staging/orders"),
+        ("marts/revenue", "SELECT * REPLACE ('x' || country AS country) FROM rows", "reconciles",
+         "numbers differ from staging/orders"),
+        ("marts/revenue", "SELECT * REPLACE ('NaN'::DOUBLE AS mean) FROM rows", "accepted_values",
+         'NOT (NOT isnan("mean"))'),
+        ("raw/orders", "SELECT * EXCLUDE (updated_at) FROM rows", "schema", "no column"),
+        ("raw/orders", "FROM rows UNION ALL (FROM rows LIMIT 1)", "unique_key",
+         '1 keys ("day", "_dlt_load_id", "id", "updated_at") come more than once'),
+        ("raw/orders", "SELECT * REPLACE (updated_at - INTERVAL 1 DAY AS updated_at) FROM rows", "accepted_values",
+         "NOT (updated_at >= day AND updated_at < day + 1)"),
     ],
 )  # fmt: skip
-def test_damage_is_caught_by_name(sample: Project, table: str, query: str, check: str, said: str):
-    with Damage(sample, table) as damage:
+def test_damage_is_caught_by_name(sound: Runs, table: str, query: str, check: str, message: str):
+    with Damage(sound, table, YESTERDAY) as damage:
         damage.select(query)
-        found = failed(sample)
-    assert said in found[f"{table} {check}"]
+        messages = failed(sound)
+    assert message in messages[f"{table} {check}"]
 
 
-def test_a_truncated_file_is_told_by_its_name(sample: Project):
-    with Damage(sample, "staging/repos") as damage:
+def test_a_file_of_a_table_without_partitions_is_checked_too(sound: Runs):
+    file = sound.lake / "staging/orders_now/data.parquet"
+    before = file.read_bytes()
+    rows = pl.DataFrame(pq.ParquetFile(file).read())
+    pq.write_table(pl.concat([rows, rows.head(1)]).to_arrow(), file)
+    messages = failed(sound)
+    file.write_bytes(before)
+    assert '1 keys ("order_id") come more than once' in messages["staging/orders_now unique_key"]
+
+
+def test_raw_keeps_what_it_was_sent_so_that_a_key_that_comes_twice_only_warns(tmp_path: Path):
+    twice = toy.sales(1)[:1] * 2
+    runs = shop(tmp_path, orders=twice)
+    ran = runs.materialise(YESTERDAY)
+    checked = evaluations(ran)["raw/orders unique_key"]
+    assert ran.success
+    assert not checked.passed
+    assert checked.severity == AssetCheckSeverity.WARN
+    assert len(runs.rows("raw/orders")) == 2
+    assert len(runs.rows("staging/orders")) == 1
+
+
+def test_a_file_from_before_a_column_was_declared_is_sound_where_the_column_may_be_null(sound: Runs):
+    for name, query in (
+        ("raw/orders", "SELECT * EXCLUDE (total) FROM rows"),
+        ("staging/orders", "SELECT * EXCLUDE (cents) FROM rows"),
+    ):
+        with Damage(sound, name, YESTERDAY) as damage:
+            damage.select(query)
+            assert failed(sound) == {}
+
+
+def test_a_file_from_before_a_column_was_widened_is_sound(sound: Runs):
+    with Damage(sound, "staging/orders", YESTERDAY) as damage:
+        damage.select("SELECT * REPLACE (cents::INTEGER AS cents) FROM rows")
+        assert failed(sound) == {}
+
+
+def test_a_truncated_file_is_named(sound: Runs):
+    with Damage(sound, "staging/orders", YESTERDAY) as damage:
         damage.file.write_bytes(damage.before[:-100])
-        found = failed(sample)
-    assert f"day={YESTERDAY}/data.parquet cannot be read" in found["staging/repos schema"]
-    assert "a file cannot be read" in found["staging/repos unique_key"]
-    assert str(damage.file) in found["staging/repos unique_key"]
+        messages = failed(sound)
+    assert f"day={YESTERDAY}/data.parquet cannot be read" in messages["staging/orders schema"]
+    assert "a file cannot be read" in messages["staging/orders unique_key"]
+    assert str(damage.file) in messages["staging/orders unique_key"]
 
 
-def test_a_value_of_a_wrong_type_is_told_without_it(sample: Project):
-    with Damage(sample, "staging/repos") as damage:
-        damage.select("SELECT * REPLACE ('a private value' AS stars) FROM rows")
-        found = failed(sample)
-    assert {"staging/repos schema", "staging/repos accepted_values"} <= found.keys()
-    assert "a private value" not in str(found)
+def test_the_message_of_a_value_of_a_wrong_type_does_not_show_it(sound: Runs):
+    with Damage(sound, "staging/orders", YESTERDAY) as damage:
+        damage.select("SELECT * REPLACE ('a private value' AS cents) FROM rows")
+        messages = failed(sound)
+    assert {"staging/orders schema", "staging/orders accepted_values"} <= messages.keys()
+    assert "a private value" not in str(messages)
 
 
-def test_a_file_that_is_replaced_while_a_check_reads_it_is_looked_at_again(
-    sample: Project, monkeypatch: pytest.MonkeyPatch
-):
-    with Damage(sample, "staging/repos") as damage:
+def test_a_file_that_is_replaced_while_a_check_reads_it_is_checked_again(sound: Runs, monkeypatch: pytest.MonkeyPatch):
+    with Damage(sound, "staging/orders", YESTERDAY) as damage:
         damage.select("SELECT *, 1 AS surplus FROM rows")
 
-        def read_before_it_is_replaced(file: Path) -> pq.FileMetaData:
-            told = pq.ParquetFile(file).metadata
-            if "surplus" in told.schema.names:
+        def read_before_it_is_replaced(file: UPath) -> pq.FileMetaData:
+            footer = pq.ParquetFile(str(file)).metadata
+            if "surplus" in footer.schema.names:
                 damage.file.write_bytes(damage.before)
-            return told
+            return footer
 
         monkeypatch.setattr(checks, "footer", read_before_it_is_replaced)
-        assert failed(sample) == {}
+        assert failed(sound) == {}
 
 
-def test_a_lake_without_days_is_told_to_have_none(tmp_path: Path):
-    found = Project(tmp_path).checks()
-    assert not any("cannot be read" in (check.description or "") for check in found.values())
-    assert not found["marts/daily_activity window_is_complete"].passed
-    assert found["marts/daily_activity window_is_complete"].description == "no day was ever made"
-    assert "the newest day is none" in (found["staging/repos is_fresh"].description or "")
+def test_without_a_file_no_check_passes(tmp_path: Path):
+    @raw_table(columns=[column("id", "BIGINT", "A thing.")], day=None, partitioned=False)
+    def things(days: Days) -> list[object]:
+        """Things."""
+        return []
+
+    checked = shop(tmp_path, things).checks()
+    assert {"raw/things schema", "staging/orders_now unique_key", "marts/revenue reconciles"} <= checked.keys()
+    assert [name for name, check in checked.items() if check.passed] == []
+    assert not any("cannot be read" in (check.description or "") for check in checked.values())
+    assert checked["marts/revenue window_is_complete"].description == "there is no file: run the table first"
+    assert "the newest day is none" in (checked["staging/orders is_fresh"].description or "")
 
 
-def test_a_missing_day_is_a_warning(sample: Project):
-    with Damage(sample, "staging/repos", YESTERDAY - timedelta(days=3)) as damage:
+def test_a_missing_day_is_a_warning(sound: Runs):
+    missing_day = YESTERDAY - timedelta(days=3)
+    with Damage(sound, "staging/orders", missing_day) as damage:
         damage.file.unlink()
-        found = sample.checks()
-    missing = found["marts/daily_activity window_is_complete"]
+        missing = sound.checks()["marts/revenue window_is_complete"]
     assert not missing.passed
     assert missing.severity == AssetCheckSeverity.WARN
-    assert missing.metadata["missing"].value == str(YESTERDAY - timedelta(days=3))
+    assert missing.metadata["missing"].value == str(missing_day)
+    assert "1 of the 7 days" in (missing.description or "")
+
+
+def test_a_window_is_as_long_as_the_tables_own_partition_mapping(tmp_path: Path):
+    """Also of a mart that looks further back, and of a plain asset; not of what reads the day itself."""
+    columns = [column("n", "BIGINT", "How many.")]
+    mapping = TimeWindowPartitionMapping(start_offset=-1, end_offset=0)
+
+    def count(orders: pl.LazyFrame) -> pl.LazyFrame:
+        return orders.select(n=pl.len().cast(pl.Int64))
+
+    longer = mart(columns=columns, name="longer", window={"orders": "staging/orders"}, extra_days=2)(count)
+    today = mart(columns=columns, name="today", same_day={"orders": "staging/orders"})(count)
+
+    @asset(
+        key=["marts", "plain"],
+        ins={"orders": AssetIn(key=["staging", "orders"], partition_mapping=mapping)},
+        partitions_def=DAILY,
+        backfill_policy=ONE_RUN,
+        io_manager_key="polars_io_manager",
+        metadata=table(columns).metadata,
+    )
+    def plain(orders: pl.LazyFrame) -> pl.LazyFrame:
+        return orders.group_by("day").agg(n=pl.len().cast(pl.Int64))
+
+    runs = shop(tmp_path, longer, today, plain, orders=toy.sales())
+    checked = evaluations(runs.materialise(YESTERDAY))
+    missing = {
+        name: check.metadata["days_missing"].value
+        for name, check in checked.items()
+        if name.endswith("window_is_complete")
+    }
+    assert missing == {
+        "marts/revenue window_is_complete": 6,
+        "marts/longer window_is_complete": 8,
+        "marts/plain window_is_complete": 1,
+    }
+
+
+def test_days_before_the_first_partition_are_not_missing(tmp_path: Path):
+    runs = shop(tmp_path, orders=[])
+    first = settings.start_date
+    checked = evaluations(runs.materialise(first, first + timedelta(days=1)))["marts/revenue window_is_complete"]
+    assert checked.passed
+    assert "6 lie before the first partition" in (checked.description or "")
 
 
 def test_a_table_is_stale_without_the_day_that_ended_though_an_older_one_was_made_just_now(tmp_path: Path):
-    project = Project(tmp_path)
-    ran = project.materialise(YESTERDAY - timedelta(days=9))
-    stale = evaluations(ran)["staging/repos is_fresh"]
+    runs = shop(tmp_path)
+    older = YESTERDAY - timedelta(days=9)
+    stale = evaluations(runs.materialise(older))["staging/orders is_fresh"]
     assert not stale.passed
     assert stale.severity == AssetCheckSeverity.WARN
-    assert f"the newest day is {YESTERDAY - timedelta(days=9)}" in (stale.description or "")
-    assert project.materialise(YESTERDAY).success
-    again = project.materialise(YESTERDAY - timedelta(days=9))
-    assert evaluations(again)["staging/repos is_fresh"].passed
+    assert f"the newest day is {older}" in (stale.description or "")
+    # Before six o'clock the day before yesterday is the last one that has to be there.
+    assert runs.materialise(YESTERDAY - timedelta(days=1), YESTERDAY).success
+    assert evaluations(runs.materialise(older))["staging/orders is_fresh"].passed
 
 
-def test_it_tells_five_keys_at_most_and_no_other_value(sample: Project):
-    with Damage(sample, "staging/repos") as damage:
-        damage.select("SELECT * REPLACE (-1::INTEGER AS stars, 'secret-name' AS repo_name) FROM rows")
-        found = sample.checks()["staging/repos accepted_values"]
-    assert (found.description or "").count(";") == 4
-    assert int(str(found.metadata["rows_wrong"].value)) > 5
-    assert "secret-name" not in str(found)
+def test_a_message_shows_five_keys_at_most_and_no_other_value(sound: Runs):
+    with Damage(sound, "marts/revenue", YESTERDAY) as damage:
+        damage.select("SELECT 'C' || n AS country, -1::BIGINT AS orders, 1234567.0 AS mean FROM range(9) r(n)")
+        checked = sound.checks()["marts/revenue accepted_values"]
+    assert (checked.description or "").count(";") == 4
+    assert checked.metadata["rows_wrong"].value == 9
+    assert "1234567" not in str(checked)
 
 
 def test_what_is_wrong_does_not_spread(tmp_path: Path):
-    """GitHub sends a repository that was made in the future: staging keeps it, its check fails, no mart is made."""
-    with GitHubServer({"acme": [repository(created_at="2999-01-01T00:00:00Z")]}) as github:
-        project = Project(tmp_path, github.url, ["acme"])
-        ran = project.materialise(LAST, raise_on_error=False)
-        assert not ran.success
-        assert not evaluations(ran)["staging/repos accepted_values"].passed
-        assert reason(ran.get_step_failure_events()[0]).endswith(
-            "failed with ERROR severity: staging/repos: accepted_values"
-        )
-        assert project.days("staging/repos") == [LAST]
-        assert project.days("marts/daily_activity") == []
-        github.repos["acme"] = [repository(created_at="2020-01-01T00:00:00Z")]
-        assert project.materialise(LAST, instance=DagsterInstance.ephemeral()).success
+    """An order with a negative total: staging keeps it, its check fails, no mart is made."""
+    at = datetime(DAY.year, DAY.month, DAY.day, tzinfo=UTC)
+    orders: list[dict[str, Any]] = [{"id": 1, "country": "A", "total": -1, "updated_at": at}]
+    runs = shop(tmp_path, orders=orders)
+    ran = runs.materialise(DAY, raise_on_error=False)
+    assert not ran.success
+    assert not evaluations(ran)["staging/orders accepted_values"].passed
+    assert reason(ran.get_step_failure_events()[0]).endswith(
+        "failed with ERROR severity: staging/orders: accepted_values"
+    )
+    assert runs.days("staging/orders") == [DAY]
+    assert runs.days("marts/revenue") == []
+    orders[0] |= {"total": 1, "updated_at": at + timedelta(hours=1)}
+    assert runs.materialise(DAY, instance=DagsterInstance.ephemeral()).success
 
 
-def repository(**fields: object) -> dict[str, object]:
-    """A repository of acme that was active on LAST, as GitHub sends it."""
-    at = f"{LAST}T10:00:00Z"
-    return {
-        "id": 1,
-        "name": "rocket",
-        "full_name": "acme/rocket",
-        "description": None,
-        "stargazers_count": 1,
-        "forks_count": 1,
-        "open_issues_count": 1,
-        "size": 1,
-        "language": None,
-        "license": None,
-        "fork": False,
-        "archived": False,
-        "created_at": at,
-        "updated_at": at,
-        "pushed_at": at,
-    } | fields
+def test_a_day_by_day_reconciliation_of_a_range_is_that_of_each_day(tmp_path: Path):
+    days = days_between(YESTERDAY - timedelta(days=2), YESTERDAY)
+    runs = shop(tmp_path)
+    checked = evaluations(runs.materialise(days[0], days[-1]))
+    assert checked["staging/orders reconciles"].description == "agrees with 12 rows of raw/orders"
+    assert checked["marts/revenue reconciles"].passed
 
 
-def test_every_mart_is_reconciled():
-    marts = {key for key in defs.resolve_all_asset_keys() if key.has_prefix(["marts"])}
-    assert marts <= RECONCILED.keys()
+def test_a_large_window_is_reconciled_only_when_the_check_runs_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(checks, "_MOST_ROWS", 3)
+    runs = shop(tmp_path)
+    within = evaluations(runs.materialise(YESTERDAY))["marts/revenue reconciles"]
+    assert within.passed
+    assert "not counted: 4 rows" in (within.description or "")
+    assert runs.checks()["marts/revenue reconciles"].description == "agrees with 4 rows of staging/orders"

@@ -1,11 +1,15 @@
-"""Promises of what Dagster sees: a daily job and its schedule, described tables, and parts that can be swapped."""
+"""Promises of what Dagster sees: a daily job and its schedule, described tables, and parts that can be swapped.
 
-import os
+What is said of each table is said of whatever lies in `defs/`.
+"""
+
+import json
 import subprocess
 import sys
 from contextlib import suppress
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from dagster import (
@@ -14,72 +18,50 @@ from dagster import (
     DagsterInstance,
     DagsterRunStatus,
     DefaultScheduleStatus,
+    Definitions,
+    JobDefinition,
     RunRequest,
+    ScheduleDefinition,
     build_schedule_context,
+    job,
 )
 
 from mds_assets.definitions import build_definitions, defs
-from mds_assets.defs.github import marts, staging
-from mds_assets.stack.settings import PROJECT_ROOT
-from mds_assets.stack.table import SchemaError, declared_schema
-from mds_assets_tests.project import Project
+from mds_assets.stack import build
+from mds_assets.stack.blocks import mart, staging_table
+from mds_assets.stack.names import WAREHOUSE
+from mds_assets.stack.table import TABLE, SchemaError, declared_table
+from mds_assets_tests.runs import Runs
+from mds_assets_tests.stack import toy
+from mds_assets_tests.stack.clone import Clone
 
-TABLES = {
-    "raw/github_repos",
-    "staging/repos",
-    "marts/repos_per_language",
-    "marts/daily_activity",
-    "marts/repo_growth",
-    "marts/language_trend",
-}
-OTHERS = {"reports/activity", "warehouse"}
+YESTERDAY = datetime.now(UTC).date() - timedelta(days=1)
+SPECS = {spec.key.to_user_string(): spec for spec in defs.resolve_all_asset_specs()}
+TABLES = {name: spec for name, spec in SPECS.items() if TABLE in spec.metadata}
 
 
-def specs() -> dict[str, AssetSpec]:
-    """What Dagster knows of each table."""
-    return {spec.key.to_user_string(): spec for spec in defs.resolve_all_asset_specs()}
-
-
-def test_the_tables_are_those_of_the_design():
-    assert {key.to_user_string() for key in defs.resolve_all_asset_keys()} == TABLES | OTHERS
-
-
-@pytest.mark.parametrize("table", sorted(TABLES))
-def test_every_table_says_what_it_is(table: str):
-    spec = specs()[table]
+@pytest.mark.parametrize("spec", [pytest.param(spec, id=name) for name, spec in sorted(SPECS.items())])
+def test_every_asset_says_what_it_is(spec: AssetSpec):
     assert spec.description
-    assert spec.group_name == table.split("/")[0]
-    assert "parquet" in spec.kinds
+    assert spec.group_name
+    assert spec.kinds
     assert not spec.owners
-    for column in declared_schema(table, spec.metadata).columns:
-        assert column.description
-        assert column.description.endswith((".", ";")) or "." in column.description
 
 
-def test_a_report_says_what_it_is_and_reads_the_marts_of_its_day():
-    spec = specs()["reports/activity"]
-    assert spec.description
-    assert spec.group_name == "reports"
-    asset = defs.resolve_assets_def(spec.key)
-    for mart in (key for key in asset.dependency_keys if key.has_prefix(["marts"])):
-        assert asset.get_partition_mapping(mart) is None
+@pytest.mark.parametrize("name", sorted(TABLES))
+def test_every_table_describes_its_columns(name: str):
+    assert "parquet" in TABLES[name].kinds
+    for column in declared_table(name, TABLES[name].metadata).columns:
+        assert column.description.endswith(".")
 
 
-def test_the_definitions_load_without_what_draws_charts():
-    code = "import sys, mds_assets.definitions; sys.exit(bool(sys.modules.keys() & {'altair', 'vl_convert'}))"
+def test_the_definitions_load_without_what_only_some_runs_need():
+    """Charts and dlt; the object store's client."""
+    code = (
+        "import sys, mds_assets.definitions; "
+        "sys.exit(str(sys.modules.keys() & {'altair', 'vl_convert', 'dlt', 's3fs'} or '') or 0)"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-
-
-def test_marts_are_declared_in_the_order_of_the_design():
-    columns = {
-        table: [column.name for column in declared_schema(table, specs()[table].metadata).columns] for table in TABLES
-    }
-    assert columns["marts/repos_per_language"] == ["org", "language", "repo_count", "avg_stars", "avg_forks"]
-    assert columns["marts/daily_activity"] == ["org", "push_date", "push_count", "rolling_7d_avg"]
-    growth = "org repo_id repo_name language stars stars_gained forks_gained first_seen last_seen"
-    assert " ".join(columns["marts/repo_growth"]) == growth
-    trend = "org language trend_date repo_count push_count rank rank_change"
-    assert " ".join(columns["marts/language_trend"]) == trend
 
 
 def test_the_schedule_runs_at_0005_utc_for_the_day_that_ended():
@@ -102,19 +84,16 @@ def test_the_schedule_runs_at_0005_utc_for_the_day_that_ended():
 
 
 @pytest.mark.parametrize("error", [SchemaError, KeyboardInterrupt])
-@pytest.mark.parametrize("layer", ["staging", "marts"])
-def test_a_step_that_finds_bad_data_or_is_cancelled_is_not_tried_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layer: str, error: type[BaseException]
-):
-    def fails(*_: object) -> None:
+def test_a_step_that_finds_bad_data_or_is_cancelled_is_not_tried_again(tmp_path: Path, error: type[BaseException]):
+    @mart(columns=toy.REVENUE, latest={"orders": "staging/orders"})
+    def revenue(orders: Any) -> Any:
+        """It fails."""
         raise error
 
-    monkeypatch.setattr(
-        {"staging": staging, "marts": marts}[layer], {"staging": "select", "marts": "as_of"}[layer], fails
-    )
+    runs = Runs.of(tmp_path, toy.orders, toy.staged, revenue, shop=[])
     with DagsterInstance.ephemeral() as instance:
         with suppress(KeyboardInterrupt):
-            Project(tmp_path).materialise(date(2019, 3, 1), layers=[layer], instance=instance, raise_on_error=False)
+            runs.materialise(date(2019, 3, 1), layers=["marts"], instance=instance, raise_on_error=False)
         (run,) = instance.get_runs()
         events = [entry.dagster_event_type for entry in instance.all_logs(run.run_id) if entry.dagster_event_type]
     assert run.status == DagsterRunStatus.FAILURE
@@ -122,28 +101,112 @@ def test_a_step_that_finds_bad_data_or_is_cancelled_is_not_tried_again(
     assert DagsterEventType.STEP_UP_FOR_RETRY not in events
 
 
+def test_a_staging_table_that_is_not_what_it_declares_is_not_tried_again(tmp_path: Path):
+    file = tmp_path / "broken.sql"
+    file.write_text("SELECT id AS order_id, day FROM orders")
+    staged = staging_table("orders", reads=["raw/orders"], columns=toy.STAGING, sql=str(file))
+    runs = Runs.of(tmp_path, toy.orders, staged, shop=[])
+    with DagsterInstance.ephemeral() as instance:
+        ran = runs.materialise(date(2019, 3, 1), instance=instance, raise_on_error=False)
+        events = [entry.dagster_event_type for entry in instance.all_logs(ran.run_id) if entry.dagster_event_type]
+    assert not ran.success
+    assert DagsterEventType.STEP_UP_FOR_RETRY not in events
+
+
 def test_steps_run_in_process():
-    job = defs.resolve_job_def("daily_refresh")
-    assert job.executor_def.name == "in_process"
+    assert defs.resolve_job_def("daily_refresh").executor_def.name == "in_process"
 
 
 def test_a_resource_can_be_swapped():
     swapped = object()
-    resources = build_definitions({"github": swapped}).resources or {}
-    assert resources["github"] is swapped
-    assert (defs.resources or {})["github"] is not swapped
+    resources = build_definitions({"lake": swapped}).resources or {}
+    assert resources["lake"] is swapped
+    assert (defs.resources or {})["lake"] is not swapped
 
 
-@pytest.mark.parametrize("command", [["dg", "check", "defs"], ["dg", "list", "defs", "--json"]])
-def test_it_loads_under_dg(command: list[str], tmp_path: Path):
-    ended = subprocess.run(
-        [Path(sys.executable).with_name(command[0]), *command[1:]],
-        env=os.environ | {"DAGSTER_HOME": str(tmp_path), "VIRTUAL_ENV": str(PROJECT_ROOT / ".venv")},
-        cwd=PROJECT_ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
+def test_a_source_may_bring_jobs_schedules_and_sensors_and_take_the_place_of_the_stacks():
+    @job
+    def mine() -> None:
+        """Nothing."""
+
+    schedule = ScheduleDefinition(name="daily_refresh_schedule", job=mine, cron_schedule="@weekly")
+    built = build.build_definitions(
+        Definitions(assets=[toy.orders], jobs=[mine], schedules=[schedule], resources={"shop": []})
     )
+    assert built.resolve_schedule_def("daily_refresh_schedule").cron_schedule == "@weekly"
+    assert isinstance(built.resolve_job_def("mine"), JobDefinition)
+    assert {given.name for given in built.schedules or []} > {"daily_refresh_schedule", "prune_schedule"}
+
+
+# --- Commands, on a copy of the project whose only source is the toy
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    """The copy."""
+    return Clone(tmp_path_factory.mktemp("clone"))
+
+
+def dg(clone: Clone, *words: str) -> str:
+    """What `dg` prints, in the copy's folder."""
+    ended = clone.command("dg", *words, cwd=clone.root)
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    if "list" in command:
-        assert all(name in ended.stdout for name in TABLES | OTHERS)
+    return ended.stdout
+
+
+def listed(clone: Clone) -> dict[str, Any]:
+    """`dg list defs`: what there is of each kind, by name."""
+    answer = json.loads(dg(clone, "list", "defs", "--json"))
+    return {kind: {one.get("key") or one["name"]: one for one in found} for kind, found in answer.items() if found}
+
+
+def test_dg_checks_and_lists_what_there_is(clone: Clone):
+    dg(clone, "check", "defs")
+    kinds = listed(clone)
+    tables = {"raw/orders", "staging/orders", "staging/orders_now", "marts/revenue", "warehouse"}
+    assert tables <= kinds["assets"].keys()
+    assert {"daily_refresh", "table_checks", "prune"} <= kinds["jobs"].keys()
+    assert {"follow_staging", "failed_runs", "failed_checks"} <= kinds["sensors"].keys()
+
+
+def test_dg_launches_a_partition_and_a_range(clone: Clone):
+    before = YESTERDAY - timedelta(days=1)
+    dg(clone, "launch", "--assets", "raw/orders,staging/orders", "--partition", str(before))
+    assert clone.days("staging/orders") == [before]
+    dg(clone, "launch", "--assets", "*", "--partition-range", f"{before}...{YESTERDAY}")
+    assert clone.days("marts/revenue") == [before, YESTERDAY]
+    assert (clone.lake / WAREHOUSE).exists()
+
+
+def test_dagster_materializes_a_partition_of_everything(clone: Clone):
+    day = YESTERDAY - timedelta(days=4)
+    ended = clone.dagster("--partition", str(day))
+    assert ended.returncode == 0, ended.stderr
+    assert day in clone.days("marts/revenue")
+
+
+def test_an_asset_that_dg_scaffolds_loads(clone: Clone):
+    dg(clone, "scaffold", "defs", "dagster.asset", "toy/extra.py")
+    dg(clone, "check", "defs")
+    assert {"extra"} <= listed(clone)["assets"].keys()
+
+
+def test_a_project_without_any_source_loads_and_runs(tmp_path: Path):
+    clone = Clone(tmp_path, with_toy=False)
+    dg(clone, "check", "defs")
+    assert listed(clone)["assets"].keys() == {"warehouse"}
+    for words in (["mds", "run"], ["mds", "show"]):
+        ended = clone.command(*words)
+        assert ended.returncode == 0, ended.stderr
+
+
+def test_nothing_of_the_stack_imports_a_source(tmp_path: Path):
+    clone = Clone(tmp_path, with_toy=False)
+    modules = [
+        ".".join(file.relative_to(clone.root).with_suffix("").parts)
+        for file in (clone.root / "mds_assets/stack").rglob("*.py")
+        if "celery" not in file.parts and file.name != "__init__.py"
+    ]
+    code = f"import importlib\nfor name in {sorted(modules)}: importlib.import_module(name)"
+    ended = clone.command("python", "-c", code)
+    assert ended.returncode == 0, ended.stderr

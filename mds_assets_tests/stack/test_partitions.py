@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mds_assets.definitions import defs
-from mds_assets.stack.partitions import DAILY, LOOKBACK, days_between, to_days, window
+from mds_assets.stack.partitions import DAILY, days_between, lookback, to_days, window, window_of
 
 START = date(2026, 1, 1)
 
@@ -45,13 +45,13 @@ def test_every_table_shares_the_one_daily_definition_in_utc_and_runs_a_range_in_
     assert DAILY.timezone == "UTC"
     for key in defs.resolve_all_asset_keys():
         asset = defs.resolve_assets_def(key)
-        assert asset.partitions_def is (DAILY if len(key.path) == 2 else None)  # the warehouse is one file
+        assert asset.partitions_def in (DAILY, None)
         assert asset.backfill_policy is not None
         assert asset.backfill_policy.max_partitions_per_run is None
 
 
-def test_every_mart_reads_through_the_one_lookback_mapping():
-    for key in defs.resolve_all_asset_keys():
-        if key.path[0] == "marts":
-            asset = defs.resolve_assets_def(key)
-            assert [asset.get_partition_mapping(upstream) for upstream in asset.dependency_keys] == [LOOKBACK]
+@given(lookback_days=st.integers(1, 40), day=st.integers(0, 100))
+def test_the_days_of_a_mapping_are_those_of_the_window(lookback_days: int, day: int):
+    as_of = START + timedelta(days=day)
+    assert window_of(lookback(lookback_days), as_of) == window(as_of, lookback_days)
+    assert window_of(None, as_of) == [as_of]

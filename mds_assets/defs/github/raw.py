@@ -64,7 +64,12 @@ def github_repos(
     GitHub only knows each repository's newest state, so a later run of the same day sees fewer of them. Each run adds
     one load per day and never removes an earlier one.
     """
-    crawl = _selected(github, config.organisations).crawl(days.dates, days.log)
+    # A refusal of the configuration comes before dlt runs, and ends the run as it is.
+    return _crawl(context, days, _selected(github, config.organisations))
+
+
+def _crawl(context: AssetExecutionContext, days: Days, github: GitHub) -> Iterator[list[Json]]:
+    crawl = github.crawl(days.dates, days.log)
     listed_before = _listed_before(context)
     try:
         yield from crawl

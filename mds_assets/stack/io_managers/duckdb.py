@@ -153,16 +153,18 @@ def _arrow_schema(relation: duckdb.DuckDBPyRelation) -> pa.Schema:
 def _cast(table: str, name: str, produced: str, declared: str) -> str:
     """The column as its declared type; DuckDB's own error for a number out of range does not name the column."""
     value = quote(name)
-    if declared == "JSON":
-        return f"{value}::JSON::VARCHAR"  # refuses what is no JSON
-    is_number = declared in {"INTEGER", "BIGINT"} or (declared.startswith("DECIMAL") and not declared.endswith("[]"))
-    if not is_number or produced in {declared, '"NULL"'}:
+    element = declared.removesuffix("[]")
+    if element == "JSON":
+        # As text: Polars reads DuckDB's lists of JSON as bytes. The IO manager refuses what is no JSON.
+        return f"{value}::{declared.replace('JSON', 'VARCHAR')}"
+    if not element.startswith(("INTEGER", "BIGINT", "DECIMAL")) or produced in {declared, '"NULL"'}:
         return f"{value}::{declared}"
-    refused = f"error('{table}.{name} is ' || {value} || ', out of range for {declared}')"
+    refused = f"error({literal(f'{table}.{name} is ')} || {value}::VARCHAR || ', out of range for {declared}')"
     # Of BIGINT, which is the common case, a comparison tells faster than a cast that is tried.
-    fits = (
-        f"{value} BETWEEN -2147483648 AND 2147483647 OR {value} IS NULL"
-        if produced == "BIGINT" and declared == "INTEGER"
-        else f"try_cast({value} AS {declared}) IS NOT NULL OR {value} IS NULL"
-    )
+    if produced == "BIGINT" and declared == "INTEGER":
+        fits = f"{value} BETWEEN -2147483648 AND 2147483647 OR {value} IS NULL"
+    elif element == declared:
+        fits = f"try_cast({value} AS {declared}) IS NOT NULL OR {value} IS NULL"
+    else:  # elements that do not fit become null
+        fits = f"list_count(try_cast({value} AS {declared})) = list_count({value}) OR {value} IS NULL"
     return f"CASE WHEN {fits} THEN {value}::{declared} ELSE {refused} END"

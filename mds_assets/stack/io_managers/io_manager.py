@@ -6,6 +6,7 @@ What does not belong here: where files lie and how they are replaced (`lake.py`)
 
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -22,7 +23,7 @@ from mds_assets.stack.io_managers import polars as polars_engine
 from mds_assets.stack.lake.layout import DATA_FILE, Partition
 from mds_assets.stack.partitions import days_between, to_days, window_of
 from mds_assets.stack.session import Session
-from mds_assets.stack.table import COLUMN_LINEAGE, COLUMN_SCHEMA, DAY, SchemaError, Table, declared_table
+from mds_assets.stack.table import COLUMN_LINEAGE, COLUMN_SCHEMA, DAY, SchemaError, Table, declared_table, quote
 
 Rows: TypeAlias = duckdb.DuckDBPyRelation | pa.Table | pa.RecordBatchReader | pl.LazyFrame | pl.DataFrame
 
@@ -121,7 +122,9 @@ class LakeIOManager(IOManager):
             for partition in partitions:
                 target = Path(f"{DAY}={partition}" if partition else "", DATA_FILE)
                 file = by_partition.get(partition) or _write_empty(folder / target, table)
-                _refuse_nulls(name, file, table)
+                of_day = f" of {partition}" if partition else ""
+                _refuse_nulls(name, of_day, file, table)
+                _refuse_invalid_json(self._session, name, of_day, file, table)
                 targets[file] = target
         seconds = time.perf_counter() - started
         for partition in partitions:
@@ -142,7 +145,10 @@ class LakeIOManager(IOManager):
                 return duckdb_engine.write(name, relation, table, days, folder)
         except (duckdb.DataError, duckdb.InvalidInputException, pl.exceptions.InvalidOperationError) as error:
             period = f" for {days[0]}...{days[-1]}" if days else ""
-            raise SchemaError(f"{name} cannot be written{period}: {error}") from error
+            raise SchemaError(
+                f"{name} cannot be written{period}: {' '.join(str(error).split())}. Correct the value where it is "
+                "made, or change the declaration."
+            ) from error
         raise SchemaError(f"{name} returned a {type(obj).__name__}: return one of {Rows}")
 
 
@@ -216,13 +222,27 @@ def may_be_null(files: Iterable[Path | UPath], table: Table) -> list[str]:
     return [name for name in required if name not in never]
 
 
-def _refuse_nulls(name: str, file: Path, table: Table) -> None:
+def _refuse_nulls(name: str, of_day: str, file: Path, table: Table) -> None:
     """Refuse nulls where the declaration has none; only a column of which the footer does not tell is read."""
     columns = may_be_null([file], table)
     counts = pl.scan_parquet(file, glob=False).select(pl.col(columns).null_count()).collect() if columns else None
     for column, count in (counts.to_dicts()[0] if counts is not None else {}).items():
         if count:
             raise SchemaError(
-                f"{name}.{column} is null in {count} rows of {file.parent.name}, declared not null: "
+                f"{name}.{column} is null in {count} rows{of_day}, declared not null: "
                 "fill or drop them, or declare it nullable."
+            )
+
+
+def _refuse_invalid_json(session: Session, name: str, of_day: str, file: Path, table: Table) -> None:
+    """Refuse text that is no JSON in a column that is declared as such: Polars knows no such type."""
+    declared = [column for column in table.columns if column.type in {"JSON", "JSON[]"}]
+    for column in [replace(column, type=column.type.replace("JSON", "VARCHAR")) for column in declared]:
+        is_valid = "json_valid({})" if column.type == "VARCHAR" else "list_bool_and([json_valid(x) FOR x IN {}])"
+        rows = duckdb_engine.read(session.connection, [UPath(file)], Table((column,)), partitioned=False)
+        ((count,),) = rows.filter(f"NOT {is_valid.format(quote(column.name))}").aggregate("count(*)").fetchall()
+        if count:
+            raise SchemaError(
+                f"{name}.{column.name} is not JSON in {count} rows{of_day}: "
+                "make it JSON where it is made, such as with to_json, or declare it VARCHAR."
             )

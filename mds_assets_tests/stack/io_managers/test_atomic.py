@@ -148,19 +148,20 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 import pyarrow as pa
-from dagster import asset
-from mds_assets.stack.io_managers.duckdb import LakeDuckDB, write
+from dagster import ResourceParam, asset
+from mds_assets.stack.io_managers.duckdb import write
+from mds_assets.stack.session import Session
 from mds_assets_tests.stack.io_managers.warehouse import D1, PAIRS, Warehouse, pairs
 folder, batch = Path(sys.argv[1]), pairs(*((n, "x", D1) for n in range(20_000))).to_batches()[0]
 def rows():
     yield from [batch] * 10
     raise RuntimeError("half-way")
 @asset
-def fails_often(duckdb: LakeDuckDB) -> None:
+def fails_often(session: ResourceParam[Session]) -> None:
     for _ in range(250):
         reader = pa.RecordBatchReader.from_batches(batch.schema, rows())
         with suppress(Exception):
-            write("t", duckdb.connection.from_arrow(reader), PAIRS, [D1], folder)
+            write("t", session.connection.from_arrow(reader), PAIRS, [D1], folder)
 Warehouse(folder).run(fails_often, None)
 """
 

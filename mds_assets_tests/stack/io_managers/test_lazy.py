@@ -29,11 +29,11 @@ def test_duckdb_opens_only_the_files_days_and_columns_that_are_asked_for(
     def plan(relation: duckdb.DuckDBPyRelation) -> str:
         return relation.filter(f"day = DATE '{D2}' AND id > 1").select("id").explain()
 
-    told = warehouse.look(three_days, duckdb.DuckDBPyRelation, plan, D1, D3)
-    assert "Scanning Files: 1/3" in told
-    assert re.search(r"Projections: id\s", told)
-    assert "name" not in told
-    assert re.search(r"Filters: id\s*>\s*1", told)
+    explained = warehouse.look(three_days, duckdb.DuckDBPyRelation, plan, D1, D3)
+    assert "Scanning Files: 1/3" in explained
+    assert re.search(r"Projections: id\s", explained)
+    assert "name" not in explained
+    assert re.search(r"Filters: id\s*>\s*1", explained)
 
 
 def test_polars_opens_only_the_files_days_and_columns_that_are_asked_for(
@@ -42,11 +42,11 @@ def test_polars_opens_only_the_files_days_and_columns_that_are_asked_for(
     def plan(frame: pl.LazyFrame) -> str:
         return frame.filter(pl.col("day") == D2, pl.col("id") > 1).select("id").explain()
 
-    told = warehouse.look(three_days, pl.LazyFrame, plan, D1, D3)
-    assert f"day={D2}/data.parquet" in told
-    assert f"day={D1}" not in told
-    assert "PROJECT 2/3 COLUMNS" in told  # `id`, and `day` that the path holds
-    assert re.search(r"SELECTION: .*id.*> 1", told)
+    explained = warehouse.look(three_days, pl.LazyFrame, plan, D1, D3)
+    assert f"day={D2}/data.parquet" in explained
+    assert f"day={D1}" not in explained
+    assert "PROJECT 2/3 COLUMNS" in explained  # `id`, and `day` that the path holds
+    assert re.search(r"SELECTION: .*id.*> 1", explained)
 
 
 @pytest.mark.parametrize("kind", ["relation", "lazyframe"])

@@ -1,4 +1,4 @@
-"""Promises of a table in the lake: a file a day that any engine reads, and metadata on every day's materialisation."""
+"""Promises of a table in the lake: a file a day that any engine reads, and metadata on every day's materialization."""
 
 from collections.abc import Callable
 from datetime import date, timedelta
@@ -40,7 +40,7 @@ def test_a_range_is_split_by_day_and_a_day_without_rows_gets_an_empty_typed_file
         f"day={D3}": [{"id": 3, "name": "c"}, {"id": 4, "name": None}],
     }
     for day in (D1, D2, D3):
-        # Names and types; which columns may be null is told by the declaration alone.
+        # Names and types; which columns may be null is up to the declaration alone.
         schema = pq.read_schema(warehouse.file(source, day))
         assert [(field.name, field.type) for field in schema] == [("id", pa.int64()), ("name", _text(schema))]
 
@@ -119,31 +119,31 @@ def test_a_day_of_many_rows_is_still_one_file(warehouse: Warehouse, make: Callab
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_each_days_materialisation_tells_rows_columns_uri_bytes_and_seconds(warehouse: Warehouse, kind: str):
+def test_each_days_materialization_has_rows_columns_uri_bytes_and_seconds(warehouse: Warehouse, kind: str):
     source = writes(lambda _: as_kind(pairs((1, "a", D1), (2, "b", D3), (3, "c", D3)), kind))
     metadata = metadata_by_day(warehouse.run(source, D1, D3), source.key)
     assert list(metadata) == [str(D1), str(D2), str(D3)]
     assert [facts["dagster/partition_row_count"] for facts in metadata.values()] == [1, 0, 2]
     for day, facts in metadata.items():
-        assert facts["dagster/column_schema"] == PAIRS
+        assert facts["dagster/column_schema"] == PAIRS.dagster_schema
         assert Path(facts["dagster/uri"]) == warehouse.file(source, date.fromisoformat(day))
         assert facts["bytes"] == Path(facts["dagster/uri"]).stat().st_size
         assert facts["seconds"] >= 0
 
 
-def test_each_days_materialisation_tells_its_own_window_and_what_was_missing_in_it(warehouse: Warehouse):
+def test_each_days_materialization_has_its_own_window_and_what_was_missing_in_it(warehouse: Warehouse):
     source = writes(lambda days: pairs(*((1, "x", day) for day in days)))
     mart = passes_on(source, pl.LazyFrame, change=lambda rows: rows.filter(pl.col("day") >= D2), lookback=True)
     for day in (D1, D2, D4):
         warehouse.run(source, day)
     metadata = metadata_by_day(warehouse.run([source, mart], D2, D4, only=mart), mart.key)
 
-    def told(day: date) -> list[Any]:
+    def facts(day: date) -> list[Any]:
         return [metadata[str(day)][f"staging/written/{fact}"] for fact in ("window", "days_found", "days_missing")]
 
-    assert told(D2) == [f"{D0}...{D2}", 2, [str(D0)]]
-    assert told(D3) == [f"{D1}...{D3}", 2, [str(D3)]]
-    assert told(D4) == [f"{D2}...{D4}", 2, [str(D3)]]
+    assert facts(D2) == [f"{D0}...{D2}", 2, [str(D0)]]
+    assert facts(D3) == [f"{D1}...{D3}", 2, [str(D3)]]
+    assert facts(D4) == [f"{D2}...{D4}", 2, [str(D3)]]
 
 
 def test_an_input_of_the_same_day_is_a_window_of_one(warehouse: Warehouse):

@@ -12,13 +12,10 @@ import duckdb
 import polars as pl
 import pyarrow as pa
 import pytest
-from dagster import AssetIn, AssetsDefinition, Output, TableSchema, asset
-from upath import UPath
+from dagster import AssetIn, AssetsDefinition, Output, asset
 
-from mds_assets.stack.io_managers.duckdb import ROW_ID
-from mds_assets.stack.io_managers.duckdb import read as duckdb_read
 from mds_assets.stack.partitions import ONE_RUN
-from mds_assets.stack.table import COLUMN_SCHEMA, SchemaError, arrow_schema, column
+from mds_assets.stack.table import SchemaError, column, table
 from mds_assets_tests.stack.io_managers.warehouse import (
     D0,
     D1,
@@ -41,7 +38,7 @@ from mds_assets_tests.stack.io_managers.warehouse import (
     writes,
 )
 
-ALL_TYPES = TableSchema(
+ALL_TYPES = table(
     [
         column("a_bigint", "BIGINT", "64 bits.", nullable=True),
         column("a_boolean", "BOOLEAN", "Yes or no.", nullable=True),
@@ -67,7 +64,7 @@ _UNICODE: tuple[Any, ...] = (
 )  # fmt: skip
 _NULLS: tuple[Any, ...] = (None,) * 8 + (4,)
 
-ARROW = arrow_schema(ALL_TYPES, with_day=True)
+ARROW = ALL_TYPES.with_day().arrow_schema()
 
 
 def all_types(*days: date) -> pa.Table:
@@ -98,7 +95,7 @@ def test_what_is_written_as_any_type_reads_as_any_type_with_equal_names_types_an
     warehouse: Warehouse, kind: str, written_by: str
 ):
     expected = all_types(D1, D2)
-    written = writes(lambda _: as_kind(expected, kind), schema=ALL_TYPES, engine=written_by, returns=KINDS[kind])
+    written = writes(lambda _: as_kind(expected, kind), declared=ALL_TYPES, engine=written_by, returns=KINDS[kind])
     seen: dict[str, Rows] = {}
     types: dict[str, dict[str, str]] = {}
 
@@ -122,8 +119,8 @@ def test_what_is_written_as_any_type_reads_as_any_type_with_equal_names_types_an
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_an_asset_takes_it_can_return_in_the_same_type(warehouse: Warehouse, kind: str):
-    source = writes(lambda _: all_types(D1, D2, D2), schema=ALL_TYPES)
-    copy = passes_on(source, KINDS[kind], schema=ALL_TYPES)
+    source = writes(lambda _: all_types(D1, D2, D2), declared=ALL_TYPES)
+    copy = passes_on(source, KINDS[kind], declared=ALL_TYPES)
     warehouse.run([source, copy], D1, D3)
     assert warehouse.content(copy) == warehouse.content(source)
 
@@ -151,7 +148,7 @@ def test_one_day_many_days_and_no_day_are_each_one_table(warehouse: Warehouse, k
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_day_that_is_materialised_and_empty_reads_as_an_empty_table(warehouse: Warehouse, kind: str):
+def test_a_day_that_is_materialized_and_empty_reads_as_an_empty_table(warehouse: Warehouse, kind: str):
     source = writes(lambda _: pairs())
     warehouse.run(source, D1)
     types, rows = warehouse.look(source, KINDS[kind], lambda table: (types_of(table), to_rows(table)), D1)
@@ -187,7 +184,7 @@ def test_relations_of_both_io_managers_join_in_one_asset(warehouse: Warehouse):
         partitions_def=DAILY,
         backfill_policy=ONE_RUN,
         io_manager_key="polars_io_manager",
-        metadata={COLUMN_SCHEMA: PAIRS},
+        metadata=PAIRS.metadata,
     )
     def joined(left: duckdb.DuckDBPyRelation, right: duckdb.DuckDBPyRelation) -> duckdb.DuckDBPyRelation:
         both = left.set_alias("l").join(right.set_alias("r"), "l.id = r.id AND l.day = r.day")
@@ -253,14 +250,14 @@ def test_a_return_value_that_is_no_table_is_refused_by_name(
 
 
 def test_a_file_from_before_a_nullable_column_was_declared_reads_as_null_there(warehouse: Warehouse):
-    newer = TableSchema([*PAIRS.columns, column("stars", "INTEGER", "New.", nullable=True)])
-    topics = TableSchema([column("topics", "VARCHAR[]", "New.", nullable=True), *newer.columns])
+    newer = table([*PAIRS.columns, column("stars", "INTEGER", "New.", nullable=True)])
+    topics = table([column("topics", "VARCHAR[]", "New.", nullable=True), *newer.columns])
     old_row, new_row = {"id": 1, "name": "old"}, {"id": 2, "name": "new", "stars": 3}
     warehouse.run(writes(lambda _: pairs((1, "old", D1))), D1)
-    new_rows = pa.Table.from_pylist([new_row | {"day": D2}], schema=arrow_schema(newer, with_day=True))
-    warehouse.run(writes(lambda _: new_rows, schema=newer), D2)
+    new_rows = pa.Table.from_pylist([new_row | {"day": D2}], schema=newer.with_day().arrow_schema())
+    warehouse.run(writes(lambda _: new_rows, declared=newer), D2)
     # The oldest file alone, and files of three generations side by side.
-    latest = writes(lambda _: None, schema=topics)
+    latest = writes(lambda _: None, declared=topics)
     old = {"topics": None, **old_row, "stars": None, "day": D1}
     new = {"topics": None, **new_row, "day": D2}
     assert seen_as_every_kind(warehouse, latest, D1, D1) == {kind: [old] for kind in KINDS}
@@ -268,15 +265,15 @@ def test_a_file_from_before_a_nullable_column_was_declared_reads_as_null_there(w
 
 
 def test_a_file_from_before_a_column_was_widened_reads_as_the_wider_type(warehouse: Warehouse):
-    narrow, wide = (TableSchema([column("stars", dtype, "Stars.")]) for dtype in ("INTEGER", "BIGINT"))
-    rows = pa.Table.from_pylist([{"stars": 1, "day": D1}], schema=arrow_schema(narrow, with_day=True))
-    warehouse.run(writes(lambda _: rows, schema=narrow), D1)
-    seen = seen_as_every_kind(warehouse, writes(lambda _: None, schema=wide), D1, D1)
+    narrow, wide = (table([column("stars", dtype, "Stars.")]) for dtype in ("INTEGER", "BIGINT"))
+    rows = pa.Table.from_pylist([{"stars": 1, "day": D1}], schema=narrow.with_day().arrow_schema())
+    warehouse.run(writes(lambda _: rows, declared=narrow), D1)
+    seen = seen_as_every_kind(warehouse, writes(lambda _: None, declared=wide), D1, D1)
     assert seen == {kind: [{"stars": 1, "day": D1}] for kind in KINDS}
 
 
 def test_raw_files_with_whatever_columns_read_as_the_declared_columns(warehouse: Warehouse):
-    raw = writes(lambda _: None, schema=TableSchema([*PAIRS.columns, column("at", "TIMESTAMPTZ", "A time.")]))
+    raw = writes(lambda _: None, declared=table([*PAIRS.columns, column("at", "TIMESTAMPTZ", "A time.")]))
     at = datetime(2024, 2, 27, tzinfo=UTC)
     times = pa.array([at], pa.timestamp("us", tz="UTC"))
     # Two loads a day: another order, other undeclared columns, even the same one with another type.
@@ -307,7 +304,7 @@ from pathlib import Path
 from mds_assets_tests.stack.io_managers.test_types import ALL_TYPES, KINDS, D1, Warehouse, all_types, declared_types
 from mds_assets_tests.stack.io_managers.test_types import reads, to_rows, types_of, writes
 warehouse = Warehouse(Path(sys.argv[1]))
-source = writes(lambda _: all_types(D1), schema=ALL_TYPES)
+source = writes(lambda _: all_types(D1), declared=ALL_TYPES)
 def look(table, name):
     assert types_of(table) == declared_types(ALL_TYPES, name), (name, types_of(table))
     assert to_rows(table) == to_rows(all_types(D1)), name
@@ -352,7 +349,7 @@ def buffers(column: pa.Array) -> list[int]:
 
 
 def test_an_eager_frame_shares_the_memory_of_fixed_width_columns_with_arrow(warehouse: Warehouse):
-    source = writes(lambda _: all_types(D1), schema=ALL_TYPES)
+    source = writes(lambda _: all_types(D1), declared=ALL_TYPES)
     shared: dict[str, bool] = {}
 
     def look(frame: pl.DataFrame) -> None:
@@ -367,28 +364,3 @@ def test_an_eager_frame_shares_the_memory_of_fixed_width_columns_with_arrow(ware
     warehouse.run([source, reader], D1)
     fixed = {c.name for c in ALL_TYPES.columns if c.type in {"BIGINT", "DATE", "DOUBLE", "INTEGER", "TIMESTAMPTZ"}}
     assert {name for name in fixed if shared[name]} == fixed
-
-
-def test_only_a_relation_can_have_row_ids(warehouse: Warehouse):
-    source = writes(lambda _: pairs((1, "a", D1)))
-    asks = AssetIn(key=source.key, metadata={ROW_ID: True})
-
-    @asset(ins={"table": asks}, partitions_def=DAILY, backfill_policy=ONE_RUN)
-    def wants(table: pl.LazyFrame) -> None:
-        pass
-
-    with pytest.raises(SchemaError, match=r"row_id as .*LazyFrame.*: only as a relation"):
-        warehouse.run([source, wants], D1)
-
-
-def test_a_row_keeps_its_id_whichever_files_a_filter_leaves(warehouse: Warehouse):
-    source = writes(lambda _: pairs((1, "a", D1), (2, "b", D1), (3, "c", D2)))
-    warehouse.run(source, D1, D2)
-    files = [UPath(warehouse.file(source, day)) for day in (D1, D2)]
-    with duckdb.connect() as con:
-        relation = duckdb_read(con, files, PAIRS, row_id=True)
-        ids = dict(relation.select("id", ROW_ID).fetchall())
-        assert len(set(ids.values())) == 3
-        for day in (D1, D2):
-            for number, row_id in relation.filter(f"day = DATE '{day}'").select("id", ROW_ID).fetchall():
-                assert row_id == ids[number]

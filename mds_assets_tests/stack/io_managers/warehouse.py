@@ -22,17 +22,16 @@ from dagster import (
     ExecuteInProcessResult,
     PartitionMapping,
     PartitionsDefinition,
-    TableSchema,
     TimeWindowPartitionMapping,
     asset,
     in_process_executor,
 )
 
-from mds_assets.definitions import resources
-from mds_assets.stack.io_managers.io_manager import Table as LakeTable
+from mds_assets.stack.build import stack_resources
+from mds_assets.stack.io_managers.io_manager import Rows as LakeRows
 from mds_assets.stack.partitions import ONE_RUN, to_days
 from mds_assets.stack.settings import settings
-from mds_assets.stack.table import COLUMN_SCHEMA, arrow_schema, column
+from mds_assets.stack.table import Table, column, table
 
 Rows = list[dict[str, Any]]
 Make = Callable[[list[date]], Any]
@@ -54,7 +53,7 @@ KINDS: dict[str, type] = {
 ENGINES = ("duckdb", "polars")
 
 # The smallest table of interest: a column that must not be null, and one that may.
-PAIRS = TableSchema([column("id", "BIGINT", "A number."), column("name", "VARCHAR", "A name.", nullable=True)])
+PAIRS = table([column("id", "BIGINT", "A number."), column("name", "VARCHAR", "A name.", nullable=True)])
 
 
 def pairs(*rows: tuple[int | None, str | None, date | None]) -> pa.Table:
@@ -64,7 +63,7 @@ def pairs(*rows: tuple[int | None, str | None, date | None]) -> pa.Table:
     return pa.Table.from_pylist([dict(zip(names, row, strict=True)) for row in rows], schema=schema)
 
 
-def as_kind(rows: pa.Table, kind: str, batch_rows: int = 1000) -> LakeTable:
+def as_kind(rows: pa.Table, kind: str, batch_rows: int = 1000) -> LakeRows:
     """The same rows as one of the five types; a reader can be read only once."""
     if kind == "relation":
         return duckdb.from_arrow(rows)
@@ -116,7 +115,7 @@ def writes(
     make: Make,
     name: str = "written",
     *,
-    schema: TableSchema | None = PAIRS,
+    declared: Table | None = PAIRS,
     engine: str = "duckdb",
     returns: object = None,
     partitions: PartitionsDefinition[Any] | None = DAILY,
@@ -131,9 +130,9 @@ def writes(
     return asset(
         key=["staging", name],
         partitions_def=partitions,
-        backfill_policy=ONE_RUN if partitions else None,
+        backfill_policy=ONE_RUN,
         io_manager_key=f"{engine}_io_manager",
-        metadata={COLUMN_SCHEMA: schema} if schema else None,
+        metadata=declared.metadata if declared else None,
     )(written)
 
 
@@ -143,10 +142,11 @@ def passes_on(
     name: str = "passed_on",
     *,
     change: Callable[[Any], Any] = _same,
-    schema: TableSchema = PAIRS,
+    declared: Table = PAIRS,
     engine: str = "polars",
     lookback: bool = False,
     read_by: str | None = None,
+    partitions: PartitionsDefinition[Any] | None = DAILY,
 ) -> AssetsDefinition:
     """An asset `marts/<name>` that takes `source` as `kind` (None: no annotation) and returns it, or its `change`."""
 
@@ -158,10 +158,10 @@ def passes_on(
     return asset(
         key=["marts", name],
         ins={"rows": _input(source, lookback, read_by)},
-        partitions_def=DAILY,
+        partitions_def=partitions,
         backfill_policy=ONE_RUN,
         io_manager_key=f"{engine}_io_manager",
-        metadata={COLUMN_SCHEMA: schema},
+        metadata=declared.metadata,
     )(passed_on)
 
 
@@ -186,7 +186,7 @@ def reads(
         key=["looks", name],
         ins={"rows": _input(source, lookback, read_by)},
         partitions_def=partitions,
-        backfill_policy=ONE_RUN if partitions else None,
+        backfill_policy=ONE_RUN,
     )(looks)
 
 
@@ -208,8 +208,8 @@ class Warehouse:
     def __init__(self, root: Path, **options: Any):  # noqa: D107
         self.root = root
         # Wired as the project itself does it.
-        given = {"data_dir": str(root), "organisations": (), "preview_rows": 0, **options}
-        self.resources = resources(settings.model_copy(update=given))
+        own = {"data_dir": str(root), "preview_rows": 0, **options}
+        self.resources = stack_resources(settings.model_copy(update=own), {})
 
     def run(
         self,
@@ -220,7 +220,7 @@ class Warehouse:
         only: AssetsDefinition | Sequence[AssetsDefinition] | None = None,
         raises: bool = True,
     ) -> ExecuteInProcessResult:
-        """Materialise the assets, or `only` some of them, for one day, for a range in one run, or without a day.
+        """Materialize the assets, or `only` some of them, for one day, for a range in one run, or without a day.
 
         The first error is raised, unless `raises` is false: then the other assets still run (see `errors`).
         """
@@ -263,16 +263,17 @@ class Warehouse:
         """Where a table lies."""
         return self.root.joinpath(*table.key.path)
 
-    def file(self, table: AssetsDefinition, day: date) -> Path:
-        """A day's file."""
-        return self.folder(table) / f"day={day}" / "data.parquet"
+    def file(self, table: AssetsDefinition, day: date | None) -> Path:
+        """A day's file, or that of a table without days."""
+        return self.folder(table) / (f"day={day}" if day else "") / "data.parquet"
 
     def content(self, table: AssetsDefinition) -> dict[str, Rows]:
-        """The rows of each `day=` folder, read file by file without any knowledge of the project."""
-        return {
-            folder.name: in_order(row for file in folder.iterdir() for row in pq.ParquetFile(file).read().to_pylist())
-            for folder in sorted(self.folder(table).iterdir())
-        }
+        """The rows of each `day=` folder (of `.` without days), read file by file and by pyarrow alone."""
+        folder = self.folder(table)
+        rows: dict[str, Rows] = {}
+        for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+            rows.setdefault(str(file.parent.relative_to(folder)), []).extend(pq.ParquetFile(file).read().to_pylist())
+        return {partition: in_order(of_partition) for partition, of_partition in rows.items()}
 
     def land(self, table: AssetsDefinition, day: date, loads: Mapping[str, pa.Table]) -> None:
         """Put files into a day as raw does: several of them, each with the columns it happens to have."""
@@ -290,7 +291,7 @@ class Warehouse:
 
 
 def metadata_by_day(result: ExecuteInProcessResult, key: AssetKey) -> dict[str, dict[str, Any]]:
-    """The metadata of each day's materialisation of one table, as plain values."""
+    """The metadata of each day's materialization of one table, as plain values; `None` for a table without days."""
     events = [event for event in result.get_asset_materialization_events() if event.asset_key == key]
     return {
         str(event.partition): {name: value.value for name, value in event.materialization.metadata.items()}
@@ -301,19 +302,19 @@ def metadata_by_day(result: ExecuteInProcessResult, key: AssetKey) -> dict[str, 
 def errors(result: ExecuteInProcessResult) -> dict[str, str]:
     """The error of each asset that failed, by its step's name: `<class>: <message>`."""
     failures = [event for event in result.all_events if event.is_step_failure]
-    told: dict[str, str] = {}
+    messages: dict[str, str] = {}
     for event in failures:
         error = event.step_failure_data.error
         if error and error.cause and str(error.cls_name).startswith("Dagster"):
             error = error.cause
-        told[str(event.step_key)] = error.message if error else ""
-    return told
+        messages[str(event.step_key)] = error.message if error else ""
+    return messages
 
 
-def declared_types(schema: TableSchema, kind: str) -> dict[str, str]:
-    """What `types_of` must say of a table of this declaration, `day` last."""
-    empty = arrow_schema(schema, with_day=True).empty_table()
+def declared_types(declared: Table, kind: str, *, partitioned: bool = True) -> dict[str, str]:
+    """What `types_of` must say of a table of this declaration, `day` last where it has partitions."""
+    declared = declared.with_day() if partitioned else declared
     if kind == "relation":
-        words = {"TIMESTAMPTZ": "TIMESTAMP WITH TIME ZONE"}
-        return {c.name: words.get(c.type, c.type) for c in schema.columns} | {"day": "DATE"}
+        return {c.name: c.type.replace("TIMESTAMPTZ", "TIMESTAMP WITH TIME ZONE") for c in declared.columns}
+    empty = declared.arrow_schema().empty_table()
     return types_of(pl.DataFrame(empty) if kind in {"lazyframe", "dataframe"} else empty)

@@ -1,0 +1,155 @@
+"""Definitions on a lake of their own: real runs of them in this process, and what the runs left behind.
+
+`Runs` knows no source. `project.py` has the whole project, `stack/toy.py` a toy source.
+"""
+
+import glob
+import os
+import subprocess
+import sys
+from collections.abc import Iterable
+from datetime import date
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import duckdb
+from dagster import (
+    AssetCheckEvaluation,
+    AssetKey,
+    AssetsDefinition,
+    DagsterInstance,
+    Definitions,
+    ExecuteInProcessResult,
+)
+
+from mds_assets.stack import build
+from mds_assets.stack.settings import settings
+
+Rows = list[tuple[Any, ...]]
+
+
+class Runs:
+    """Definitions on a lake below `folder`.
+
+    Attributes:
+        lake: The lake's root.
+        home: An empty Dagster home.
+        environment: What commands are told of both.
+        definitions: What runs.
+    """
+
+    definitions: Definitions
+
+    def __init__(self, folder: Path):
+        """Make nothing in `folder` but an empty Dagster home; whoever calls this sets `definitions`."""
+        self.lake = folder / "a 'lake' [of] mine"  # nothing depends on the spelling of a folder
+        self.home = folder / "dagster"
+        self.home.mkdir(parents=True, exist_ok=True)
+        (self.home / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
+        self.environment = {
+            "MDS_DATA_DIR": str(self.lake),
+            "DAGSTER_HOME": str(self.home),
+            "TZ": "Asia/Tokyo",  # nor on the zone of the machine
+        }
+
+    @classmethod
+    def of(cls, folder: Path, *assets: AssetsDefinition, preview_rows: int = 0, **resources: Any) -> "Runs":
+        """These assets, built into definitions as the project's own are, with these resources."""
+        runs = cls(folder)
+        runs.definitions = build.build_definitions(
+            Definitions(assets=assets, resources=resources),
+            settings=settings.model_copy(update={"data_dir": str(runs.lake), "preview_rows": preview_rows}),
+        )
+        return runs
+
+    def materialise(
+        self,
+        first: date,
+        last: date | None = None,
+        layers: Iterable[str] = ("raw", "staging", "marts"),
+        instance: DagsterInstance | None = None,
+        raise_on_error: bool = True,
+    ) -> ExecuteInProcessResult:
+        """One run of the job `daily_refresh` over these days, in this process."""
+        keys = [key for key in self.definitions.resolve_all_asset_keys() if key.path[0] in set(layers)]
+        return self.definitions.resolve_job_def("daily_refresh").execute_in_process(
+            instance=instance or DagsterInstance.ephemeral(),
+            asset_selection=keys,
+            tags={
+                "dagster/asset_partition_range_start": str(first),
+                "dagster/asset_partition_range_end": str(last or first),
+            },
+            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+            raise_on_error=raise_on_error,
+        )
+
+    def checks(self) -> dict[str, AssetCheckEvaluation]:
+        """What every check says of its table's newest day, by `<table> <check>`."""
+        ran = self.definitions.resolve_job_def("table_checks").execute_in_process(
+            instance=DagsterInstance.ephemeral(),
+            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+            raise_on_error=False,
+        )
+        return evaluations(ran)
+
+    def command(self, *words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+        """`dagster ...` or `mds ...` in a process of its own, from a folder that is not the repository."""
+        program = Path(sys.executable).with_name(words[0])
+        return subprocess.run(
+            [program, *words[1:]],
+            env=os.environ | self.environment,
+            cwd=cwd or self.home,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def dagster(self, *options: str) -> subprocess.CompletedProcess[str]:
+        """`dagster asset materialize` of everything."""
+        return self.command(
+            "dagster", "asset", "materialize", "-m", "mds_assets.definitions", "--select", "*", *options
+        )
+
+    def rows(self, table: str, day: date | None = None) -> Rows:
+        """A table's rows with `day`, sorted, as any DuckDB client reads them; of one day or of all."""
+        folder = glob.escape(str(self.lake / table)).replace("'", "''")
+        files = f"{folder}/day={day or '*'}/*.parquet"
+        with duckdb.connect() as con:
+            con.execute("SET TimeZone = 'UTC'")
+            return con.sql(f"FROM read_parquet('{files}', hive_partitioning = true) ORDER BY ALL").fetchall()
+
+    def days(self, table: str) -> list[date]:
+        """The days of a table that have a file."""
+        folders = (self.lake / table).glob("day=*/*.parquet")
+        return sorted({date.fromisoformat(file.parent.name.removeprefix("day=")) for file in folders})
+
+    def contents(self) -> dict[str, str]:
+        """Every file below the lake with a hash of its bytes: equal means that nothing at all has changed."""
+        files = (file for file in sorted(self.lake.rglob("*")) if file.is_file())
+        return {str(file.relative_to(self.lake)): sha256(file.read_bytes()).hexdigest() for file in files}
+
+
+def evaluations(result: ExecuteInProcessResult) -> dict[str, AssetCheckEvaluation]:
+    """What the checks of a run said, by `<table> <check>`."""
+    return {f"{one.asset_key.to_user_string()} {one.check_name}": one for one in result.get_asset_check_evaluations()}
+
+
+def failure(result: ExecuteInProcessResult) -> str:
+    """What the first failed step tells the user."""
+    assert not result.success
+    data = result.get_step_failure_events()[0].step_failure_data
+    if data.user_failure_data:
+        return str(data.user_failure_data.description)
+    error = data.error
+    while error and error.cause:
+        error = error.cause
+    return error.message if error else ""
+
+
+def metadata(result: ExecuteInProcessResult, table: str, day: date) -> dict[str, Any]:
+    """The metadata of a table's materialisation for one day, as plain values."""
+    for event in result.get_asset_materialization_events():
+        if event.asset_key == AssetKey(table.split("/")) and event.partition == str(day):
+            return {name: value.value for name, value in event.materialization.metadata.items()}
+    raise AssertionError(f"{table} was not materialised for {day}")
