@@ -1,7 +1,7 @@
 """The report's charts: a mart's rows in, a static SVG drawing out, which needs no script, no network and no font.
 
-Colours are CSS variables of the page, each with a value of its own for where nothing sets them. Importing this module
-takes as long as importing Altair.
+Colours are CSS variables of the page, each with a value of its own for where nothing sets them. Dagster imports every
+module below `defs/`, and Altair takes a third of a second: only what draws imports it.
 
 What does not belong here: which rows are drawn, and the page around the drawing.
 """
@@ -12,11 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from math import ceil
-
-import altair as alt
-import vl_convert
+from typing import TYPE_CHECKING
 
 from mds_assets.defs.github.report.figures import Day
+
+if TYPE_CHECKING:
+    import altair as alt
 
 MOST_BARS = 10  # of a chart of languages
 
@@ -61,6 +62,8 @@ def activity(days: Sequence[Day]) -> Chart:
     Args:
         days: All dates of the window, oldest first; at least one.
     """
+    import altair as alt
+
     dates = [str(day.push_date) for day in days]
     labelled = dates[:: -ceil(len(dates) / 6)]  # about six of them, the newest always
     base = alt.Chart(alt.Data(values=[day._asdict() | {"date": str(day.push_date)} for day in days]))
@@ -98,6 +101,8 @@ def languages(unit: str, values: Sequence[tuple[str, float]]) -> Chart:
         unit: What the values are, in words.
         values: Languages in the order in which to show them; at least one.
     """
+    import altair as alt
+
     shown = values[:MOST_BARS]
     labels = [f"{value:,}" for _, value in shown]
     # By place, as two long names may be the same when they are cut.
@@ -126,8 +131,11 @@ def languages(unit: str, values: Sequence[tuple[str, float]]) -> Chart:
     )
 
 
-def _draw(chart: alt.LayerChart, words: str, *, height: int, left: int, right: int, top: int, bottom: int) -> Chart:
+def _draw(chart: "alt.LayerChart", words: str, *, height: int, left: int, right: int, top: int, bottom: int) -> Chart:
     """Render a chart whose labels lie in these margins."""
+    import altair as alt
+    import vl_convert
+
     specification = (
         chart.properties(
             width=_WIDTH - left - right,
