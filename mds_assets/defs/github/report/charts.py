@@ -19,9 +19,6 @@ from mds_assets.defs.github.report.figures import Day
 if TYPE_CHECKING:
     import altair as alt
 
-# Dagster imports every module in `defs/`. Altair takes a fifth of a second and only a report needs it, so that the
-# functions below import it.
-
 MOST_BARS = 10  # of a chart of languages
 
 # Drawn for a phone; a desk has room for several beside each other. So text has one size, whatever the width.
