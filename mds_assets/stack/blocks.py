@@ -127,7 +127,8 @@ def raw_table(
 
 def _with_load(declared: Table, day: str | None) -> Table:
     """Raw's declaration: each load has an id, and each row lies in its day."""
-    in_day = (f"{day} >= {DAY} AND {day} < {DAY} + 1",) if _is_declared(day, declared) else ()  # cheaper than a cast
+    at = quote(day) if day in declared.names else day  # a column may be called `at`, which SQL reserves
+    in_day = (f"{at} >= {DAY} AND {at} < {DAY} + 1",) if _is_declared(day, declared) else ()  # cheaper than a cast
     return replace(
         declared,
         columns=(*declared.columns, _LOAD_ID),
