@@ -128,7 +128,10 @@ def raw_table(
 
 def _with_load(declared: Table, day: str | None) -> Table:
     """Raw's declaration: each load has an id, and each row lies in its day."""
-    in_day = (f"{day} >= {DAY} AND {day} < {DAY} + 1",) if _is_declared(day, declared) else ()  # cheaper than a cast
+    is_identifier = day and [kind for _, kind in duckdb.tokenize(day)] == [duckdb.token_type.identifier]
+    # A column may be called `at`, which SQL reserves.
+    at = day if is_identifier or day not in declared.names else quote(day or "")
+    in_day = (f"{at} >= {DAY} AND {at} < {DAY} + 1",) if _is_declared(day, declared) else ()  # cheaper than a cast
     return replace(
         declared,
         columns=(*declared.columns, _LOAD_ID),
