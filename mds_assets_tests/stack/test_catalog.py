@@ -1,29 +1,32 @@
-"""Promises of the catalog: every column says where it comes from."""
+"""Promises of the catalog: every column says where it comes from, and every table links to the user's code."""
+
+from pathlib import Path
 
 import pytest
-from dagster import CodeReferencesMetadataValue, TableColumnLineage
+from dagster import AssetSpec, CodeReferencesMetadataValue, LocalFileCodeReference, TableColumnLineage
 
 from mds_assets.definitions import defs
-from mds_assets.defs.github.staging import REPOS_SQL
 from mds_assets.stack.settings import PROJECT_ROOT
-from mds_assets.stack.table import COLUMN_LINEAGE, COLUMN_SCHEMA, declared_schema, key_of
+from mds_assets.stack.table import COLUMN_LINEAGE, TABLE, declared_table
+from mds_assets_tests.stack import toy
 
-TABLES = {spec.key.to_user_string(): spec for spec in defs.resolve_all_asset_specs() if COLUMN_SCHEMA in spec.metadata}
+TABLES = {spec.key.to_user_string(): spec for spec in defs.resolve_all_asset_specs() if TABLE in spec.metadata}
+SPECS = [spec for block in (toy.orders, toy.staged, toy.current, toy.revenue) for spec in block.specs]
 
 
 def columns(table: str) -> set[str]:
     """The declared columns of a table."""
-    return {column.name for column in declared_schema(table, TABLES[table].metadata).columns}
+    return set(declared_table(table, TABLES[table].metadata).names)
 
 
 @pytest.mark.parametrize("table", sorted(TABLES))
 def test_every_table_declares_a_key_of_its_columns(table: str):
-    key = key_of(declared_schema(table, TABLES[table].metadata))
+    key = declared_table(table, TABLES[table].metadata).key
     assert key
     assert set(key) <= columns(table)
 
 
-@pytest.mark.parametrize("table", sorted(name for name in TABLES if not name.startswith("raw/")))
+@pytest.mark.parametrize("table", sorted(name for name in TABLES if COLUMN_LINEAGE in TABLES[name].metadata))
 def test_every_column_is_made_from_columns_of_a_layer_below(table: str):
     lineage = TABLES[table].metadata[COLUMN_LINEAGE]
     assert isinstance(lineage, TableColumnLineage)
@@ -37,13 +40,31 @@ def test_every_column_is_made_from_columns_of_a_layer_below(table: str):
             assert origin.column_name in columns(origin.asset_key.to_user_string())
 
 
-@pytest.mark.parametrize("table", sorted(TABLES))
-def test_every_table_links_to_its_code(table: str):
-    references = TABLES[table].metadata["dagster/code_references"]
+def code_of(spec: AssetSpec) -> LocalFileCodeReference:
+    """The one place that the UI links to."""
+    references = spec.metadata["dagster/code_references"]
     assert isinstance(references, CodeReferencesMetadataValue)
     (reference,) = references.code_references
-    assert str(PROJECT_ROOT / "mds_assets/assets") in str(reference)
+    assert isinstance(reference, LocalFileCodeReference)
+    return reference
+
+
+@pytest.mark.parametrize("table", sorted(TABLES))
+def test_every_table_links_to_its_source_and_not_to_the_stack(table: str):
+    file = Path(code_of(TABLES[table]).file_path)
+    assert file.is_relative_to(PROJECT_ROOT / "mds_assets" / "defs")
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.key.to_user_string())
+def test_a_block_links_to_the_users_function_query_or_call(spec: AssetSpec):
+    code = code_of(spec)
+    lines = Path(code.file_path).read_text().splitlines()[(code.line_number or 1) - 1 :]
+    first = {"orders": "@raw_table(", "orders_now": "current = current_table(", "revenue": "@mart("}
+    expected = "SELECT" if spec.key.path[0] == "staging" and spec.key.path[-1] == "orders" else first[spec.key.path[-1]]
+    assert any(line.startswith(expected) for line in lines[:2])
 
 
 def test_staging_shows_its_sql():
-    assert REPOS_SQL in str(TABLES["staging/repos"].metadata["sql"].value)
+    (spec,) = toy.staged.specs
+    query = (Path(toy.__file__).parent / "staging/orders.sql").read_text()
+    assert query in str(spec.metadata["sql"].value)
