@@ -35,7 +35,7 @@ from mds_assets.stack import build
 from mds_assets.stack.automation import FOLLOWS_STAGING
 from mds_assets.stack.blocks import mart
 from mds_assets.stack.jobs import TRIGGER
-from mds_assets.stack.partitions import DAILY, ONE_RUN, days_between
+from mds_assets.stack.partitions import DAILY, ONE_RUN, days_between, lookback
 from mds_assets_tests.runs import Runs
 from mds_assets_tests.stack import toy
 
@@ -56,13 +56,16 @@ def _looks(name: str, **reads: Any) -> AssetsDefinition:
 
 @asset(
     key=REPORT.path,
-    ins={"marts": AssetIn(key=["marts", "failing"])},
+    ins={
+        "mart": AssetIn(key=["marts", "failing"]),
+        "orders": AssetIn(key=["staging", "orders"], partition_mapping=lookback(7)),
+    },
     partitions_def=DAILY,
     backfill_policy=ONE_RUN,
     group_name="reports",
 )
-def report(marts: pl.LazyFrame) -> None:
-    """A page."""
+def report(mart: pl.LazyFrame, orders: pl.LazyFrame) -> None:
+    """A page of a mart and of what it looks back on."""
 
 
 ASSETS = (
