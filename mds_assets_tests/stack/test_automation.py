@@ -5,7 +5,7 @@ course matters, and elsewhere with the materialisations alone. `test_daemon.py` 
 """
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
@@ -286,7 +286,7 @@ def test_a_report_is_asked_for_with_its_marts_and_settled_by_the_same_run(automa
 
 
 @contextmanager
-def broken(name: str) -> Iterator[None]:
+def broken(name: str) -> Generator[None]:
     """A mart that fails meanwhile."""
     BROKEN.add(name)
     try:
