@@ -51,7 +51,7 @@ def test_a_generated_file_has_the_columns_and_types_of_what_the_project_lands(tm
     with GitHubServer({"jenkinsci": jenkinsci()}) as github:
         project = Project(tmp_path, github.url, ["jenkinsci"])
         project.materialise(date(2019, 10, 25), layers=["raw"])
-    (file,) = (project.lake / "raw/github_repos").glob("*/*.parquet")
+    (file,) = (project.lake / "raw/github_repos/day=2019-10-25").glob("*.parquet")
     landed = pl.DataFrame(pq.read_schema(file).empty_table()).schema
     generate(tmp_path, DAYS[:1], 100)
     generated = pl.read_parquet_schema(min((tmp_path / "raw").rglob("*.parquet")))
