@@ -188,9 +188,9 @@ def hooks_exist(reader: Reader, command: str) -> None:
     """It would download pre-commit: the hooks' programs are asked for their version instead."""
     config = (reader.folder / ".pre-commit-config.yaml").read_text(encoding="utf-8")
     programs = set(re.findall(r"entry: (\S+)", config))
-    assert programs == {".venv/bin/ruff", ".venv/bin/basedpyright"}
+    assert programs == {".venv/bin/ruff", ".venv/bin/basedpyright", ".venv/bin/lint-imports"}
     for program in programs:
-        reader.run(program, "--version")
+        reader.run(program, "--help")
 
 
 def tiny_bench(reader: Reader, command: str) -> None:
