@@ -15,9 +15,9 @@ from benchmarks.generate import generate
 from benchmarks.limit import marts, stage
 from mds_assets.definitions import defs
 from mds_assets.stack.partitions import days_between
+from mds_assets_tests.github.project import Project
 from mds_assets_tests.github.recordings import jenkinsci, needs_recordings
 from mds_assets_tests.github.server import GitHubServer
-from mds_assets_tests.project import Project
 
 DAYS = days_between(date(2025, 6, 24), date(2025, 6, 30))
 
