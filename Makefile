@@ -25,13 +25,13 @@ test: .venv/synced-dev ## Run the tests
 	$(BIN)/pytest -n 2
 
 chaos: .venv/synced-dev ## Disturb runs as SCHEDULES=200 seeds from SEED=0 on say, and look for what they lost, doubled or leaked
-	$(BIN)/python -m mds_assets_tests.chaos --schedules $(SCHEDULES) --first-seed $(SEED)
+	$(BIN)/python -m mds_assets_tests.github.chaos --schedules $(SCHEDULES) --first-seed $(SEED)
 
 bench: .venv/synced-dev ## Measure the project beside a plain script and Dagster alone; BENCH holds options, such as --help
 	@$(BIN)/python -m benchmarks.run $(BENCH)
 
 scale-test: .venv/synced-dev ## Back-fill on RabbitMQ, PostgreSQL and Celery workers, and kill each; SCALE holds options, such as --throughput
-	@$(BIN)/python -m mds_assets_tests.scale $(SCALE)
+	@$(BIN)/python -m mds_assets_tests.github.scale $(SCALE)
 
 lint: .venv/synced-dev ## Check style, security rules, types, imports between the halves, and the lock file
 	$(BIN)/ruff check

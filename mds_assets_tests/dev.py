@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import requests
 
 from mds_assets.stack.settings import PROJECT_ROOT
-from mds_assets_tests.project import Project
+from mds_assets_tests.runs import Runs
 from mds_assets_tests.store import free_ports
 
 LOCATION = "mds_assets.definitions"
@@ -38,7 +38,7 @@ class DagsterDev:
         log: What the server, the daemon and the code server print.
     """
 
-    project: Project
+    project: Runs
     url: str
     log: Path
 
@@ -125,7 +125,7 @@ class DagsterDev:
 
 
 @contextmanager
-def dagster_dev(project: Project, log: Path) -> Generator[DagsterDev]:
+def dagster_dev(project: Runs, log: Path) -> Generator[DagsterDev]:
     """`dagster dev` on this project, once it has loaded; all its processes end with the block."""
     (port,) = free_ports(1)
     command = [Path(sys.executable).with_name("dagster"), "dev", "--host", "127.0.0.1", "--port", str(port)]

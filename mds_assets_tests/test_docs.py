@@ -227,7 +227,7 @@ def would_sync(reader: Reader, command: str) -> None:
 def other_systems(reader: Reader) -> Generator[dict[str, str]]:
     """What `add-a-source.md` reads, for real: a status page, the shop's API, PostgreSQL, a folder; as variables."""
     from mds_assets_tests.examples.shop import customers_database, execute, orders_api
-    from mds_assets_tests.scale.services import postgres_bins
+    from mds_assets_tests.services import postgres_bins
 
     if not postgres_bins():
         pytest.skip("PostgreSQL is not installed")

@@ -395,7 +395,8 @@ def _show_marts(day: date) -> None:
         rows = frame.drop([DAY, *([] if previews_allowed() else ["repo_name"])], strict=False).collect()
         shown = f", {_MOST_ROWS} of {rows.height} rows" if rows.height > _MOST_ROWS else ""
         numeric = {column: dtype.is_numeric() for column, dtype in rows.schema.items()}
-        console.print(_drawn(numeric, rows.head(_MOST_ROWS).iter_rows(), f"{name} as of {day}{shown}"))
+        console.print(f"{name} as of {day}{shown}")  # a table's own title wraps where the table is narrow
+        console.print(_drawn(numeric, rows.head(_MOST_ROWS).iter_rows()))
     if others := [spec.key.to_user_string() for spec in marts[_MOST_MARTS:]]:
         console.print(f"Also as of {day}: {', '.join(others)}")
 

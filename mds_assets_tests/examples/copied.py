@@ -13,7 +13,10 @@ import duckdb
 from mds_assets.stack.settings import PROJECT_ROOT
 
 _GITHUB = ("mds_assets/defs/github", "mds_assets/github", "mds_assets_tests/github")
-_COPIED = ("mds_assets", "mds_assets_tests", "examples", "pyproject.toml", ".dagster", "docs", "README.md")
+_COPIED = (
+    *("mds_assets", "mds_assets_tests", "examples", "deploy", "docs"),
+    *(".dagster", ".env.example", "Makefile", "README.md", "pyproject.toml"),
+)
 
 
 class CopiedProject:

@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import psycopg2
 
-from mds_assets_tests.scale.services import postgres_server
+from mds_assets_tests.services import postgres_server
 
 _PAGE = 2  # orders in a page, though the client asks for more
 

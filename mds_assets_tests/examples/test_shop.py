@@ -11,7 +11,7 @@ import pytest
 
 from mds_assets_tests.examples.copied import CopiedProject
 from mds_assets_tests.examples.shop import OrdersAPI, customers_database, execute, orders_api
-from mds_assets_tests.scale.services import postgres_bins
+from mds_assets_tests.services import postgres_bins
 
 pytestmark = pytest.mark.skipif(not postgres_bins(), reason="PostgreSQL is not installed")
 

@@ -10,8 +10,8 @@ from mds_assets.definitions import defs
 from mds_assets.stack.failures import reason
 from mds_assets.stack.table import TABLE, declared_table
 from mds_assets_tests.damage import Damage, failed
+from mds_assets_tests.github.project import Project, evaluations
 from mds_assets_tests.github.server import GitHubServer
-from mds_assets_tests.project import Project, evaluations
 
 YESTERDAY = datetime.now(UTC).date() - timedelta(days=1)
 LAST = date(2026, 3, 9)

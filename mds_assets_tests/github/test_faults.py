@@ -18,11 +18,11 @@ from pathlib import Path
 
 import pytest
 
+from mds_assets_tests.github.project import Project, Rows
 from mds_assets_tests.github.recordings import jenkinsci
 from mds_assets_tests.github.server import GitHubHandler, GitHubServer
 from mds_assets_tests.github.test_connection import Fault, answers, breaks_off, hangs_up, nothing_left, on, resets
 from mds_assets_tests.github.test_connection import sends_half_a_document as half_a_document
-from mds_assets_tests.project import Project, Rows
 
 FIRST, LAST = date(2019, 10, 24), date(2019, 10, 25)
 ORG = "jenkinsci"

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 
 from mds_assets.defs.github import groups
 from mds_assets.defs.github.settings import settings
+from mds_assets_tests.github.project import Project, failure
 from mds_assets_tests.github.server import GitHubServer
-from mds_assets_tests.project import Project, failure
 
 NAMES = ("acme", "bolt", "crank")
 YESTERDAY = datetime.now(UTC).date() - timedelta(days=1)

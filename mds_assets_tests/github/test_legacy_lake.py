@@ -14,7 +14,7 @@ from dagster import AssetIn, AssetKey, AssetsDefinition, asset, materialize
 
 from mds_assets.stack.partitions import DAILY, ONE_RUN, days_between
 from mds_assets.stack.table import declared_table
-from mds_assets_tests.project import Project
+from mds_assets_tests.github.project import Project
 
 LEGACY = Path(__file__).with_name("legacy_lake")
 DAYS = days_between(date(2026, 11, 24), date(2026, 11, 26))

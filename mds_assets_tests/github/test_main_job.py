@@ -16,9 +16,9 @@ from dagster import AssetKey
 from mds_assets.stack.lake import Lake
 from mds_assets.stack.partitions import days_between
 from mds_assets_tests.github import oracle
+from mds_assets_tests.github.project import Project, evaluations, metadata
 from mds_assets_tests.github.recordings import jenkinsci, needs_recordings, npm_days
 from mds_assets_tests.github.server import GitHubServer
-from mds_assets_tests.project import Project, evaluations, metadata
 
 FIRST, LAST = date(2019, 10, 19), date(2019, 10, 25)
 TOKEN = "ghp_1234567890abcdefSECRET"

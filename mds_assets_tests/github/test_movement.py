@@ -16,7 +16,7 @@ from mds_assets.stack.partitions import days_between, window
 from mds_assets_tests.github import oracle
 from mds_assets_tests.github.marts import growth_of, mart_of, trend_of
 from mds_assets_tests.github.observations import Observed, day, observations, seen, staged
-from mds_assets_tests.project import Project
+from mds_assets_tests.github.project import Project
 
 moving = observations(
     repo_name=st.sampled_from(["old-name", "new-name"]),

@@ -13,9 +13,9 @@ from dagster import DagsterInstance
 from mds_assets.defs.github.raw import GITHUB_REPOS
 from mds_assets.defs.github.staging import REPOS
 from mds_assets.stack import blocks
+from mds_assets_tests.github.project import Project, failure, metadata
 from mds_assets_tests.github.server import GitHubServer
 from mds_assets_tests.github.test_connection import answers, on
-from mds_assets_tests.project import Project, failure, metadata
 
 DAY = date(2026, 3, 2)
 

@@ -17,8 +17,8 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from mds_assets.github.sample.organisation import as_github, snapshots
 from mds_assets_tests.chromium import CHROMIUM, CHROMIUM_OPTIONS, needs_chromium
+from mds_assets_tests.github.project import Project, metadata
 from mds_assets_tests.github.server import GitHubServer
-from mds_assets_tests.project import Project, metadata
 
 # One worker for all, as they share a lake and a browser.
 EVERYTHING = ("raw", "staging", "marts", "reports")

@@ -275,3 +275,10 @@ def test_periods_are_said_briefly():
     assert period(date(2026, 10, 30), DAY) == "30 October to 21 November 2026"
     assert period(date(2025, 12, 30), date(2026, 1, 2)) == "30 December 2025 to 2 January 2026"
     assert periods([EARLIER, BEFORE, DAY]) == "18 November 2026, 20 to 21 November 2026"
+
+
+def test_dates_whose_week_was_never_landed_have_no_average():
+    days = [Day(day, 0, None) for day in window(BEFORE, 6)] + [Day(DAY, 3, 3.0)]
+    assert charts.activity(days).drawing
+    assert charts.activity(days[:-1]).drawing
+    assert "None" not in charts.activity(days).alt + charts.activity(days[:-1]).alt

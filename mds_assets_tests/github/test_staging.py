@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from mds_assets.defs.github import staging
 from mds_assets.defs.github.raw import GITHUB_REPOS
 from mds_assets.defs.github.staging import REPOS
+from mds_assets_tests.github.project import Project, metadata
 from mds_assets_tests.github.server import GitHubServer
 from mds_assets_tests.github.test_raw import DAY, repo
-from mds_assets_tests.project import Project, metadata
 
 REPOS_SQL = Path(staging.__file__).with_name("staging") / "repos.sql"
 

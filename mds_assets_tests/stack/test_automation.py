@@ -5,38 +5,87 @@ course matters, and elsewhere with the materialisations alone. `test_daemon.py` 
 """
 
 import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
+import polars as pl
 import pytest
 from dagster import (
     AssetCheckEvaluation,
+    AssetIn,
     AssetKey,
     AssetMaterialization,
+    AssetsDefinition,
     DagsterInstance,
     DagsterRunStatus,
     DefaultSensorStatus,
+    Definitions,
+    asset,
     evaluate_automation_conditions,
 )
 from dagster._core.definitions.asset_daemon_cursor import AssetDaemonCursor
 from dagster._core.definitions.automation_condition_sensor_definition import AutomationConditionSensorDefinition
 from dagster._core.definitions.automation_tick_evaluation_context import build_run_requests
 
-from mds_assets.definitions import defs
+from mds_assets.stack import build
 from mds_assets.stack.automation import FOLLOWS_STAGING
+from mds_assets.stack.blocks import mart
 from mds_assets.stack.jobs import TRIGGER
-from mds_assets.stack.partitions import days_between
-from mds_assets_tests.project import Project
+from mds_assets.stack.partitions import DAILY, ONE_RUN, days_between, lookback
+from mds_assets_tests.runs import Runs
+from mds_assets_tests.stack import toy
 
 LAYERS = ("raw", "staging", "marts", "reports")
-STAGING = AssetKey(["staging", "repos"])
+STAGING = AssetKey(["staging", "orders"])
+REPORT = AssetKey(["reports", "sales"])
+BROKEN: set[str] = set()  # the marts that fail
+
+
+def _looks(name: str, **reads: Any) -> AssetsDefinition:
+    def looks(orders: pl.LazyFrame) -> pl.LazyFrame:
+        if name in BROKEN:
+            raise ZeroDivisionError
+        return orders.select("country", orders=pl.lit(1, pl.Int64), mean=pl.lit(None, pl.Float64)).unique("country")
+
+    return mart(columns=replace(toy.REVENUE, reconciles=None), name=name, description="A mart.", **reads)(looks)
+
+
+@asset(
+    key=REPORT.path,
+    ins={
+        "mart": AssetIn(key=["marts", "failing"]),
+        "orders": AssetIn(key=["staging", "orders"], partition_mapping=lookback(7)),
+    },
+    partitions_def=DAILY,
+    backfill_policy=ONE_RUN,
+    group_name="reports",
+)
+def report(mart: pl.LazyFrame, orders: pl.LazyFrame) -> None:
+    """A page of a mart and of what it looks back on."""
+
+
+ASSETS = (
+    toy.orders,
+    toy.staged,
+    _looks("alone", window={"orders": "staging/orders"}, pool="other"),
+    _looks("failing", latest={"orders": "staging/orders"}),
+    _looks("sound", latest={"orders": "staging/orders"}),
+    report,
+)
+defs = build.build_definitions(Definitions(assets=ASSETS, resources={"shop": []}))
 MARTS = sorted(key for key in defs.resolve_all_asset_keys() if key.has_prefix(["marts"]))
-FAILING = AssetKey(["marts", "daily_activity"])
-REPORT = AssetKey(["reports", "activity"])
+FAILING = AssetKey(["marts", "failing"])
 START = date(2019, 1, 1)  # MDS_START_DATE of the tests
 FIRST = date(2019, 3, 1)
+
+
+def runs_of(folder: Path) -> Runs:
+    """The toy with three marts and a report, whose shop has no orders."""
+    return Runs.of(folder, *ASSETS, shop=[])
 
 
 def later(days: int) -> date:
@@ -54,7 +103,7 @@ class Automation:
         report: Days of the report that the last evaluation asked for; it is there where a test runs it.
     """
 
-    project: Project
+    project: Runs
     instance: DagsterInstance
     cursor: AssetDaemonCursor | None = field(default=None, init=False)
     report: list[date] = field(default_factory=list[date], init=False)
@@ -99,7 +148,7 @@ class Automation:
 def ten_days(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Ten days from `FIRST` that were staged, with all their marts but the one of the sixth."""
     folder = tmp_path_factory.mktemp("ten days")
-    project = Project(folder)
+    project = runs_of(folder)
     with DagsterInstance.from_config(str(project.home)) as instance:
         automation = Automation(project, instance)
         automation.make(("staging",), FIRST, later(9))
@@ -112,7 +161,7 @@ def ten_days(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def automation(tmp_path: Path, ten_days: Path) -> Iterator[Automation]:
     """A copy of `ten_days`, evaluated once."""
     shutil.copytree(ten_days, tmp_path, dirs_exist_ok=True)
-    project = Project(tmp_path)
+    project = runs_of(tmp_path)
     with DagsterInstance.from_config(str(project.home)) as instance:
         automation = Automation(project, instance)
         assert automation.tick() == []
@@ -236,13 +285,20 @@ def test_a_report_is_asked_for_with_its_marts_and_settled_by_the_same_run(automa
     assert automation.report == [later(7)]
 
 
-def test_a_mart_that_fails_is_asked_for_again_only_after_the_next_repair(
-    automation: Automation, monkeypatch: pytest.MonkeyPatch
-):
+@contextmanager
+def broken(name: str) -> Generator[None]:
+    """A mart that fails meanwhile."""
+    BROKEN.add(name)
+    try:
+        yield
+    finally:
+        BROKEN.discard(name)
+
+
+def test_a_mart_that_fails_is_asked_for_again_only_after_the_next_repair(automation: Automation):
     automation.repair(later(9))
     assert automation.tick() == [later(9)]
-    with monkeypatch.context() as broken:
-        broken.setattr("mds_assets.defs.github.marts.activity", lambda *_: 1 / 0)
+    with broken("failing"):
         automation.run(("marts",), later(9), succeeds=False)
     assert automation.tick() == []
     assert automation.tick() == []
@@ -250,9 +306,8 @@ def test_a_mart_that_fails_is_asked_for_again_only_after_the_next_repair(
     assert automation.tick() == [later(9)]
 
 
-def test_a_mart_that_fails_in_the_run_that_staged_is_asked_for(automation: Automation, monkeypatch: pytest.MonkeyPatch):
-    with monkeypatch.context() as broken:
-        broken.setattr("mds_assets.defs.github.marts.activity", lambda *_: 1 / 0)
+def test_a_mart_that_fails_in_the_run_that_staged_is_asked_for(automation: Automation):
+    with broken("failing"):
         automation.run(("staging", "marts"), later(9), succeeds=False)
     assert automation.tick(FAILING) == [later(9)]
     assert automation.tick() == []
@@ -292,7 +347,7 @@ def test_what_happened_while_no_daemon_ran_is_seen_later(automation: Automation)
 
 def test_a_run_of_very_many_days_asks_for_nothing(tmp_path: Path):
     """Dagster compares no times of more than 100 days that changed at once."""
-    project = Project(tmp_path)
+    project = runs_of(tmp_path)
     with DagsterInstance.from_config(str(project.home)) as instance:
         automation = Automation(project, instance)
         automation.tick()
@@ -300,3 +355,21 @@ def test_a_run_of_very_many_days_asks_for_nothing(tmp_path: Path):
             for day in days_between(START, START + timedelta(days=104)):
                 instance.report_runless_asset_event(AssetMaterialization(key, partition=str(day)))
         assert automation.tick() == []
+
+
+def test_a_current_table_follows_the_table_it_reads_once(tmp_path: Path):
+    """Also where the run of a day has made both, which settles it."""
+    runs = Runs.of(tmp_path, toy.orders, toy.staged, toy.current, shop=[])
+    current = AssetKey(["staging", "orders_now"])
+    with DagsterInstance.from_config(str(runs.home)) as instance:
+        runs.materialise(FIRST, instance=instance)
+        cursor = evaluate_automation_conditions(runs.definitions, instance).cursor
+        runs.materialise(later(1), instance=instance)
+        result = evaluate_automation_conditions(runs.definitions, instance, cursor=cursor)
+        assert result.total_requested == 0
+        runs.materialise(FIRST, layers=["raw"], instance=instance)
+        instance.report_runless_asset_event(AssetMaterialization(STAGING, partition=str(FIRST)))
+        result = evaluate_automation_conditions(runs.definitions, instance, cursor=result.cursor)
+        assert result.get_num_requested(current) == result.total_requested == 1
+        result = evaluate_automation_conditions(runs.definitions, instance, cursor=result.cursor)
+        assert result.total_requested == 0

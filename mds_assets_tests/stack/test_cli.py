@@ -1,13 +1,14 @@
-"""Promises of `mds sql`. What `mds run` and `mds show` do is in test_main_job.py."""
+"""Promises of `mds sql`, and of `mds run` and `mds show` whatever the source; GitHub's are in its test_main_job.py."""
 
 import csv
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pyarrow as pa
@@ -18,6 +19,7 @@ from mds_assets.stack.names import WAREHOUSE
 from mds_assets.stack.table import column, table
 from mds_assets.stack.warehouse import warehouse
 from mds_assets_tests.runs import Runs
+from mds_assets_tests.stack.clone import Clone
 from mds_assets_tests.stack.io_managers.warehouse import DAILY, Warehouse
 
 DAY = date(2024, 2, 29)
@@ -62,21 +64,30 @@ def sql(project: Runs, *words: str) -> str:
 
 
 def cells(line: str) -> list[str]:
-    return [cell.strip() for cell in line.strip("│┃\n").replace("┃", "│").split("│")]
+    """The cells of a printed row, which stand two spaces apart at least."""
+    return re.split(r"\s{2,}", line.strip())
+
+
+def printed_rows(printed: str) -> list[str]:
+    """The lines below a heading and its rule."""
+    lines = [line for line in printed.splitlines() if line.strip()]
+    rule = next((number for number, line in enumerate(lines) if set(line.strip()) == {"─"}), -1)
+    return lines[rule + 1 :]
 
 
 def test_a_result_is_a_table_with_numbers_to_the_right_and_timestamps_in_utc(project: Runs):
     printed = sql(project, "SELECT id, name, mean, seen_at, day FROM marts.repos_latest ORDER BY id")
-    _, heading, _, first, second, _ = printed.splitlines()
+    heading = printed.strip().splitlines()[0]
     assert cells(heading) == ["id", "name", "mean", "seen_at", "day"]
+    first, second = printed_rows(printed)
     assert cells(first) == ["7", "[red]", "1.5", "2024-02-29 12:00:00+00", "2024-02-29"]
     assert cells(second) == ["70000000000", "NULL", "2.0", "2024-02-29 12:00:00+00", "2024-02-29"]
-    assert first.startswith("│           7 │ [red] │")
+    assert first.index("7") == second.index("70000000000") + len("70000000000") - 1
 
 
 def test_a_result_that_is_too_wide_is_shown_row_by_row_with_no_word_broken(project: Runs):
     printed = sql(project, "FROM marts.repos ORDER BY id")
-    lines = [cells(line) for line in printed.splitlines() if "│" in line]
+    lines = [cells(line) for line in printed_rows(printed)]
     names = [column.name for column in REPOS.columns] + ["day"]
     assert [name for name, _ in lines] == names * 2
     assert [value for name, value in lines if name == "topics"] == ["[a, b]", "[]"]
@@ -85,7 +96,7 @@ def test_a_result_that_is_too_wide_is_shown_row_by_row_with_no_word_broken(proje
 
 def test_a_long_result_is_cut_and_says_so_and_an_empty_one_has_its_columns(project: Runs):
     printed = sql(project, "SELECT range AS n FROM range(1000) ORDER BY n DESC")
-    assert [cells(line) for line in printed.splitlines() if "│" in line] == [[str(n)] for n in range(999, 899, -1)]
+    assert [cells(line) for line in printed_rows(printed)[:-1]] == [[str(n)] for n in range(999, 899, -1)]
     assert printed.endswith("The first 100 rows: --csv or --json print all.\n")
     assert "The first" not in sql(project, "FROM range(100)")
     assert "seen_at" in sql(project, "SELECT seen_at FROM marts.repos WHERE id = 0")
@@ -152,7 +163,7 @@ def test_the_warehouse_of_a_lake_that_was_copied_is_not_asked_about_the_other_on
     ended = copied.command("mds", "sql", "FROM marts.repos")
     assert ended.returncode == 1
     warehouse = copied.lake / WAREHOUSE
-    assert ended.stderr == f"Error: {warehouse} is of a lake that lay elsewhere: `mds run` makes it anew\n"
+    assert ended.stderr == f"Error: {warehouse} belongs to a lake that lay elsewhere: `mds run` makes a new one\n"
 
 
 def test_csv_and_json_at_once_are_refused(project: Runs):
@@ -178,3 +189,47 @@ def test_it_does_not_wait_for_dagster_to_be_imported(project: Runs):
     environment = os.environ | project.environment
     ended = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
+
+
+# --- mds run and mds show, on a project whose only source is the toy
+
+YESTERDAY = datetime.now(UTC).date() - timedelta(days=1)
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    """The project, before its first run."""
+    clone = Clone(tmp_path_factory.mktemp("clone"))
+    clone.environment["COLUMNS"] = "80"
+    return clone
+
+
+def test_a_run_shows_what_it_made_the_marts_and_where_next_of_the_tables_there_are(clone: Clone):
+    ended = clone.command("mds", "run", "--days", "3", "--to", str(YESTERDAY - timedelta(days=1)))
+    assert ended.returncode == 0, ended.stderr
+    made = {name: numbers for name, *numbers in map(cells, ended.stdout.splitlines()) if numbers}
+    assert made["raw/orders"] == made["staging/orders"] == ["3", "12"]
+    assert made["marts/revenue"] == ["3", "6"]
+    assert f"marts/revenue as of {YESTERDAY - timedelta(days=1)}" in ended.stdout
+    assert 'mds sql "FROM marts.revenue_latest"' in ended.stdout
+    assert "github" not in ended.stdout.lower()
+    assert "mds report" not in ended.stdout
+    unwrapped = [line for line in ended.stdout.splitlines() if not line.startswith(("  ", "Lake:", "Next:"))]
+    assert max(map(len, unwrapped)) <= 80
+
+
+def test_show_counts_landed_days_and_neither_early_ones_nor_days_of_a_table_without_any(clone: Clone):
+    """The last run fetched yesterday's orders early."""
+    assert list((clone.lake / f"raw/orders/day={YESTERDAY}").glob("*.early.parquet"))
+    ended = clone.command("mds", "show")
+    assert ended.returncode == 0, ended.stderr
+    shown = {name: rest for name, *rest in map(cells, ended.stdout.splitlines()) if rest}
+    first, last = str(YESTERDAY - timedelta(days=3)), str(YESTERDAY - timedelta(days=1))
+    assert shown["raw/orders"] == shown["staging/orders"] == shown["marts/revenue"] == ["3", first, last]
+    assert shown["staging/orders_now"] == ["one"]
+
+
+def test_an_option_of_a_source_that_is_not_there_is_none(clone: Clone):
+    ended = clone.command("mds", "run", "--org", "acme")
+    assert ended.returncode == 2
+    assert "No such option: --org" in ended.stderr

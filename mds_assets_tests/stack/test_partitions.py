@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from mds_assets.definitions import defs
 from mds_assets.stack.partitions import DAILY, days_between, lookback, to_days, window, window_of
+from mds_assets.stack.settings import settings
+from mds_assets_tests.stack import toy
 
 START = date(2026, 1, 1)
 
@@ -41,7 +43,7 @@ def test_a_window_crosses_a_leap_day():
     assert len(days_between(date(2024, 1, 1), date(2024, 12, 31))) == 366
 
 
-def test_every_table_shares_the_one_daily_definition_in_utc_and_runs_a_range_in_one_run():
+def test_every_table_shares_the_one_daily_definition_in_utc_or_has_no_partitions_and_runs_a_range_in_one_run():
     assert DAILY.timezone == "UTC"
     for key in defs.resolve_all_asset_keys():
         asset = defs.resolve_assets_def(key)
@@ -50,8 +52,11 @@ def test_every_table_shares_the_one_daily_definition_in_utc_and_runs_a_range_in_
         assert asset.backfill_policy.max_partitions_per_run is None
 
 
-@given(lookback_days=st.integers(1, 40), day=st.integers(0, 100))
-def test_the_days_of_a_mapping_are_those_of_the_window(lookback_days: int, day: int):
-    as_of = START + timedelta(days=day)
-    assert window_of(lookback(lookback_days), as_of) == window(as_of, lookback_days)
-    assert window_of(None, as_of) == [as_of]
+def test_the_blocks_partition_and_look_back_as_dagster_is_told():
+    """A mart's window is its partition mapping, which Dagster itself reads."""
+    assert [block.partitions_def for block in (toy.orders, toy.staged, toy.revenue)] == [DAILY] * 3
+    assert toy.current.partitions_def is None
+    (upstream,) = toy.revenue.dependency_keys
+    assert toy.revenue.get_partition_mapping(upstream) == lookback(settings.lookback_days)
+    assert window_of(lookback(3), START) == window(START, 3)
+    assert window_of(None, START) == [START]

@@ -14,35 +14,37 @@ from dagster import (
     DagsterInstance,
     DagsterRunStatus,
     DefaultScheduleStatus,
+    Definitions,
     ExecuteInProcessResult,
     evaluate_automation_conditions,
     job,
     op,
 )
 
-from mds_assets.definitions import defs
+from mds_assets.stack import build
 from mds_assets.stack.jobs import TRIGGER
 from mds_assets.stack.prune import PruneConfig, verdicts
-from mds_assets_tests.project import Project
+from mds_assets_tests.runs import Runs
+from mds_assets_tests.stack import toy
 
 DAYS = [date(2019, 3, day) for day in (1, 2, 3)]
-STAGING = AssetKey(["staging", "repos"])
-CHECKS = defs.resolve_asset_graph().asset_check_keys
+STAGING = AssetKey(["staging", "orders"])
+defs = build.build_definitions(Definitions(assets=[toy.orders, toy.staged, toy.revenue], resources={"shop": []}))
 NEWEST = "with the newest materialisation of a table's day"
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Project:
-    return Project(tmp_path)
+def project(tmp_path: Path) -> Runs:
+    return Runs.of(tmp_path, toy.orders, toy.staged, toy.revenue, shop=[])
 
 
 @pytest.fixture
-def instance(project: Project) -> Iterator[DagsterInstance]:
+def instance(project: Runs) -> Iterator[DagsterInstance]:
     with DagsterInstance.from_config(str(project.home)) as instance:
         yield instance
 
 
-def stage(project: Project, instance: DagsterInstance, first: date, last: date | None = None) -> str:
+def stage(project: Runs, instance: DagsterInstance, first: date, last: date | None = None) -> str:
     """The id of a run that stages these days."""
     return project.materialise(first, last, ["staging"], instance).run_id
 
@@ -85,7 +87,7 @@ def catalog(instance: DagsterInstance) -> dict[tuple[AssetKey, str | None], tupl
     return newest
 
 
-def test_each_days_newest_materialisation_stays_whatever_its_age(project: Project, instance: DagsterInstance):
+def test_each_days_newest_materialisation_stays_whatever_its_age(project: Runs, instance: DagsterInstance):
     all_days, first_two, first = (stage(project, instance, DAYS[0], last) for last in (DAYS[2], DAYS[1], DAYS[0]))
     before = catalog(instance)
     assert [before[STAGING, str(day)][0] for day in DAYS] == [first, first_two, all_days]
@@ -103,7 +105,7 @@ def test_each_days_newest_materialisation_stays_whatever_its_age(project: Projec
     assert instance.get_latest_materialization_event(STAGING) == latest
 
 
-def test_without_that_a_deleted_run_takes_its_days_out_of_the_catalog(project: Project, instance: DagsterInstance):
+def test_without_that_a_deleted_run_takes_its_days_out_of_the_catalog(project: Runs, instance: DagsterInstance):
     """What Dagster does, and why `prune` has to look."""
     run = stage(project, instance, DAYS[0])
     instance.delete_run(run)
@@ -111,7 +113,7 @@ def test_without_that_a_deleted_run_takes_its_days_out_of_the_catalog(project: P
     assert instance.get_materialized_partitions(STAGING) == set()
 
 
-def test_the_automation_goes_on_as_if_nothing_had_been_deleted(project: Project, instance: DagsterInstance):
+def test_the_automation_goes_on_as_if_nothing_had_been_deleted(project: Runs, instance: DagsterInstance):
     layers = ["staging", "marts"]
     superseded = project.materialise(DAYS[0], DAYS[2], layers, instance).run_id
     project.materialise(DAYS[0], DAYS[2], layers, instance)
@@ -122,10 +124,10 @@ def test_the_automation_goes_on_as_if_nothing_had_been_deleted(project: Project,
     assert result.total_requested == 0
     stage(project, instance, DAYS[2])
     result = evaluate_automation_conditions(project.definitions, instance, cursor=result.cursor)
-    assert result.get_requested_partitions(AssetKey(["marts", "daily_activity"])) == {str(DAYS[2])}
+    assert result.get_requested_partitions(AssetKey(["marts", "revenue"])) == {str(DAYS[2])}
 
 
-def test_a_deleted_run_leaves_nothing_behind(project: Project, instance: DagsterInstance):
+def test_a_deleted_run_leaves_nothing_behind(project: Runs, instance: DagsterInstance):
     superseded, failed, newest = stage(project, instance, *DAYS[:1]), fail(instance), stage(project, instance, DAYS[0])
     history = project.home / "history" / "runs"
     logs = project.home / "storage"
@@ -166,7 +168,7 @@ def test_runs_under_way_stay(instance: DagsterInstance):
 
 
 def test_young_runs_the_newest_runs_and_the_newest_check_stay_and_each_says_why(
-    project: Project, instance: DagsterInstance
+    project: Runs, instance: DagsterInstance
 ):
     made = project.materialise(DAYS[1], layers=["marts"], instance=instance).run_id
     checked = project.materialise(DAYS[0], layers=["marts"], instance=instance).run_id
@@ -181,7 +183,7 @@ def test_young_runs_the_newest_runs_and_the_newest_check_stay_and_each_says_why(
 
     def found(days: int, newest: int, now: datetime) -> list[str | None]:
         config = PruneConfig(older_than_days=days, keep_newest=newest)
-        reasons = verdicts(instance, config, CHECKS, now)
+        reasons = verdicts(instance, config, defs.resolve_asset_graph().asset_check_keys, now)
         return [reasons[run] for run in (*failures, planned.run_id, checked, made)]
 
     assert found(90, 0, now) == ["not older than 90 days"] * 6
@@ -192,7 +194,7 @@ def test_young_runs_the_newest_runs_and_the_newest_check_stay_and_each_says_why(
     assert found(90, 2, later) == [None, "among the newest 2", "among the newest 2", None, *needed]
 
 
-def test_a_dry_run_says_what_would_go_and_deletes_nothing(project: Project, instance: DagsterInstance):
+def test_a_dry_run_says_what_would_go_and_deletes_nothing(project: Runs, instance: DagsterInstance):
     runs = {stage(project, instance, DAYS[0]), stage(project, instance, DAYS[0]), fail(instance)}
     result = prune(instance, dry_run=True)
     assert kept(instance) == runs
@@ -202,7 +204,7 @@ def test_a_dry_run_says_what_would_go_and_deletes_nothing(project: Project, inst
     assert len(kept(instance)) == 1
 
 
-def test_by_default_nothing_that_is_young_goes(project: Project, instance: DagsterInstance):
+def test_by_default_nothing_that_is_young_goes(project: Runs, instance: DagsterInstance):
     runs = {stage(project, instance, DAYS[0]), stage(project, instance, DAYS[0])}
     result = defs.resolve_job_def("prune").execute_in_process(instance=instance)
     assert kept(instance) == runs

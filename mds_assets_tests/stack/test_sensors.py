@@ -7,11 +7,13 @@ from datetime import date
 from html import unescape
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from typing import Any
 
 import pytest
 from dagster import (
     AssetCheckResult,
     AssetCheckSeverity,
+    AssetKey,
     AssetSelection,
     DagsterEvent,
     DagsterInstance,
@@ -29,12 +31,14 @@ from dagster import (
 )
 from pydantic import SecretStr
 
+import mds_assets.stack.settings as stack_settings
 from mds_assets.definitions import defs
 from mds_assets.stack import sensors
+from mds_assets.stack.blocks import mart
 from mds_assets.stack.sensors import failed_runs, post
 from mds_assets.stack.settings import Settings, settings
-from mds_assets_tests.github.server import GitHubServer
-from mds_assets_tests.project import Project
+from mds_assets_tests.runs import Runs
+from mds_assets_tests.stack import toy
 from mds_assets_tests.webhook import Webhook, answer
 
 TOKEN = "ghp_1234567890abcdefSECRET"
@@ -50,15 +54,16 @@ def webhook() -> Iterator[Webhook]:
 @pytest.fixture
 def instance(tmp_path: Path) -> Iterator[DagsterInstance]:
     """An instance with real records; nothing runs on it before its fixtures are there."""
-    with DagsterInstance.from_config(str(Project(tmp_path).home)) as instance:
+    with DagsterInstance.from_config(str(Runs(tmp_path).home)) as instance:
         yield instance
 
 
 @pytest.fixture(autouse=True)
 def configured(monkeypatch: pytest.MonkeyPatch, webhook: Webhook) -> Settings:
-    """The sensor's settings: a token, and the webhook."""
-    secrets = {"token": SecretStr(TOKEN), "alert_webhook": SecretStr(webhook.url)}
+    """The sensor's settings: the webhook."""
+    secrets = {"alert_webhook": SecretStr(webhook.url)}
     monkeypatch.setattr(sensors, "settings", settings.model_copy(update=secrets))
+    monkeypatch.setattr(stack_settings, "settings", sensors.settings)  # `redact` knows its secrets
     return sensors.settings
 
 
@@ -108,18 +113,19 @@ def test_it_is_on_and_says_what_it_does():
     assert "MDS_ALERT_WEBHOOK" in (sensor.description or "")
 
 
-def test_a_failed_crawl_is_told_with_run_days_step_reason_and_the_way_to_look(
+def test_a_failed_load_is_told_with_run_days_step_reason_and_the_way_to_look(
     tmp_path: Path, instance: DagsterInstance, webhook: Webhook, caplog: pytest.LogCaptureFixture
 ):
-    with GitHubServer({"acme": []}, token=TOKEN) as github:
-        github.intercept = lambda handler, _: not handler.answer(401, {"message": f"Bad credentials {TOKEN}"})
-        project = Project(tmp_path, github.url, ["acme"], TOKEN)
-        result = project.materialise(DAY, LAST, instance=instance, raise_on_error=False)
+    class Refusing(list[object]):
+        def __iter__(self) -> Iterator[object]:
+            raise ValueError(f"401 'Bad credentials {TOKEN}'")
+
+    runs = Runs.of(tmp_path, toy.orders, shop=Refusing())
+    result = runs.materialise(DAY, LAST, instance=instance, raise_on_error=False)
     (text,) = told(instance, caplog)
     first, why, look = text.splitlines()
-    assert first == "Failed: daily_refresh of 2019-10-24...2019-10-25, at raw__github_repos"
-    assert why.startswith(f"GITHUB_ORG 'acme': GET {github.url}/orgs/acme/repos?")
-    assert "answered 401 'Bad credentials ***': GITHUB_TOKEN was refused" in why
+    assert first == "Failed: daily_refresh of 2019-10-24...2019-10-25, at raw__orders"
+    assert why == "raw/orders: ValueError: 401 'Bad credentials ***'"
     assert look == f"Run {result.run_id}: `make dev` shows it at /runs/{result.run_id}"
     ((path, headers, body),) = webhook.posts
     assert path == f"/services/{Webhook.SECRET}"
@@ -129,18 +135,22 @@ def test_a_failed_crawl_is_told_with_run_days_step_reason_and_the_way_to_look(
     assert TOKEN not in text
 
 
-def test_a_day_and_the_innermost_error_of_a_mart_are_told(
-    tmp_path: Path, instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def test_a_day_and_the_innermost_error_of_marts_are_told(
+    tmp_path: Path, instance: DagsterInstance, caplog: pytest.LogCaptureFixture
 ):
-    monkeypatch.setattr("mds_assets.defs.github.marts.activity", lambda *_: 1 / 0)
-    project = Project(tmp_path)
-    job = project.definitions.resolve_implicit_global_asset_job_def()
-    marts = [key for key in project.definitions.resolve_all_asset_keys() if key.has_prefix(["marts"])]
-    job.execute_in_process(instance=instance, asset_selection=marts, partition_key=str(DAY), raise_on_error=False)
+    def divides(orders: object) -> Any:
+        """A bug."""
+        return 1 // 0
+
+    reads = {"orders": "staging/orders"}
+    marts = [mart(columns=toy.REVENUE, name=name, latest=reads)(divides) for name in ("a", "b")]
+    runs = Runs.of(tmp_path, toy.orders, toy.staged, *marts, shop=[])
+    job = runs.definitions.resolve_implicit_global_asset_job_def()
+    keys = [AssetKey(["marts", name]) for name in ("a", "b")]
+    job.execute_in_process(instance=instance, asset_selection=keys, partition_key=str(DAY), raise_on_error=False)
     first, why, _ = told(instance, caplog)[0].splitlines()
-    tables = ", ".join(sorted(mart.to_user_string() for mart in marts))
-    assert first == f"Failed: {tables} of 2019-10-24, at repos_in_window"
-    assert why == "ZeroDivisionError: division by zero"
+    assert first == "Failed: marts/a, marts/b of 2019-10-24, at marts_of_staging__orders_7_days"
+    assert why == "ZeroDivisionError: integer division or modulo by zero"
 
 
 def test_a_run_without_days_or_step_is_told_by_what_dagster_says(

@@ -9,6 +9,7 @@ from datetime import date
 import polars as pl
 from dagster import AssetExecutionContext, AssetIn, AssetKey, MetadataValue, ResourceParam, asset
 
+from mds_assets.defs.github.report import page
 from mds_assets.defs.github.report.figures import Report, of_day
 from mds_assets.defs.github.settings import settings as github_settings
 from mds_assets.stack.partitions import DAILY, ONE_RUN, lookback, to_days, window
@@ -45,10 +46,6 @@ def activity(
     Activity by day, languages, what gained and lost stars, the newest and the quietest repositories. Repositories are
     named only where they can be no private ones, or where `MDS_PREVIEW_ROWS` allows it.
     """
-    # Altair takes a third of Dagster's own time to import: only the process that makes a report pays for it.
-
-    from mds_assets.defs.github.report import page
-
     days = to_days(context.partition_keys)
     windows = {day: window(day, settings.lookback_days) for day in days}
     requested = {each for days in windows.values() for each in days if each >= settings.start_date}

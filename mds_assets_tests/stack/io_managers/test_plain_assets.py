@@ -23,6 +23,7 @@ from dagster import (
 from mds_assets.stack import build
 from mds_assets.stack.blocks import current_table, mart, raw_table, staging_table
 from mds_assets.stack.days import Days
+from mds_assets.stack.lake import Lake
 from mds_assets.stack.partitions import DAILY, ONE_RUN, lookback, to_days
 from mds_assets.stack.settings import settings
 from mds_assets.stack.table import column, table
@@ -44,7 +45,9 @@ REVENUE = table(
 SQL = "SELECT id, upper(country) AS country, total::DECIMAL(9,2) AS total, day FROM orders"
 
 
-@raw_table(columns=[*ORDERS.columns, column("at", "TIMESTAMPTZ", "When.")], day="at", name="orders")
+@raw_table(
+    columns=[*ORDERS.columns, column("at", "TIMESTAMPTZ", "When; SQL reserves the word.")], day="at", name="orders"
+)
 def raw_orders(days: Days) -> Iterator[dict[str, Any]]:
     """One order a day, and order 1 again on every day with another total."""
     for number in range((days.end - days.start).days):
@@ -124,6 +127,7 @@ class Project:
         self.definitions = build.build_definitions(Definitions(assets=assets), settings=own)
 
     def run(self, job: str, first: date | None = None, last: date | None = None) -> ExecuteInProcessResult:
+        """One run of a job, over these days."""
         tags = {f"dagster/asset_partition_range_{end}": str(day) for end, day in (("start", first), ("end", last))}
         return self.definitions.resolve_job_def(job).execute_in_process(
             instance=DagsterInstance.ephemeral(),
@@ -132,6 +136,7 @@ class Project:
         )
 
     def rows(self, name: str, day: date | None = None) -> list[tuple[Any, ...]]:
+        """The rows of a table's file, sorted."""
         file = self.lake / name / (f"day={day}" if day else "") / "data.parquet"
         return sorted(pl.read_parquet(file, hive_partitioning=False).rows())
 
@@ -161,8 +166,6 @@ def test_a_plain_asset_has_the_checks_of_its_declaration(project: Project):
 
 
 def test_a_lake_of_its_own_replaces_only_the_lake(tmp_path: Path):
-    from mds_assets.stack.lake import Lake
-
     other = Lake(str(tmp_path / "other"))
     own = settings.model_copy(update={"data_dir": str(tmp_path / "unused")})
     definitions = build.build_definitions(Definitions(assets=[countries]), {"lake": other}, own)

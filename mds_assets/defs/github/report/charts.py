@@ -1,7 +1,7 @@
 """The report's charts: a mart's rows in, a static SVG drawing out, which needs no script, no network and no font.
 
-Colours are CSS variables of the page, each with a value of its own for where nothing sets them. Importing this module
-takes as long as importing Altair.
+Colours are CSS variables of the page, each with a value of its own for where nothing sets them. Dagster imports every
+module below `defs/`, and Altair takes a third of a second: only what draws imports it.
 
 What does not belong here: which rows are drawn, and the page around the drawing.
 """
@@ -18,9 +18,6 @@ from mds_assets.defs.github.report.figures import Day
 
 if TYPE_CHECKING:
     import altair as alt
-
-# Dagster imports every module in `defs/`. Altair takes a fifth of a second and only a report needs it, so that the
-# functions below import it.
 
 MOST_BARS = 10  # of a chart of languages
 

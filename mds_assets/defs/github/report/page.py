@@ -1,7 +1,6 @@
 """The page of a report: its charts with their captions, its words, and the template that holds them.
 
-Importing this module takes as long as importing Altair. What does not belong here: which figures there are
-(`figures.py`), how a chart is drawn (`charts.py`).
+What does not belong here: which figures there are (`figures.py`), how a chart is drawn (`charts.py`).
 """
 
 from collections.abc import Iterator, Sequence

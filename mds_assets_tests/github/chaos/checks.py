@@ -18,9 +18,9 @@ import pyarrow.parquet as pq
 
 from mds_assets.stack.names import WAREHOUSE
 from mds_assets.stack.partitions import days_between
-from mds_assets_tests.chaos.faults import Fault
-from mds_assets_tests.chaos.schedule import Kill
 from mds_assets_tests.github import oracle
+from mds_assets_tests.github.chaos.faults import Fault
+from mds_assets_tests.github.chaos.schedule import Kill
 
 RAW, STAGING, LANGUAGES, ACTIVITY, GROWTH, TREND = TABLES = (
     "raw/github_repos",

@@ -27,7 +27,7 @@ from mds_assets.definitions import build_definitions
 from mds_assets.defs.github.resources import client
 from mds_assets.defs.github.settings import settings as github_settings
 from mds_assets.stack.settings import PROJECT_ROOT, settings
-from mds_assets_tests.chaos.schedule import Kill
+from mds_assets_tests.github.chaos.schedule import Kill
 
 # What a run imports besides, late; it makes half of a run's time when it is not there yet. A name that is gone is
 # passed over.

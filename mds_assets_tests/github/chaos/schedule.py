@@ -12,7 +12,7 @@ from functools import cache
 from typing import Any
 
 from mds_assets.stack.partitions import days_between
-from mds_assets_tests.chaos.faults import FATAL, Fault
+from mds_assets_tests.github.chaos.faults import FATAL, Fault
 from mds_assets_tests.github.recordings import jenkinsci, npm_days
 
 

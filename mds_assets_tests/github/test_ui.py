@@ -24,7 +24,7 @@ from mds_assets.stack.settings import PROJECT_ROOT
 from mds_assets.stack.table import TABLE, declared_table
 from mds_assets_tests.chromium import CHROMIUM, CHROMIUM_OPTIONS, needs_chromium
 from mds_assets_tests.dev import LOCATION, PATIENCE, REPOSITORY, DagsterDev, dagster_dev
-from mds_assets_tests.project import Project
+from mds_assets_tests.github.project import Project
 
 pytestmark = [
     needs_chromium,

@@ -14,7 +14,7 @@ import psycopg2
 from tenacity import RetryError, stop_after_attempt
 
 from mds_assets.stack.settings import PROJECT_ROOT
-from mds_assets_tests.scale.process import Process, listens
+from mds_assets_tests.process import Process, listens
 from mds_assets_tests.store import free_ports, server, wait_for
 
 # Debian's `rabbitmq-server` on the PATH only switches to the system's user.

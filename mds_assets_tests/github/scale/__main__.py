@@ -1,4 +1,4 @@
-"""`python -m mds_assets_tests.scale`: a back-fill on a disturbed deployment, or how fast an undisturbed one is."""
+"""`python -m mds_assets_tests.github.scale`: a backfill on a disturbed deployment, or how fast one is."""
 
 import shutil
 import signal
@@ -28,7 +28,7 @@ def main(
 ) -> None:
     """Back-fill on RabbitMQ, PostgreSQL and Celery workers, and end with 1 when anything that must hold did not."""
     # Dagster takes seconds to import: not for `--help`.
-    from mds_assets_tests.scale.report import backfilled, measured
+    from mds_assets_tests.github.scale.report import backfilled, measured
 
     # Either signal ends all that was started. Dagster gives SIGTERM the handler of SIGINT whenever a run here ends.
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -13,8 +13,8 @@ import polars as pl
 import pytest
 
 from mds_assets.defs.github.raw import GITHUB_REPOS
+from mds_assets_tests.github.project import Project
 from mds_assets_tests.github.server import GitHubServer
-from mds_assets_tests.project import Project
 from mds_assets_tests.store import BUCKET, KEY, SECRET, Store, running
 
 DAYS = [date(2026, 3, 7), date(2026, 3, 8), date(2026, 3, 9)]

@@ -1,4 +1,4 @@
-"""`python -m mds_assets_tests.chaos`: plays schedules and says what was lost, doubled, half-written or leaked."""
+"""`python -m mds_assets_tests.github.chaos`: plays schedules, and says what was lost or doubled."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -14,7 +14,7 @@ import mds_assets_tests.conftest  # pyright: ignore[reportUnusedImport]  # noqa:
 from mds_assets_tests.github.recordings import RECORDINGS
 
 if TYPE_CHECKING:
-    from mds_assets_tests.chaos.play import Outcome
+    from mds_assets_tests.github.chaos.play import Outcome
 
 
 def main(
@@ -27,8 +27,8 @@ def main(
     if not RECORDINGS.is_dir():
         raise typer.BadParameter(f"no recordings of GitHub's API at {RECORDINGS}")
     # Dagster and dlt take 3 s to import: not for `--help`.
-    from mds_assets_tests.chaos.play import new_folder, play
-    from mds_assets_tests.chaos.schedule import make
+    from mds_assets_tests.github.chaos.play import new_folder, play
+    from mds_assets_tests.github.chaos.schedule import make
 
     console = Console(soft_wrap=True, highlight=False)
     outcomes: list[Outcome] = []
@@ -44,7 +44,7 @@ def main(
     console.print(_summary(outcomes))
     if bad := [outcome.schedule.seed for outcome in outcomes if outcome.violations]:
         console.print(f"{len(bad)} of {schedules} schedules went wrong. To repeat the first:")
-        console.print(f"python -m mds_assets_tests.chaos --schedules 1 --first-seed {bad[0]} --keep /tmp/chaos")
+        console.print(f"python -m mds_assets_tests.github.chaos --schedules 1 --first-seed {bad[0]} --keep /tmp/chaos")
         raise typer.Exit(1)
 
 
@@ -61,7 +61,7 @@ def _line(outcome: "Outcome") -> str:
 
 
 def _summary(outcomes: Sequence["Outcome"]) -> Table:
-    from mds_assets_tests.chaos.checks import KINDS
+    from mds_assets_tests.github.chaos.checks import KINDS
 
     runs = [run for outcome in outcomes for run in outcome.ended]
     kinds = Counter(violation.kind for outcome in outcomes for violation in outcome.violations)

@@ -9,10 +9,10 @@ from statistics import median
 
 from dagster import DagsterInstance
 
-from mds_assets_tests.project import Project
-from mds_assets_tests.scale.backfill import LANDING, REST, Step
-from mds_assets_tests.scale.cluster import LOCATION, Cluster
-from mds_assets_tests.scale.process import eventually
+from mds_assets_tests.github.project import Project
+from mds_assets_tests.github.scale.backfill import LANDING, REST, Step
+from mds_assets_tests.github.scale.cluster import LOCATION, Cluster
+from mds_assets_tests.process import eventually
 
 _STEPS = (LANDING, REST)
 

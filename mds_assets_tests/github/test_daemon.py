@@ -24,8 +24,8 @@ from mds_assets.stack.jobs import TRIGGER
 from mds_assets.stack.partitions import days_between
 from mds_assets.stack.settings import PROJECT_ROOT
 from mds_assets_tests.dev import PATIENCE, DagsterDev, dagster_dev
+from mds_assets_tests.github.project import Project
 from mds_assets_tests.github.server import GitHubHandler, GitHubServer
-from mds_assets_tests.project import Project
 from mds_assets_tests.webhook import Webhook, answer
 
 TOKEN = "ghp_1234567890abcdefSECRET"

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mds_assets_tests.chaos import schedule
-from mds_assets_tests.chaos.checks import (
+from mds_assets_tests.github.chaos import schedule
+from mds_assets_tests.github.chaos.checks import (
     ACTIVITY,
     LANGUAGES,
     RAW,
@@ -24,9 +24,9 @@ from mds_assets_tests.chaos.checks import (
     tables_of,
     unlike,
 )
-from mds_assets_tests.chaos.faults import Fault
-from mds_assets_tests.chaos.play import SECRET, TOKEN, Outcome, new_folder, play
-from mds_assets_tests.chaos.schedule import Kill
+from mds_assets_tests.github.chaos.faults import Fault
+from mds_assets_tests.github.chaos.play import SECRET, TOKEN, Outcome, new_folder, play
+from mds_assets_tests.github.chaos.schedule import Kill
 from mds_assets_tests.github.recordings import needs_recordings
 
 # One worker for all, as they share the process that has imported everything.

@@ -17,7 +17,7 @@ from dagster._core.storage.tags import PARTITION_NAME_TAG
 from dagster._daemon.controller import all_daemons_live
 
 from mds_assets.stack.settings import PROJECT_ROOT
-from mds_assets_tests.scale.process import Process, listens
+from mds_assets_tests.process import Process, listens
 from mds_assets_tests.store import free_ports
 
 DEPLOYMENT = PROJECT_ROOT / "deploy/celery"

@@ -9,13 +9,13 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 from mds_assets.stack.partitions import days_between
+from mds_assets_tests.github.project import Project
 from mds_assets_tests.github.recordings import RECORDINGS, jenkinsci
+from mds_assets_tests.github.scale.backfill import Phase, backfill, steps
+from mds_assets_tests.github.scale.cluster import cluster
+from mds_assets_tests.github.scale.throughput import Way, in_one_process, in_processes, on_workers
 from mds_assets_tests.github.server import GitHubServer
-from mds_assets_tests.project import Project
-from mds_assets_tests.scale.backfill import Phase, backfill, steps
-from mds_assets_tests.scale.cluster import cluster
-from mds_assets_tests.scale.services import services
-from mds_assets_tests.scale.throughput import Way, in_one_process, in_processes, on_workers
+from mds_assets_tests.services import services
 
 _FEW = 5  # processes that take seconds each need not be many
 

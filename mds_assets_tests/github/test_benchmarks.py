@@ -15,9 +15,9 @@ from benchmarks.generate import generate
 from benchmarks.limit import marts, stage
 from mds_assets.definitions import defs
 from mds_assets.stack.partitions import days_between
+from mds_assets_tests.github.project import Project
 from mds_assets_tests.github.recordings import jenkinsci, needs_recordings
 from mds_assets_tests.github.server import GitHubServer
-from mds_assets_tests.project import Project
 
 DAYS = days_between(date(2025, 6, 24), date(2025, 6, 30))
 
@@ -51,7 +51,7 @@ def test_a_generated_file_has_the_columns_and_types_of_what_the_project_lands(tm
     with GitHubServer({"jenkinsci": jenkinsci()}) as github:
         project = Project(tmp_path, github.url, ["jenkinsci"])
         project.materialise(date(2019, 10, 25), layers=["raw"])
-    (file,) = (project.lake / "raw/github_repos").glob("*/*.parquet")
+    (file,) = (project.lake / "raw/github_repos/day=2019-10-25").glob("*.parquet")
     landed = pl.DataFrame(pq.read_schema(file).empty_table()).schema
     generate(tmp_path, DAYS[:1], 100)
     generated = pl.read_parquet_schema(min((tmp_path / "raw").rglob("*.parquet")))

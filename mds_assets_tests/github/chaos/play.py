@@ -14,11 +14,11 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from mds_assets_tests.chaos import schedule as scheduled
-from mds_assets_tests.chaos.checks import Ended, Inspection, Tables, Violation, leftovers, tables_of, unlike
-from mds_assets_tests.chaos.faults import FATAL, Fault, strike
-from mds_assets_tests.chaos.process import Errand, lay_out, start
-from mds_assets_tests.chaos.schedule import Kill, Round, Run, Schedule
+from mds_assets_tests.github.chaos import schedule as scheduled
+from mds_assets_tests.github.chaos.checks import Ended, Inspection, Tables, Violation, leftovers, tables_of, unlike
+from mds_assets_tests.github.chaos.faults import FATAL, Fault, strike
+from mds_assets_tests.github.chaos.process import Errand, lay_out, start
+from mds_assets_tests.github.chaos.schedule import Kill, Round, Run, Schedule
 from mds_assets_tests.github.server import GitHubHandler, GitHubServer
 
 # A part of it is enough to be found: 40 times the same 4 letters would be as bad.

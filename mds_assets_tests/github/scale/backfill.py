@@ -13,10 +13,10 @@ from dagster import AssetKey, RunRecord
 from tenacity import RetryError
 
 from mds_assets.definitions import defs
-from mds_assets_tests.scale.cluster import Cluster
-from mds_assets_tests.scale.process import Process, eventually
-from mds_assets_tests.scale.services import Services
-from mds_assets_tests.scale.tables import RAW, REPORT, TABLES, differences
+from mds_assets_tests.github.scale.cluster import Cluster
+from mds_assets_tests.github.scale.tables import RAW, REPORT, TABLES, differences
+from mds_assets_tests.process import Process, eventually
+from mds_assets_tests.services import Services
 
 _STALLED = 600  # seconds without a run that ends: longer than any of the deployment's own timeouts
 _SETTLED = 420  # seconds that the automation may take after the last day
