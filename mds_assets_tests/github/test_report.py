@@ -191,7 +191,8 @@ def test_its_figures_are_those_of_the_marts(told: Told, chromium: Browser):
             return [row[1:-1] for row in rows if row[0] == organisation]
 
         assert table("Activity by day") == [
-            [f"{day.day} {day:%b %Y}", str(count), str(average)] for day, count, average in mart("daily_activity")
+            [f"{day.day} {day:%b %Y}", str(count), "\N{EN DASH}" if average is None else str(average)]
+            for day, count, average, _ in mart("daily_activity")
         ]
         languages = mart("repos_per_language")
         assert sorted(table("Languages by repositories")) == sorted([row[0], str(row[1])] for row in languages)
