@@ -40,7 +40,8 @@ from dagster._core.definitions.metadata.metadata_value import ObjectMetadataValu
 
 from mds_assets.stack.days import Days
 from mds_assets.stack.io_managers.duckdb import read, select
-from mds_assets.stack.io_managers.io_manager import file_metadata, preview
+from mds_assets.stack.io_managers.io_manager import file_metadata, preview, refuse_values
+from mds_assets.stack.io_managers.polars import typed
 from mds_assets.stack.lake.layout import Partition
 from mds_assets.stack.partitions import DAILY, ONE_RUN, days_between, lookback, to_days, window
 from mds_assets.stack.session import Session
@@ -565,11 +566,16 @@ def _make(
     try:
         for day in days:
             frames = _Frames(context, session, day, rows)
-            tables = {output: frames.call(each) for output, each in marts.items()}
             files = {output: folder / f"{output} {day}.parquet" for output in marts}
-            sinks = [table.sink_parquet(files[output], lazy=True) for output, table in tables.items()]
+            # What the IO manager would refuse is refused here: Dagster ends a step at the first output that fails.
+            names = {output: each.key.to_user_string() for output, each in marts.items()}
+            sinks = [
+                typed(names[output], frames.call(each), each.table.with_day()).sink_parquet(files[output], lazy=True)
+                for output, each in marts.items()
+            ]
             pl.collect_all(sinks, engine="streaming")
             for output, file in files.items():
+                refuse_values(session, names[output], f" of {day}", file, marts[output].table)
                 made.setdefault(output, []).append(file)
     except Exception as error:
         if len(marts) == 1:

@@ -123,8 +123,7 @@ class LakeIOManager(IOManager):
                 target = Path(f"{DAY}={partition}" if partition else "", DATA_FILE)
                 file = by_partition.get(partition) or _write_empty(folder / target, table)
                 of_day = f" of {partition}" if partition else ""
-                _refuse_nulls(name, of_day, file, table)
-                _refuse_invalid_json(self._session, name, of_day, file, table)
+                refuse_values(self._session, name, of_day, file, table)
                 targets[file] = target
         seconds = time.perf_counter() - started
         for partition in partitions:
@@ -220,6 +219,16 @@ def may_be_null(files: Iterable[Path | UPath], table: Table) -> list[str]:
             uncertain = {c.path_in_schema for c in chunks if not c.statistics or c.statistics.null_count != 0}
             never &= {chunk.path_in_schema for chunk in chunks} - uncertain
     return [name for name in required if name not in never]
+
+
+def refuse_values(session: Session, name: str, of_day: str, file: Path, table: Table) -> None:
+    """Refuse a written file whose values break its declaration in a way that no type does.
+
+    Raises:
+        SchemaError: A value is null where none may be, or is no JSON. Names the table and the column.
+    """
+    _refuse_nulls(name, of_day, file, table)
+    _refuse_invalid_json(session, name, of_day, file, table)
 
 
 def _refuse_nulls(name: str, of_day: str, file: Path, table: Table) -> None:

@@ -54,6 +54,16 @@ def scan(
     )
 
 
+def typed(name: str, frame: pl.LazyFrame, table: Table) -> pl.LazyFrame:
+    """The frame's declared columns in their declared types.
+
+    Raises:
+        SchemaError: Columns or types are not the declared ones.
+    """
+    check_columns(name, pl.DataFrame(schema=frame.collect_schema()).to_arrow().schema, table)
+    return frame.select(pl.col(column).cast(dtype, strict=True) for column, dtype in polars_schema(table).items())
+
+
 def write(name: str, frame: pl.LazyFrame, table: Table, days: Sequence[date] | None, folder: Path) -> list[Path]:
     """Sink a frame, run once and streamed, to `folder/day=D` for each day that has rows.
 
@@ -71,11 +81,9 @@ def write(name: str, frame: pl.LazyFrame, table: Table, days: Sequence[date] | N
         SchemaError: Columns or types are not the declared ones.
         polars.exceptions.PolarsError: A value does not fit its declared type.
     """
-    declared = table.with_day() if days else table
-    check_columns(name, pl.DataFrame(schema=frame.collect_schema()).to_arrow().schema, declared)
-    typed = frame.select(pl.col(column).cast(dtype, strict=True) for column, dtype in polars_schema(declared).items())
+    rows = typed(name, frame, table.with_day() if days else table)
     if days is None:
-        typed.sink_parquet(folder / DATA_FILE, compression="zstd", statistics=True)
+        rows.sink_parquet(folder / DATA_FILE, compression="zstd", statistics=True)
         return [folder / DATA_FILE]
 
     written: list[Path] = []
@@ -92,7 +100,7 @@ def write(name: str, frame: pl.LazyFrame, table: Table, days: Sequence[date] | N
             return file.open("wb")
 
     try:
-        typed.sink_parquet(
+        rows.sink_parquet(
             pl.PartitionBy(
                 folder, key=DAY, include_key=False, file_path_provider=opened, approximate_bytes_per_file=None
             ),
