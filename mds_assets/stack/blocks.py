@@ -515,7 +515,8 @@ def marts_step(marts: Sequence[Mart]) -> AssetsDefinition:
         name = f"{marts[0].key.path[0]}_of_{'_and_'.join(inputs)}{days}{f'_in_{pool}' if pool else ''}"
 
     def make(context: AssetExecutionContext, session: Session, **rows: pl.LazyFrame) -> Iterator[Output[pl.LazyFrame]]:
-        selected = {output: by_output[output] for output in context.op_execution_context.selected_output_names}
+        names = context.op_execution_context.selected_output_names
+        selected = {output: each for output, each in by_output.items() if output in names}
         days = to_days(context.partition_keys)
         by_key = {key: rows["__".join(key.path)] for key in marts[0].inputs}
         with session.lake.workspace() as folder:
@@ -579,6 +580,9 @@ def _make(
                 made.setdefault(output, []).append(file)
     except Exception as error:
         if len(marts) == 1:
+            (each,) = marts.values()
+            if isinstance(error, pl.exceptions.PolarsError):  # which does not say of which table
+                error = SchemaError(f"{each.key.to_user_string()} cannot be made for {days[0]}...{days[-1]}: {error}")
             return {}, [error]
         made = {}
         for output, each in marts.items():

@@ -58,6 +58,9 @@ def landing_error(error: BaseException, name: str) -> BaseException:
     retryable = is_retryable(error)
     # requests' errors are OSErrors too.
     if isinstance(error, OSError) and not isinstance(error, requests.RequestException) and not retryable:
+        # On a full disk dlt fails again as it cleans up, and the first failure says why.
+        while isinstance(error.__context__, OSError):
+            error = error.__context__
         return error
     landing = LandingError(f"{name}: {type(error).__name__}: {error}", retryable=retryable)
     landing.__cause__ = error
