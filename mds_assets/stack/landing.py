@@ -12,6 +12,7 @@ import os
 # dlt decides on its telemetry once per process, when the first pipeline is made: no setting of one pipeline reaches it.
 os.environ.setdefault("RUNTIME__DLTHUB_TELEMETRY", "false")
 
+import errno
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
@@ -122,11 +123,18 @@ def land(
         try:
             return _Split(cursor, columns, load_id, parquet).write(day, snapshot, days, folder / "days")
         except duckdb.IOException as error:
-            raise OSError(str(error)) from error
+            raise _os_error(error) from None
         except duckdb.Error as error:
             # DuckDB's messages quote values.
             message = str(error) if quote_values else "a value is not one that the expression takes"
             raise LandingError(f"{name}: day={day!r}: {type(error).__name__}: {message}") from error
+
+
+def _os_error(error: duckdb.IOException) -> OSError:
+    """DuckDB's error as the system's, which has the number by which the lake knows a full or read-only disk."""
+    numbers = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+    number = next((number for number in numbers if os.strerror(number) in str(error)), errno.EIO)
+    return OSError(number, str(error))
 
 
 def _load(source: Any, columns: ToArrow, folder: Path) -> tuple[str, list[Path]]:
