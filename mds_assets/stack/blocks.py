@@ -42,7 +42,7 @@ from mds_assets.stack.days import Days
 from mds_assets.stack.io_managers.duckdb import read, select
 from mds_assets.stack.io_managers.io_manager import file_metadata, preview, refuse_values
 from mds_assets.stack.io_managers.polars import typed
-from mds_assets.stack.lake.layout import Partition
+from mds_assets.stack.lake.layout import Partition, load_file
 from mds_assets.stack.partitions import DAILY, ONE_RUN, days_between, lookback, to_days, window
 from mds_assets.stack.session import Session
 from mds_assets.stack.settings import redact, settings
@@ -203,9 +203,10 @@ def _land(
         "seconds": round(time.perf_counter() - started, 3),
         **days.facts,
     }
+    read_set = session.lake.read_set(context.asset_key, files)
     for partition in requested:
-        of_day = session.lake.files(context.asset_key, partition) if partition in files else []
-        newest = [file for file in of_day if file.name == f"{load.load_id}.parquet" and partition == requested[-1]]
+        of_day = list(read_set.get(partition, ()))
+        newest = [file for file in of_day if file.name == load_file(load.load_id) and partition == requested[-1]]
         context.add_asset_metadata(
             {
                 **(file_metadata(of_day) if of_day else {"observable": False}),
@@ -666,7 +667,7 @@ def _set_parameters(
     function: Callable[..., Any], parameters: Iterable[inspect.Parameter], returns: Any = inspect.Signature.empty
 ) -> None:
     """Declare the parameters of a function that takes them as keywords: Dagster reads its signature."""
-    context = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=AssetExecutionContext)
+    context = _parameter("context", AssetExecutionContext)
     signature = inspect.Signature(
         [context, _parameter("session", ResourceParam[Session]), *parameters], return_annotation=returns
     )

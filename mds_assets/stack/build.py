@@ -28,7 +28,7 @@ from mds_assets.stack.io_managers.io_manager import LakeIOManager
 from mds_assets.stack.io_managers.pages import PageIOManager
 from mds_assets.stack.jobs import daily_refresh, table_checks
 from mds_assets.stack.lake import Lake
-from mds_assets.stack.partitions import ONE_RUN, window_of
+from mds_assets.stack.partitions import ONE_RUN, is_same_day
 from mds_assets.stack.prune import prune_job
 from mds_assets.stack.schedules import daily_refresh_schedule, prune_schedule, table_checks_schedule
 from mds_assets.stack.sensors import failed_checks, failed_runs
@@ -145,7 +145,7 @@ def day_by_day_sources(assets: Sequence[AssetsDefinition]) -> dict[AssetKey, fro
         spec.key: [
             dep.asset_key
             for dep in spec.deps
-            if dep.asset_key in partitioned and _is_same_day(each.get_partition_mapping(dep.asset_key))
+            if dep.asset_key in partitioned and is_same_day(each.get_partition_mapping(dep.asset_key))
         ]
         for each in assets
         for spec in each.specs
@@ -156,13 +156,6 @@ def day_by_day_sources(assets: Sequence[AssetsDefinition]) -> dict[AssetKey, fro
         return frozenset(source for dep in direct.get(key, []) for source in (dep, *all_of(dep)))
 
     return {key: all_of(key) for key in direct}
-
-
-def _is_same_day(mapping: Any) -> bool:
-    from datetime import date
-
-    some_day = date(2000, 1, 1)
-    return window_of(mapping, some_day) == [some_day]
 
 
 def _checked_tables(assets: Sequence[AssetsDefinition]) -> list[CheckedTable]:

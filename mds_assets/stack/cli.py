@@ -264,22 +264,18 @@ def _materialize(start: date, end: date, *, skip_ingest: bool) -> "ExecuteInProc
 
     # The same instance as `make dev` has, so that the UI shows what ran here.
     os.environ.setdefault("DAGSTER_HOME", str(PROJECT_ROOT / ".dagster"))
-    job = defs.resolve_job_def("daily_refresh")
-    selected = [key for key in job.asset_layer.executable_asset_keys if not (skip_ingest and key.has_prefix(["raw"]))]
     with DagsterInstance.get() as instance, console.status("Starting") as status:
         progress = Definitions(loggers={"progress": _progress_logger(lambda step: status.update(step))})
-        result = (
-            Definitions.merge(defs, progress)
-            .resolve_job_def("daily_refresh")
-            .execute_in_process(
-                instance=instance,
-                asset_selection=selected,
-                # Dagster shows the day of a run of one partition, but not the range of a run of several.
-                partition_key=str(end) if start == end else None,
-                tags={_RANGE_START: str(start), _RANGE_END: str(end)} if start < end else None,
-                run_config={"loggers": {"progress": {}}},
-                raise_on_error=False,
-            )
+        job = Definitions.merge(defs, progress).resolve_job_def("daily_refresh")
+        keys = job.asset_layer.executable_asset_keys
+        result = job.execute_in_process(
+            instance=instance,
+            asset_selection=[key for key in keys if not (skip_ingest and key.has_prefix(["raw"]))],
+            # Dagster shows the day of a run of one partition, but not the range of a run of several.
+            partition_key=str(end) if start == end else None,
+            tags={_RANGE_START: str(start), _RANGE_END: str(end)} if start < end else None,
+            run_config={"loggers": {"progress": {}}},
+            raise_on_error=False,
         )
     if not result.success:
         raise click.ClickException(_first_failure(result))

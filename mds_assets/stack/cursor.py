@@ -62,7 +62,7 @@ class Cursor(Incremental[Any]):
         return rows
 
     def _at(self, row: Any) -> datetime | None:
-        """When this row was, or the oldest of an Arrow table; None where that cannot be told."""
+        """When this row was, or the oldest of an Arrow table; None where that is unknown."""
         if hasattr(row, "column_names"):
             value = min(filter(None, row[self.cursor_path].to_pylist()), default=None)
         else:

@@ -29,6 +29,7 @@ from dlt.destinations import filesystem
 from dlt.extract import DltResource, DltSource
 
 from mds_assets.stack.days import Days
+from mds_assets.stack.io_managers.duckdb import SETTINGS
 from mds_assets.stack.landing_errors import LandingError, landing_error
 from mds_assets.stack.table import DAY, Table, literal, quote
 from mds_assets.stack.to_arrow import LOAD_ID, ToArrow
@@ -39,15 +40,8 @@ _ROWS = "rows"  # dlt's table, and its resource
 _BATCH_ROWS = 2_000  # rows in memory at once; dlt's row groups have at most 5,000
 _SCHEMA = {"names": "direct", "json": {"module": "dlt.common.normalizers.json.relational"}}
 
-_SETTINGS = """
-    SET TimeZone = 'UTC';
-    -- With them, DuckDB 2.0 can wait forever when a COPY fails half-way (in TaskExecutor::DrainTasks).
-    SET GLOBAL async_threads = 0;
-    -- At the default of 100, DuckDB splits the days of a long range over several files each.
-    SET GLOBAL partitioned_write_max_open_files = 10000;
-    -- Rows of each day that a COPY keeps in memory before it writes them: rows of an API are wide.
-    SET GLOBAL partitioned_write_flush_threshold = 20480;
-"""
+# Fewer rows of each day in memory than for derived tables: rows of an API are wide.
+_SETTINGS = f"{SETTINGS} SET GLOBAL partitioned_write_flush_threshold = 20480;"
 
 
 @dataclass(frozen=True)

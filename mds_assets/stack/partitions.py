@@ -36,6 +36,12 @@ def window_of(mapping: PartitionMapping | None, day: date) -> list[date]:
     return [day]
 
 
+def is_same_day(mapping: PartitionMapping | None) -> bool:
+    """Whether each partition reads its own day alone through this mapping."""
+    some_day = date(2000, 1, 1)
+    return window_of(mapping, some_day) == [some_day]
+
+
 def to_days(partition_keys: Iterable[str]) -> list[date]:
     """Partition keys such as `2026-11-21` as dates, in order."""
     return sorted(date.fromisoformat(key) for key in partition_keys)

@@ -9,7 +9,7 @@ from dagster import DefaultScheduleStatus, JobDefinition, ScheduleDefinition, bu
 
 from mds_assets.stack.jobs import TRIGGER, daily_refresh, table_checks
 
-# A table that no run touches would never be told to be stale.
+# A table that no run touches would never be reported stale.
 table_checks_schedule = ScheduleDefinition(
     job=table_checks,
     name="table_checks_schedule",

@@ -129,8 +129,8 @@ def test_the_same_commands_work_without_github(project: CopiedProject):
     assert "github" not in shown.stdout.lower().replace(str(project.root).lower(), "")
     assert max(len(line) for line in shown.stdout.splitlines() if str(project.lake) not in line) <= 80
     assert "--org" not in project.command("mds", "run", "--help").stdout
-    asked = project.command("mds", "sql", "SELECT count(*) AS n FROM marts.revenue_latest", "--csv")
-    assert asked.stdout.split() == ["n", "1"], asked.stderr
+    answer = project.command("mds", "sql", "SELECT count(*) AS n FROM marts.revenue_latest", "--csv")
+    assert answer.stdout.split() == ["n", "1"], answer.stderr
 
 
 def test_a_wrong_value_is_one_line_that_names_the_column_and_lands_nothing(project: CopiedProject, api: OrdersAPI):

@@ -109,8 +109,8 @@ def test_mds_show_and_mds_sql_work_on_it(project: Project):
     project.materialise(DAYS[-1], layers=["warehouse"])
     for name in TABLES:
         query = f"SELECT count(*) AS n, min(day) AS first, max(day) AS last FROM {name.replace('/', '.')}"  # noqa: S608
-        asked = project.command("mds", "sql", "--csv", query)
-        assert asked.returncode == 0, asked.stderr
-        assert asked.stdout.splitlines()[1] == f"{len(project.rows(name))},{DAYS[0]},{DAYS[-1]}"
-    asked = project.command("mds", "sql", "--csv", "SELECT typeof(any_value(stars)) AS t FROM staging.repos")
-    assert asked.stdout.split() == ["t", "BIGINT"]
+        answer = project.command("mds", "sql", "--csv", query)
+        assert answer.returncode == 0, answer.stderr
+        assert answer.stdout.splitlines()[1] == f"{len(project.rows(name))},{DAYS[0]},{DAYS[-1]}"
+    answer = project.command("mds", "sql", "--csv", "SELECT typeof(any_value(stars)) AS t FROM staging.repos")
+    assert answer.stdout.split() == ["t", "BIGINT"]

@@ -20,7 +20,7 @@ from upath import UPath
 
 from mds_assets.stack.io_managers import duckdb as duckdb_engine
 from mds_assets.stack.io_managers import polars as polars_engine
-from mds_assets.stack.lake.layout import DATA_FILE, Partition
+from mds_assets.stack.lake.layout import DATA_FILE, Partition, partition_folder
 from mds_assets.stack.partitions import days_between, to_days, window_of
 from mds_assets.stack.session import Session
 from mds_assets.stack.table import COLUMN_LINEAGE, COLUMN_SCHEMA, DAY, SchemaError, Table, declared_table, quote
@@ -82,7 +82,7 @@ class LakeIOManager(IOManager):
         raise SchemaError(f"an asset cannot take a table as {wanted}: annotate it as one of {Rows}")
 
     def _report_windows(self, context: InputContext, present: set[date]) -> None:
-        """Put on each day's materialization which days it asked for and which were there."""
+        """Put on each day's materialization which days it requested and which were there."""
         step = context.step_context
         if not (step.assets_def and step.has_partitions and step.assets_def.partitions_def):
             return
@@ -120,14 +120,14 @@ class LakeIOManager(IOManager):
             written = self._write(name, obj, table, days, folder)
             by_partition: dict[Partition, Path] = _by_day(name, written, days) if days else {None: written[0]}
             for partition in partitions:
-                target = Path(f"{DAY}={partition}" if partition else "", DATA_FILE)
+                target = Path(partition_folder(partition), DATA_FILE)
                 file = by_partition.get(partition) or _write_empty(folder / target, table)
                 of_day = f" of {partition}" if partition else ""
                 refuse_values(self._session, name, of_day, file, table)
                 targets[file] = target
         seconds = time.perf_counter() - started
         for partition in partitions:
-            file = self._session.lake.files(key, partition)[0]
+            file = self._session.lake.folder(key) / partition_folder(partition) / DATA_FILE
             facts = {**file_metadata([file]), COLUMN_SCHEMA: table.dagster_schema, "seconds": round(seconds, 3)}
             if partition == partitions[-1]:  # once, as it is what the table's page shows
                 facts |= preview(self._session, file, table)

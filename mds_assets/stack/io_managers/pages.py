@@ -9,9 +9,9 @@ from pathlib import Path
 
 from dagster import InputContext, IOManager, MetadataValue, OutputContext
 
+from mds_assets.stack.lake.layout import partition_folder
 from mds_assets.stack.partitions import to_days
 from mds_assets.stack.session import Session
-from mds_assets.stack.table import DAY
 
 PAGE, LATEST = "report.html", "latest.html"
 
@@ -34,9 +34,9 @@ class PageIOManager(IOManager):
             for day in days:
                 file = folder / f"{day}.html"
                 file.write_text(obj[day], encoding="utf-8", newline="\n")
-                targets[file] = Path(f"{DAY}={day}", PAGE)
+                targets[file] = Path(partition_folder(day), PAGE)
         for day in days:
-            file = self._session.lake.folder(context.asset_key) / f"{DAY}={day}" / PAGE
+            file = self._session.lake.folder(context.asset_key) / partition_folder(day) / PAGE
             context.step_context.add_asset_metadata(
                 {"dagster/uri": MetadataValue.path(str(file)), "bytes": file.stat().st_size},
                 context.asset_key,

@@ -141,7 +141,7 @@ def of_day(
         .sort("created_at", "repo_id", descending=True)
     )
     pushes = observed.filter(pl.col("pushed_at").dt.date() >= window(day, lookback_days)[0])
-    days, languages, sums, won, lost, new, quiet, asked, pushed = pl.collect_all(
+    days, languages, sums, won, lost, new, quiet, observed_last, pushed = pl.collect_all(
         [
             daily_activity.filter(pl.col(DAY) == day).sort("push_date"),
             repos_per_language.filter(pl.col(DAY) == day).sort("repo_count", "language", descending=[True, False]),
@@ -173,7 +173,7 @@ def of_day(
         )
         for name in sorted(names[:MOST_TOLD])
     ]
-    return organisations, asked.item(), len(names[MOST_TOLD:])
+    return organisations, observed_last.item(), len(names[MOST_TOLD:])
 
 
 def _first(repositories: pl.LazyFrame, order: pl.Expr, number: int) -> pl.LazyFrame:
