@@ -334,9 +334,11 @@ def _unpacked(data: bytes) -> Iterator[bytes]:
 
 def _failure(run: Ended) -> Violation:
     lines = [line for line in run.printed.read_text(errors="replace").splitlines() if line.strip()]
-    said = next((line for line in lines if "Failure: " in line or "Error: " in line), lines[-1] if lines else "")
+    errors = [line.strip() for line in lines if re.match(r"\s*[\w.]+(Failure|Error|Exception): ", line)]
+    # Dagster prints the step's error first, and its cause after it.
+    said = " < ".join(dict.fromkeys(error[:300] for error in errors[:3])) or (lines[-1].strip() if lines else "")
     met = f"met {', '.join(run.met)}" if run.met else "met no fault"
-    return Violation("failed", f"{run.name} {met} and {'did not end' if run.hung else 'failed'}: {said.strip()[:300]}")
+    return Violation("failed", f"{run.name} {met} and {'did not end' if run.hung else 'failed'}: {said}")
 
 
 def _whose(rows: list[dict[str, Any]], day: date, runs: Sequence[Ended]) -> Ended | None:
