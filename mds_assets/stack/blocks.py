@@ -639,7 +639,9 @@ def newest_rows(rows: pl.LazyFrame, key: Sequence[str], days: Sequence[date]) ->
     """
     # A lazy query keeps no order of rows, but a concatenation keeps the order of its parts: the newest day first.
     newest_first = pl.concat([rows.filter(pl.col(DAY) == day) for day in reversed(days)])
-    return newest_first.filter((pl.struct(key) if len(key) > 1 else pl.col(key[0])).is_first_distinct())
+    # Within groups of the other columns, as a struct of all of them takes twice the CPU.
+    is_first = pl.col(key[-1]).is_first_distinct()
+    return newest_first.filter(is_first.over(key[:-1]) if len(key) > 1 else is_first)
 
 
 def _as_table(columns: Columns, key: Sequence[str]) -> Table:
