@@ -22,7 +22,9 @@ from dagster import (
 )
 
 from mds_assets.stack.automation import automated, follow_staging, followers
-from mds_assets.stack.blocks import CODE, SNAPSHOT, share_steps
+from mds_assets.stack.blocks.definition import CODE
+from mds_assets.stack.blocks.mart_step import share_steps
+from mds_assets.stack.blocks.raw import SNAPSHOT
 from mds_assets.stack.checks import CheckedTable, checks_of
 from mds_assets.stack.io_managers.io_manager import LakeIOManager
 from mds_assets.stack.io_managers.pages import PageIOManager

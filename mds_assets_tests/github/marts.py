@@ -10,7 +10,9 @@ from dagster import AssetsDefinition
 from mds_assets.defs.github.marts import daily_activity, repos_per_language
 from mds_assets.defs.github.movement import language_trend, repo_growth
 from mds_assets.defs.github.staging import REPOS
-from mds_assets.stack.blocks import MART, AsOf, Mart, newest_rows
+from mds_assets.stack.blocks import AsOf, newest_rows
+from mds_assets.stack.blocks.as_of import Mart
+from mds_assets.stack.blocks.mart_step import MART
 from mds_assets.stack.partitions import window
 from mds_assets.stack.table import DAY
 from mds_assets_tests.github.observations import Observed, frame

@@ -472,7 +472,7 @@ def test_links_lead_to_what_exists(document: str):
 
 @pytest.mark.parametrize("document", markdown_files())
 def test_code_that_is_named_or_quoted_exists(document: str):
-    """A link such as [`newest_rows`](../mds_assets/stack/blocks.py) names what that file has."""
+    """A link such as [`newest_rows`](../mds_assets/stack/blocks/as_of.py) names what that file has."""
     path = PROJECT_ROOT / document
     for name, link in re.findall(r"\[`([^`\]]+)`\]\(([^)\s]+\.(?:py|sql|toml))\)", prose(path)):
         code = (path.parent / link).read_text(encoding="utf-8")

@@ -1,0 +1,19 @@
+"""The building blocks of a pipeline: `@raw_table`, `staging_table`, `current_table`, `@mart`.
+
+Each makes an ordinary Dagster asset with the stack's partitions, IO manager and declaration; whatever else `@asset`
+takes (`owners`, `tags`, `group_name`, `automation_condition`, ...) passes through. Plain assets work beside them.
+
+Read `raw`, `staging`, `current` and `mart`, then `mart_step`, which calls the functions of marts, and `as_of`, which
+gives them their frames. `definition` holds what the blocks share. What does not belong here: how a load is landed
+(`landing/`), how a table is written (`io_managers/`).
+
+https://docs.dagster.io/guides/build/assets
+"""
+
+from mds_assets.stack.blocks.as_of import AsOf, newest_rows
+from mds_assets.stack.blocks.current import current_table
+from mds_assets.stack.blocks.mart import mart
+from mds_assets.stack.blocks.raw import raw_table
+from mds_assets.stack.blocks.staging import staging_table
+
+__all__ = ["AsOf", "current_table", "mart", "newest_rows", "raw_table", "staging_table"]

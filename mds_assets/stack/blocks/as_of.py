@@ -1,0 +1,117 @@
+"""What a mart's function is given: frames as of a day. Marts of one step share what they have in common."""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any
+
+import polars as pl
+from dagster import AssetExecutionContext, AssetIn, AssetKey
+
+from mds_assets.stack.partitions import lookback, window
+from mds_assets.stack.session import Session
+from mds_assets.stack.settings import settings
+from mds_assets.stack.table import DAY, Table, declared_table
+
+
+@dataclass(frozen=True)
+class AsOf:
+    """The as-of day that a mart's function makes a table for.
+
+    Attributes:
+        day: The as-of day.
+        lookback_days: Calendar days in the window, the as-of day included.
+        landed: The days that were landed, in order, of all that the mart reads: the window and its `extra_days`.
+    """
+
+    day: date
+    lookback_days: int = settings.lookback_days
+    landed: Sequence[date] = ()
+
+    @property
+    def days(self) -> list[date]:
+        """The days of the window, oldest first."""
+        return window(self.day, self.lookback_days)
+
+
+@dataclass(frozen=True)
+class Mart:
+    """A mart as `@mart` declares it. `latest`, `window`, `same_day` and `current` map parameters to tables."""
+
+    key: AssetKey
+    function: Callable[..., pl.LazyFrame | pl.DataFrame]
+    table: Table
+    latest: Mapping[str, AssetKey]
+    window: Mapping[str, AssetKey]
+    same_day: Mapping[str, AssetKey]
+    current: Mapping[str, AssetKey]
+    extra_days: int
+    options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    @property
+    def days_read(self) -> int:
+        """How many days it reads of the tables that it looks back on."""
+        return settings.lookback_days + self.extra_days
+
+    @property
+    def inputs(self) -> dict[AssetKey, AssetIn]:
+        """What it reads, with the partitions of it."""
+        same = {key: AssetIn(key=key) for key in (*self.same_day.values(), *self.current.values())}
+        back = {
+            key: AssetIn(key=key, partition_mapping=lookback(self.days_read))
+            for key in (*self.latest.values(), *self.window.values())
+        }
+        return same | back
+
+
+class Frames:
+    """What the functions of one as-of day are given; what two of them ask for is made once."""
+
+    def __init__(
+        self, context: AssetExecutionContext, session: Session, day: date, rows: Mapping[AssetKey, pl.LazyFrame]
+    ) -> None:
+        """Take the rows of all that the step reads, of all its days."""
+        self._context, self._session, self._day, self._rows = context, session, day, rows
+        self._latest: dict[tuple[AssetKey, int], pl.LazyFrame] = {}
+
+    def call(self, mart: Mart) -> pl.LazyFrame:
+        """The mart's table of the day, with `day`."""
+        days = window(self._day, mart.days_read)
+        given: dict[str, Any] = {name: self._newest(key, days) for name, key in mart.latest.items()}
+        given |= {name: self._between(key, days) for name, key in mart.window.items()}
+        given |= {name: self._between(key, [self._day]) for name, key in mart.same_day.items()}
+        given |= {name: self._rows[key] for name, key in mart.current.items()}
+        if "as_of" in inspect.signature(mart.function).parameters:
+            given["as_of"] = AsOf(self._day, landed=self._landed(mart, days))
+        return mart.function(**given).lazy().with_columns(pl.lit(self._day, pl.Date).alias(DAY))
+
+    def _between(self, key: AssetKey, days: Sequence[date]) -> pl.LazyFrame:
+        return self._rows[key].filter(pl.col(DAY).is_between(days[0], days[-1]))
+
+    def _newest(self, key: AssetKey, days: Sequence[date]) -> pl.LazyFrame:
+        known = self._latest.get((key, len(days)))
+        if known is None:
+            spec = self._context.op_execution_context.job_def.asset_layer.get(key)
+            source = declared_table(key.to_user_string(), spec.metadata)
+            known = self._latest[key, len(days)] = newest_rows(self._rows[key], source.key, days)
+        return known
+
+    def _landed(self, mart: Mart, days: Sequence[date]) -> list[date]:
+        sources = {*mart.latest.values(), *mart.window.values()}
+        return sorted(set(days).intersection(*(self._session.landed(key, days) for key in sources)))
+
+
+def newest_rows(rows: pl.LazyFrame, key: Sequence[str], days: Sequence[date]) -> pl.LazyFrame:
+    """Each key once, with its newest row in these days.
+
+    Args:
+        rows: Rows with `day`, in any order; at most one per key and day.
+        key: The columns that tell rows of one day apart.
+        days: The days, oldest first.
+    """
+    # A lazy query keeps no order of rows, but a concatenation keeps the order of its parts: the newest day first.
+    newest_first = pl.concat([rows.filter(pl.col(DAY) == day) for day in reversed(days)])
+    # Within groups of the other columns, as a struct of all of them takes twice the CPU.
+    is_first = pl.col(key[-1]).is_first_distinct()
+    return newest_first.filter(is_first.over(key[:-1]) if len(key) > 1 else is_first)

@@ -1,0 +1,84 @@
+"""What the building blocks share: a table from its columns, links to the user's code, parameters of an asset."""
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from dagster import (
+    AssetExecutionContext,
+    AssetsDefinition,
+    CodeReferencesMetadataValue,
+    LocalFileCodeReference,
+    ResourceParam,
+    asset,
+)
+
+from mds_assets.stack.partitions import ONE_RUN
+from mds_assets.stack.session import Session
+from mds_assets.stack.table import Column, Table, table
+
+CODE = "dagster/code_references"  # the UI's link from a table to the user's own function or query
+
+Columns: TypeAlias = Sequence[Column] | Table
+
+_KIND = inspect.Parameter.POSITIONAL_OR_KEYWORD  # Dagster looks for inputs among these alone
+
+
+def as_table(columns: Columns, key: Sequence[str]) -> Table:
+    """The declaration, with the key where one is given beside it."""
+    if not isinstance(columns, Table):
+        return table(columns, key=key)
+    return replace(columns, key=tuple(key)) if key else columns
+
+
+def make_asset(
+    function: Callable[..., Any],
+    declared: Table,
+    options: dict[str, Any],
+    metadata: Mapping[str, Any],
+    **defaults: Any,
+) -> AssetsDefinition:
+    """The asset of a function, with its declaration in the metadata; the user's options win over the defaults."""
+    own: dict[str, Any] = {"backfill_policy": ONE_RUN, "io_manager_key": "duckdb_io_manager", **defaults}
+    own |= options
+    own["metadata"] = {**declared.metadata, **metadata, **options.get("metadata", {})}
+    return asset(**own)(function)
+
+
+def code_of(function: Callable[..., object]) -> CodeReferencesMetadataValue:
+    """The link to a function."""
+    line = inspect.getsourcelines(function)[1]
+    return code(Path(inspect.getsourcefile(function) or ""), line)
+
+
+def code(file: Path, line: int) -> CodeReferencesMetadataValue:
+    """The link to a line of a file."""
+    return CodeReferencesMetadataValue(
+        code_references=[LocalFileCodeReference(file_path=str(file.absolute()), line_number=line)]
+    )
+
+
+def parameter(name: str, annotation: Any) -> inspect.Parameter:
+    """A parameter of an asset's function."""
+    return inspect.Parameter(name, _KIND, annotation=annotation)
+
+
+def set_parameters(
+    function: Callable[..., Any], parameters: Iterable[inspect.Parameter], returns: Any = inspect.Signature.empty
+) -> None:
+    """Declare the parameters of a function that takes them as keywords: Dagster reads its signature."""
+    given = [parameter("context", AssetExecutionContext), parameter("session", ResourceParam[Session])]
+    signature = inspect.Signature([*given, *parameters], return_annotation=returns)
+    function.__signature__ = signature  # pyright: ignore[reportFunctionMemberAccess]
+
+
+def take_parameters_of(function: Callable[..., Any], asset_function: Callable[..., Any]) -> None:
+    """Ask Dagster for what the user's function takes, but for what the stack itself gives it."""
+    taken = [
+        each.replace(kind=_KIND)
+        for name, each in inspect.signature(function).parameters.items()
+        if name not in {"days", "context"}
+    ]
+    set_parameters(asset_function, taken, returns=None)

@@ -1,0 +1,124 @@
+"""The step that calls marts' functions: once for each as-of day, with frames that marts of one step share."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from dagster import AssetExecutionContext, AssetKey, AssetOut, AssetsDefinition, Output, multi_asset
+from dagster._core.definitions.metadata.metadata_value import ObjectMetadataValue
+
+from mds_assets.stack.blocks.as_of import Frames, Mart
+from mds_assets.stack.blocks.definition import CODE, code_of, parameter, set_parameters
+from mds_assets.stack.io_managers.io_manager import refuse_values
+from mds_assets.stack.io_managers.polars import typed
+from mds_assets.stack.partitions import DAILY, ONE_RUN, to_days
+from mds_assets.stack.session import Session
+from mds_assets.stack.table import SchemaError
+
+MART = "mds/mart"  # the metadata that holds a mart's `Mart`
+
+
+def share_steps(assets: Iterable[AssetsDefinition]) -> list[AssetsDefinition]:
+    """The same assets; marts that read the same days of the same tables become one step.
+
+    Finding each key's newest row in the window is most of a mart's work: in one step it is done once.
+    """
+    others: list[AssetsDefinition] = []
+    groups: dict[object, list[Mart]] = {}
+    for definition in assets:
+        marts: list[Mart] = [spec.metadata[MART].instance for spec in definition.specs if MART in spec.metadata]
+        for each in marts:
+            reads = frozenset((key, given.partition_mapping) for key, given in each.inputs.items())
+            groups.setdefault((reads, each.key.path[0], each.options.get("pool")), []).append(each)
+        others += [] if marts else [definition]
+    return [*others, *(marts_step(marts) for marts in groups.values())]
+
+
+def marts_step(marts: Sequence[Mart]) -> AssetsDefinition:
+    """One step that makes these marts, which read the same days of the same tables."""
+    by_output = {each.key.path[-1]: each for each in marts}
+    inputs = {"__".join(key.path): given for key, given in marts[0].inputs.items()}
+    name = "__".join(marts[0].key.path)
+    pool = marts[0].options.get("pool")
+    if len(marts) > 1:
+        days = f"_{marts[0].days_read}_days" if marts[0].latest or marts[0].window else ""
+        name = f"{marts[0].key.path[0]}_of_{'_and_'.join(inputs)}{days}{f'_in_{pool}' if pool else ''}"
+
+    def make(context: AssetExecutionContext, session: Session, **rows: pl.LazyFrame) -> Iterator[Output[pl.LazyFrame]]:
+        names = context.op_execution_context.selected_output_names
+        selected = {output: each for output, each in by_output.items() if output in names}
+        days = to_days(context.partition_keys)
+        by_key = {key: rows["__".join(key.path)] for key in marts[0].inputs}
+        with session.lake.workspace() as folder:
+            made, errors = _make(context, session, selected, days, by_key, folder)
+            for output, files in made.items():
+                yield Output(pl.scan_parquet(files, glob=False, hive_partitioning=False), output)
+            if errors:  # a failed mart does not stop the others
+                raise errors[0]
+
+    set_parameters(make, [parameter(given, pl.LazyFrame) for given in inputs])
+    return multi_asset(
+        name=name,
+        outs={output: _out(each) for output, each in by_output.items()},
+        ins=inputs,
+        partitions_def=DAILY,
+        backfill_policy=ONE_RUN,
+        can_subset=True,
+        **({"pool": pool} if pool else {}),
+    )(make)
+
+
+def _out(mart: Mart) -> AssetOut:
+    options = {name: given for name, given in mart.options.items() if name not in {"pool", "metadata"}}
+    metadata = {
+        **mart.table.metadata,
+        MART: ObjectMetadataValue(mart),
+        CODE: code_of(mart.function),
+        **mart.options.get("metadata", {}),
+    }
+    defaults: dict[str, Any] = {"key": mart.key, "io_manager_key": "polars_io_manager", "is_required": False}
+    return AssetOut(**defaults | options, metadata=metadata)
+
+
+def _make(
+    context: AssetExecutionContext,
+    session: Session,
+    marts: Mapping[str, Mart],
+    days: Sequence[date],
+    rows: Mapping[AssetKey, pl.LazyFrame],
+    folder: Path,
+) -> tuple[dict[str, list[Path]], list[Exception]]:
+    """Write each mart's table of each day, one day after the other, so that memory holds one window.
+
+    All windows of a range in one query would be faster on paper; with Polars 2.1 they can deadlock its thread pool.
+    """
+    made: dict[str, list[Path]] = {}
+    errors: list[Exception] = []
+    try:
+        for day in days:
+            frames = Frames(context, session, day, rows)
+            files = {output: folder / f"{output} {day}.parquet" for output in marts}
+            # What the IO manager would refuse is refused here: Dagster ends a step at the first output that fails.
+            names = {output: each.key.to_user_string() for output, each in marts.items()}
+            sinks = [
+                typed(names[output], frames.call(each), each.table.with_day()).sink_parquet(files[output], lazy=True)
+                for output, each in marts.items()
+            ]
+            pl.collect_all(sinks, engine="streaming")
+            for output, file in files.items():
+                refuse_values(session, names[output], f" of {day}", file, marts[output].table)
+                made.setdefault(output, []).append(file)
+    except Exception as error:
+        if len(marts) == 1:
+            (each,) = marts.values()
+            if isinstance(error, pl.exceptions.PolarsError):  # which does not say of which table
+                error = SchemaError(f"{each.key.to_user_string()} cannot be made for {days[0]}...{days[-1]}: {error}")
+            return {}, [error]
+        made = {}
+        for output, each in marts.items():
+            alone, failed = _make(context, session, {output: each}, days, rows, folder)
+            made |= alone
+            errors += failed
+    return made, errors

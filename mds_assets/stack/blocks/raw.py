@@ -1,0 +1,186 @@
+"""`@raw_table`: what a source says, landed all or nothing, a file a day."""
+
+import inspect
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import duckdb
+from dagster import AssetExecutionContext, AssetsDefinition, Failure, RetryRequested
+
+from mds_assets.stack.blocks.definition import CODE, Columns, as_table, code_of, make_asset, take_parameters_of
+from mds_assets.stack.days import Days
+from mds_assets.stack.io_managers.io_manager import file_metadata, preview
+from mds_assets.stack.lake.layout import Partition, load_file
+from mds_assets.stack.partitions import DAILY, to_days
+from mds_assets.stack.session import Session
+from mds_assets.stack.settings import redact
+from mds_assets.stack.table import COLUMN_SCHEMA, DAY, Column, SchemaError, Table, quote
+
+SNAPSHOT = "mds/snapshot"  # the metadata of a raw table that knows only what the source says now
+
+# Beyond the source's own attempts, which cover seconds: an outage of minutes.
+_RETRIES = 2
+_RETRY_SECONDS = 60
+
+_LOAD_ID = Column("_dlt_load_id", "VARCHAR", "dlt's id of the load, seconds since 1970; also the file's name.")
+
+
+def raw_table(
+    *,
+    columns: Columns,
+    day: str | None,
+    key: Sequence[str] = (),
+    name: str | None = None,
+    partitioned: bool = True,
+    **options: Any,
+) -> Callable[[Callable[..., object]], AssetsDefinition]:
+    """A decorator: what the function returns is landed in `raw/<name>`, all or nothing, a file a day.
+
+    The function takes `days: Days`, and whatever else an asset's function may take (`context`, `config`, resources). It
+    returns a dlt resource, a dlt source of one resource, or an iterable of rows or Arrow tables. Raw is append-only: a
+    run adds a load and never removes one.
+
+    Args:
+        columns: The columns that staging reads: they exist in every file in exactly these types. Any other field that
+            the source sends lands beside them.
+        day: The column, or DuckDB SQL over the columns, whose UTC date is a row's partition. Rows after the run's days
+            land in their own day as early rows, in a file that does not make that day a landed one; rows before are
+            counted. None for a snapshot: the source only knows its present state, which belongs to the newest day that
+            has ended.
+        key: The columns that tell the rows of one load apart.
+        name: The table; by default the function's name.
+        partitioned: Whether it has daily partitions. Without them a snapshot adds one file per run.
+        options: Anything else that `@asset` takes.
+
+    Raises:
+        SchemaError: `day` is given for a table without partitions.
+    """
+
+    def decorate(function: Callable[..., object]) -> AssetsDefinition:
+        title = name or function.__name__
+        if day and not partitioned:
+            raise SchemaError(f"raw/{title} has day={day!r} and partitioned=False: a snapshot has day=None")
+        declared = _with_load(as_table(columns, key), day)
+        takes_context = "context" in inspect.signature(function).parameters
+
+        def land(context: AssetExecutionContext, session: Session, **given: Any) -> None:
+            if takes_context:
+                given["context"] = context
+            _land(context, session, declared, day, partial(function, **given))
+
+        take_parameters_of(function, land)
+        return make_asset(
+            land,
+            declared,
+            options,
+            {SNAPSHOT: day is None, CODE: code_of(function)},
+            key=["raw", title],
+            description=inspect.getdoc(function),
+            partitions_def=DAILY if partitioned else None,
+            group_name="raw",
+            kinds={"dlt", "parquet"},
+        )
+
+    return decorate
+
+
+def _with_load(declared: Table, day: str | None) -> Table:
+    """Raw's declaration: each load has an id, and each row lies in its day."""
+    is_identifier = day and [kind for _, kind in duckdb.tokenize(day)] == [duckdb.token_type.identifier]
+    # A column may be called `at`, which SQL reserves.
+    at = day if is_identifier or day not in declared.names else quote(day or "")
+    in_day = (f"{at} >= {DAY} AND {at} < {DAY} + 1",) if _is_declared(day, declared) else ()  # cheaper than a cast
+    return replace(
+        declared,
+        columns=(*declared.columns, _LOAD_ID),
+        key=(_LOAD_ID.name, *declared.key) if declared.key else (),
+        rules=(*in_day, *declared.rules),
+    )
+
+
+def _is_declared(day: str | None, declared: Table) -> bool:
+    """Whether `day` can be compared with a date as it is: checks read the declared columns only."""
+    types = {column.name: column.type for column in declared.columns}
+    fields = re.findall(r"[A-Za-z_]\w*\b(?!\s*\()", day or "")
+    is_time = day not in types or types[day] in {"DATE", "TIMESTAMP", "TIMESTAMPTZ"}
+    return bool(fields) and is_time and types.keys() >= set(fields)
+
+
+def _land(
+    context: AssetExecutionContext, session: Session, declared: Table, day: str | None, source: Callable[..., object]
+) -> None:
+    # dlt takes half as long to import as Dagster: only the process that lands raw pays for it.
+    from mds_assets.stack.landing import land, snapshot_day
+    from mds_assets.stack.landing_errors import landing_error
+
+    name = context.asset_key.to_user_string()
+    yesterday = datetime.now(UTC).date() - timedelta(days=1)
+    requested: list[Partition] = [None]
+    if context.assets_def.partitions_def:
+        requested = list(to_days(context.partition_keys))
+    days = Days.between(requested[0] or yesterday, requested[-1] or yesterday, context.log)
+    if day is None and not snapshot_day(days):
+        context.log.warning("%s: the source only knows its present state, which belongs to %s", name, yesterday)
+        for partition in requested:
+            context.add_asset_metadata({"rows_landed": 0, "observable": False}, partition_key=str(partition))
+        return
+    started = time.perf_counter()
+    with session.lake.workspace() as folder:
+        try:
+            load = land(
+                source(days=days),
+                replace(declared, columns=declared.columns[:-1], key=()),
+                day,
+                days,
+                folder,
+                session.connection,
+                name=name,
+                quote_values=session.preview_rows > 0,
+            )
+        except (Failure, RetryRequested):
+            raise
+        except Exception as error:
+            # The source may fail as it is called, before anything is landed.
+            reason = landing_error(error, name)
+            if not hasattr(reason, "retryable"):
+                raise
+            failure = Failure(redact(str(reason)), allow_retries=False)
+            if getattr(reason, "retryable", False):
+                raise RetryRequested(max_retries=_RETRIES, seconds_to_wait=_RETRY_SECONDS) from failure
+            raise failure from None
+        files: dict[Partition, Path] = {None: load.files[yesterday]} if requested == [None] else {**load.files}
+        session.lake.add(context.asset_key, load.load_id, files, load.early)
+    context.log.info("%s: %s", name, _summary(load.rows, load.rows_early, days.requests))
+    facts = {
+        COLUMN_SCHEMA: declared.dagster_schema,
+        "load": load.load_id,
+        "rows_early": load.rows_early,
+        "rows_before": load.rows_before,
+        "requests": days.requests,
+        "seconds": round(time.perf_counter() - started, 3),
+        **days.facts,
+    }
+    read_set = session.lake.read_set(context.asset_key, files)
+    for partition in requested:
+        of_day = list(read_set.get(partition, ()))
+        newest = [file for file in of_day if file.name == load_file(load.load_id) and partition == requested[-1]]
+        context.add_asset_metadata(
+            {
+                **(file_metadata(of_day) if of_day else {"observable": False}),
+                **(preview(session, newest[0], declared) if newest else {}),
+                **facts,
+                "rows_landed": load.rows.get(partition or yesterday, 0),
+            },
+            partition_key=str(partition) if partition else None,
+        )
+
+
+def _summary(rows: Mapping[date, int], early: int, requests: int) -> str:
+    landed = f"{sum(rows.values()):,} rows"
+    return f"{landed}{f', {early:,} early' if early else ''}{f' in {requests:,} requests' if requests else ''}"
