@@ -2,7 +2,7 @@
 
 Each makes an ordinary Dagster asset with the stack's partitions, IO manager and declaration; whatever else `@asset`
 takes (`owners`, `tags`, `group_name`, `automation_condition`, ...) passes through. Plain assets work beside them. What
-does not belong here: how a load is landed (`landing.py`), how a table is written (`io_managers/`).
+does not belong here: how a load is landed (`landing/`), how a table is written (`io_managers/`).
 
 https://docs.dagster.io/guides/build/assets
 """
@@ -38,11 +38,11 @@ from dagster import (
 )
 from dagster._core.definitions.metadata.metadata_value import ObjectMetadataValue
 
-from mds_assets.stack.days import Days
 from mds_assets.stack.io_managers.duckdb import read, select
 from mds_assets.stack.io_managers.io_manager import file_metadata, preview, refuse_values
 from mds_assets.stack.io_managers.polars import typed
 from mds_assets.stack.lake.layout import Partition, load_file
+from mds_assets.stack.landing.days import Days, snapshot_day
 from mds_assets.stack.partitions import DAILY, ONE_RUN, days_between, lookback, to_days, window
 from mds_assets.stack.session import Session
 from mds_assets.stack.settings import redact, settings
@@ -153,8 +153,8 @@ def _land(
     context: AssetExecutionContext, session: Session, declared: Table, day: str | None, source: Callable[..., object]
 ) -> None:
     # dlt takes half as long to import as Dagster: only the process that lands raw pays for it.
-    from mds_assets.stack.landing import land, snapshot_day
-    from mds_assets.stack.landing_errors import landing_error
+    from mds_assets.stack.landing.errors import landing_error
+    from mds_assets.stack.landing.load import land
 
     name = context.asset_key.to_user_string()
     yesterday = datetime.now(UTC).date() - timedelta(days=1)

@@ -38,8 +38,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy.exc import OperationalError
 
-from mds_assets.stack.days import Days
-from mds_assets.stack.landing import LandingError, Load, land, snapshot_day
+from mds_assets.stack.landing.days import Days, snapshot_day
+from mds_assets.stack.landing.errors import LandingError
+from mds_assets.stack.landing.load import Load, land
 from mds_assets.stack.table import Table, column, table
 
 FIRST, LAST = date(2026, 11, 1), date(2026, 11, 3)
@@ -104,7 +105,7 @@ def test_a_range_has_whole_utc_days() -> None:
 
 
 def test_days_are_there_without_dlt() -> None:
-    code = "import sys, mds_assets.stack.days; sys.exit('dlt' in sys.modules)"
+    code = "import sys, mds_assets.stack.landing.days; sys.exit('dlt' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
