@@ -143,7 +143,7 @@ def _load(source: Any, columns: ToArrow, folder: Path) -> tuple[str, list[Path]]
 
 def _tables(source: Any, columns: ToArrow) -> Iterator[pa.Table]:
     """The source's rows as Arrow tables in their order, the first an empty one with the declared columns."""
-    yield columns.empty()
+    yield columns.from_rows([])
     for are_dicts, items in groupby(_items(source, columns.name), lambda item: isinstance(item, Mapping)):
         while are_dicts and (rows := list(islice(items, _BATCH_ROWS))):
             yield columns.from_rows(rows)

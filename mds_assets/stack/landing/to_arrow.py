@@ -1,12 +1,11 @@
 """Rows of any source as Arrow tables: declared columns in their declared types, all others in types of their own.
 
 Rows reach dlt as Arrow, not as dicts. Between its steps dlt writes dicts as JSON, which turns NaN into null, takes text
-that begins with U+F026 to U+F02D for a marker, and refuses integers beyond 64 bits; only then does it infer types, so
-that cannot serve undeclared fields either. Arrow tables it passes on as they are.
+that begins with U+F026 to U+F02D for a marker, and refuses integers beyond 64 bits. Its own inference of types comes
+after that, so undeclared fields cannot use it. Arrow tables it passes on as they are.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
 from typing import Any, NoReturn
 
 import pyarrow as pa
@@ -18,9 +17,9 @@ from mds_assets.stack.landing.casts import (
     cast,
     convert,
     has_python_years,
-    plain_value,
     storage,
     type_name,
+    type_of,
 )
 from mds_assets.stack.landing.errors import LandingError
 from mds_assets.stack.table import DAY, Table
@@ -36,47 +35,28 @@ class ToArrow:
     A declared field keeps its name. Any other gets the name that dlt would give it in snake case, with a suffix if that
     is taken, or if it is `day` (the partition) or one of dlt's own; where its values have several types, each further
     type has a column of its own, `x__v_text`.
+
+    A value that does not fit its declared type is a LandingError, which quotes it only with `quote_values`.
     """
 
     def __init__(self, name: str, table: Table, *, quote_values: bool) -> None:
-        """Start with the declared columns.
-
-        Args:
-            name: What errors call the table: `raw/orders`.
-            table: Its declaration.
-            quote_values: Whether errors may quote a value.
-        """
-        self.name = name
-        self.quote_values = quote_values
+        """Start with the declared columns. Errors call the table `name`."""
+        self.name, self.quote_values = name, quote_values
         self.declared = {column.name: column.type for column in table.columns if column.name != LOAD_ID}
-        self.schema: dict[str, pa.DataType] = {
-            field.name: field.type for field in table.arrow_schema() if field.name != LOAD_ID
-        }
+        self.schema = {field.name: field.type for field in table.arrow_schema() if field.name != LOAD_ID}
         self._names: dict[Any, str] = {}  # by field
         self._fields: dict[str, Any] = {}  # by name
         self._columns = {(name, type_): name for name, type_ in self.schema.items()}  # by name and type
-        self._taken = {name.casefold() for name in self.declared}  # DuckDB's names of columns ignore case
+        self._taken = set(map(str.casefold, self.declared))  # DuckDB's names of columns ignore case
         self._snake_case = NamingConvention().normalize_identifier
 
-    def empty(self) -> pa.Table:
-        """No rows, with the declared columns."""
-        return self._table([], 0)
-
     def from_rows(self, rows: Sequence[Mapping[Any, Any]]) -> pa.Table:
-        """Dicts as one Arrow table.
-
-        Raises:
-            LandingError: A value does not fit its declared type.
-        """
+        """Dicts as one Arrow table."""
         fields = dict.fromkeys(field for row in rows for field in row)
         return self._table([(field, [row.get(field) for row in rows]) for field in fields], len(rows))
 
     def from_arrow(self, batch: pa.RecordBatch) -> pa.Table:
-        """An Arrow batch with its columns renamed and, where declared, cast.
-
-        Raises:
-            LandingError: A value does not fit its declared type, or two columns have one name.
-        """
+        """An Arrow batch with its columns renamed and, where declared, cast."""
         names = batch.schema.names
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise LandingError(f"{self.name}: the source sent an Arrow table with two columns named {twice[0]}.")
@@ -132,7 +112,7 @@ class ToArrow:
         """The values in the declared type, or else in their own."""
         declared = self.declared.get(name)
         if not isinstance(values, pa.Array):
-            return [convert(values, declared)] if declared else list(by_type(values))
+            return [convert(values, declared)] if declared else by_type(values)
         array = storage(values)
         if pa.types.is_null(array.type):
             return []
@@ -140,27 +120,18 @@ class ToArrow:
 
     def _refuse(self, name: str, values: Sequence[Any] | pa.Array) -> NoReturn:
         """Name the first value that does not fit."""
-        for i in range(len(values)):
+        for i, value in enumerate(values):
+            one = values[i : i + 1]
             try:
-                self._fit(name, values[i : i + 1])
+                self._fit(name, one)
             except REFUSALS:
-                type_, kind = self.declared.get(name), _kind(values[i : i + 1])
-                sent = f"{repr(values[i])[:_SAMPLE]} ({kind})" if self.quote_values else kind
+                sent = type_name(values.type if isinstance(values, pa.Array) else type_of(value))
+                if isinstance(values, pa.Array) and not has_python_years(one):
+                    sent += " beyond the years 1 to 9999"
+                if self.quote_values:
+                    sent = f"{repr(value)[:_SAMPLE]} ({sent})"
                 raise LandingError(
-                    f"{self.name}.{name} is {f'declared {type_}' if type_ else 'not declared'}, but the source sent "
-                    f"{sent}: convert it in the source, or change the declaration."
+                    f"{self.name}.{name} is declared {self.declared.get(name, 'nowhere')}, but the source sent {sent}: "
+                    "convert it in the source, or change the declaration."
                 ) from None
         raise AssertionError(name)
-
-
-def _kind(values: Sequence[Any] | pa.Array) -> str:
-    """What a refused value is."""
-    if isinstance(values, pa.Array):
-        kind, in_range = type_name(values.type), has_python_years(values)
-    else:
-        try:
-            plain, type_ = plain_value(values[0])
-        except REFUSALS:
-            return type(values[0]).__name__
-        kind, in_range = type_name(type_), not isinstance(values[0], datetime) or isinstance(plain, datetime)
-    return kind if in_range else f"{kind} beyond the years 1 to 9999"
