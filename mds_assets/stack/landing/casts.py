@@ -14,16 +14,20 @@ from math import isfinite
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.compute
 from pydantic_core import from_json, to_json
 
 from mds_assets.stack.landing.days import utc
 from mds_assets.stack.table import arrow_type
 
+pc: Any = pyarrow.compute  # its functions are made at import, which a type checker does not see
+
 REFUSALS = (ArithmeticError, NotImplementedError, TypeError, ValueError)
 
 _TEXT, _INSTANT = pa.string(), pa.timestamp("us", tz="UTC")
 _DECIMAL = pa.decimal128(38, 9)  # dlt's own for a decimal that nothing declares
+_INTEGER = pa.decimal128(38, 0)
+_BYTES = bytes | bytearray | memoryview
 _EXACT, _NANO = Context(prec=100), Decimal("1e-9")
 _YEAR_1, _YEAR_9999 = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 _ISO = re.compile(r"\d{4}-\d\d-\d\d.*", re.ASCII)
@@ -39,7 +43,7 @@ _TYPES: tuple[tuple[Any, pa.DataType, Callable[[Any], bool]], ...] = (
     (datetime, _INSTANT, lambda value: _YEAR_1 <= value <= _YEAR_9999),
     (date, pa.date32(), lambda value: not isinstance(value, datetime)),
     (time, pa.time64("us"), lambda _: True),
-    (bytes | bytearray | memoryview, pa.binary(), lambda _: True),
+    (_BYTES, pa.binary(), lambda _: True),
 )
 # dlt's names; the others are called as in Arrow, without what follows the first word.
 _TYPE_NAMES = {pa.int64(): "bigint", _TEXT: "text", _INSTANT: "timestamptz"}
@@ -57,7 +61,7 @@ def type_of(value: Any) -> pa.DataType:
 
 def by_type(values: Sequence[Any]) -> list[pa.Array]:
     """Python values as one array for each type among them; each is as long as `values`, and null elsewhere."""
-    if set(map(type, values)) == {str}:
+    if set(map(type, values)) - {type(None)} == {str}:
         return [pa.array(values, _TEXT)]
     columns: dict[int, tuple[pa.DataType, list[Any]]] = {}  # by id: a type takes long to hash
     for i, value in enumerate(values):
@@ -96,17 +100,19 @@ def cast(array: pa.Array, declared: str) -> pa.Array:
 
 def _cast_number(array: pa.Array, type_: pa.DataType) -> pa.Array:
     is_integer, is_floating = pa.types.is_integer, pa.types.is_floating
-    if (is_integer(type_) or is_floating(type_)) and (is_integer(array.type) or is_floating(array.type)):
+    if is_floating(array.type) and (is_floating(type_) or is_integer(type_)):
+        return array.cast(type_)
+    if is_integer(array.type) and is_integer(type_):
         return array.cast(type_)
     # A float's shortest text is what the source's JSON said. A bool's or a date's reads as no number.
     text = pc.utf8_trim_whitespace(array.cast(_TEXT))
     if is_integer(type_):
         return text.cast(_DECIMAL).cast(type_)  # reads `1e3` and `3.0` too, and not `0x10`
     numbers = text.cast(type_)
-    if is_floating(type_):
-        integers = numbers.filter(pc.match_substring_regex(text, r"^[+-]?\d+$"))
-        if pc.any(pc.greater_equal(pc.abs(integers), 2.0**53)).as_py():
-            raise ValueError  # from here on a double skips integers
+    if is_floating(type_):  # which skips integers from 2**53 on
+        whole = pc.match_substring_regex(text, r"^[+-]?\d+$")
+        if numbers.filter(whole).cast(_INTEGER) != text.filter(whole).cast(_INTEGER):
+            raise ValueError
     return numbers
 
 
@@ -143,26 +149,31 @@ def _texts(values: Sequence[Any], as_text: Callable[[Any], str]) -> pa.Array:
 
 
 def _text(value: Any) -> str:
-    if isinstance(value, bytes | bytearray | memoryview):
+    if isinstance(value, _BYTES):
         raise ValueError
     if isinstance(value, bool | Mapping | list | tuple | set | frozenset):
-        return to_json(value, inf_nan_mode="constants", fallback=_jsonable).decode()
+        return _dump(value)
     return value.isoformat() if isinstance(value, date | time) else str(value)
-
-
-def _jsonable(value: Any) -> Any:
-    return dict(value) if isinstance(value, Mapping) else str(value)
 
 
 def _json(value: Any) -> str:
     """JSON as text; text is taken for JSON already."""
-    text = value if isinstance(value, str) else _text(value)
+    if isinstance(value, _BYTES):
+        raise ValueError
+    text = value if isinstance(value, str) else _dump(value)
     from_json(text, allow_inf_nan=False)
     return text
 
 
+def _dump(value: Any) -> str:
+    def plain(value: Any) -> Any:
+        return dict(value) if isinstance(value, Mapping) else str(value)
+
+    return to_json(value, inf_nan_mode="constants", fallback=plain).decode()
+
+
 def storage(array: pa.Array) -> pa.Array:
-    """The array in a type that dlt, Parquet and DuckDB share; times beyond Python's years as text."""
+    """The array in a type that dlt, Parquet and DuckDB share."""
     types, type_ = pa.types, array.type
     if isinstance(type_, pa.BaseExtensionType):
         return storage(array.storage)
@@ -172,24 +183,24 @@ def storage(array: pa.Array) -> pa.Array:
         return array.cast(pa.binary())
     if types.is_duration(type_) or types.is_interval(type_) or types.is_decimal256(type_):
         return _texts(array.to_pylist(), str)
-    if types.is_large_string(type_) or types.is_string_view(type_) or not has_python_years(array):
+    if types.is_large_string(type_) or types.is_string_view(type_) or not has_python_times(array):
         return array.cast(_TEXT)
     return array
 
 
-def has_python_years(array: pa.Array) -> bool:
-    """Whether all its times lie in the years 1 to 9999: Python knows no others, and Polars panics from 262,143 on."""
-    types = pa.types
-    if types.is_struct(array.type):
-        return all(map(has_python_years, array.flatten()))
-    if types.is_list(array.type) or types.is_large_list(array.type):
-        return has_python_years(array.flatten())
-    if types.is_timestamp(array.type) and array.type.unit != "ns":  # nanoseconds end in year 2262
-        array = array.cast(pa.timestamp(array.type.unit))  # in UTC
-    elif not types.is_date(array.type):
-        return True
+def has_python_times(array: pa.Array) -> bool:
+    """Whether all its times are microseconds in the years 1 to 9999.
+
+    So they are what Python and Dagster know. dlt cuts to microseconds, and Polars panics from year 262,143 on.
+    """
+    types, type_ = pa.types, array.type
+    if types.is_struct(type_):
+        return all(map(has_python_times, array.flatten()))
+    if types.is_list(type_) or types.is_large_list(type_):
+        return has_python_times(array.flatten())
     try:
-        pc.min_max(array).as_py()
+        if types.is_timestamp(type_) or types.is_date(type_):
+            pc.min_max(array.cast(pa.timestamp("us"))).as_py()
     except (OverflowError, ValueError):
         return False
     return True

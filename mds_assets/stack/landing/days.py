@@ -48,7 +48,7 @@ class Days:
 
     @classmethod
     def between(cls, first: date, last: date, log: "logging.Logger | logging.LoggerAdapter[Any]" = _LOG) -> "Days":
-        """The days from `first` to `last`, both included."""
+        """From `first` to `last`, both included."""
         return cls(utc(first), utc(last) + timedelta(days=1), log)
 
     @property
@@ -97,7 +97,8 @@ class Days:
                 days.requests += 1
                 return response
 
-        session = Client(**{"raise_for_status": False} | options).session
+        options.setdefault("raise_for_status", False)
+        session = Client(**options).session
         for scheme in ("http://", "https://"):
             session.mount(scheme, CountingAdapter(pool_maxsize=50))
         return session
@@ -113,12 +114,8 @@ def snapshot_day(days: Days) -> date | None:
     return yesterday if yesterday in days.dates else None
 
 
-def utc(value: date) -> datetime:
-    """A datetime or date as an instant in UTC; without time zone it counts as UTC, a date as its midnight.
-
-    Raises:
-        OverflowError: In UTC the instant is before year 1 or after year 9999.
-    """
+def utc(value: Any) -> datetime:
+    """A datetime or date as an instant in UTC; without time zone it counts as UTC, a date as its midnight."""
     if not isinstance(value, datetime):
         return datetime(value.year, value.month, value.day, tzinfo=UTC)
     return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)

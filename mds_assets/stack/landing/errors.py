@@ -6,8 +6,7 @@ import requests
 import urllib3
 from dlt.common.exceptions import DltException
 
-_TOO_MANY_REQUESTS = 429
-_SERVER_ERRORS = 500
+_TOO_MANY_REQUESTS, _SERVER_ERRORS = 429, 500
 
 # What may pass: the network, a server, a response that was cut short.
 _PASSING = (

@@ -1,8 +1,7 @@
-"""Runs a source as one dlt load, and hands what dlt wrote to `split`.
+"""Lands any dlt resource: one dlt load in a working folder, split into one Parquet file a day.
 
-dlt runs the source: its pages, its cursor, its state, its load id. What leaves dlt is one table in a working folder.
-Nothing is visible to anyone else: the caller publishes the files. What does not belong here: the lake, Dagster, and any
-particular source.
+dlt runs the source: its pages, its cursor, its state, its load id. The caller publishes the files. What does not belong
+in this package: the lake, Dagster, and any particular source.
 
 https://dlthub.com/docs/general-usage/resource
 """
@@ -72,17 +71,15 @@ def land(
 ) -> Load:
     """Run a source, and write each day's rows as one Parquet file.
 
-    Every file has the declared columns in their declared types, then what else the source sent, then `_dlt_load_id`.
-    Undeclared columns have dlt's snake-case names; values of a second type go to `x__v_text` and the like. A field of
-    the source called `day` lands as `day_`, as `day` is the partition's column. Nested values are JSON text; lists of
-    Arrow tables, and columns declared as lists, stay lists.
+    Every file has the declared columns in their declared types, then what else the source sent (`ToArrow` says under
+    which name), then `_dlt_load_id`. Undeclared nested values are JSON text; those of Arrow tables stay nested.
 
     Args:
         source: A dlt resource, a dlt source with one selected resource, or any iterable of dicts, lists of dicts, Arrow
-            tables or record batches. A snapshot that says nothing about the range does not touch it.
+            tables or record batches. It is not touched for a snapshot that says nothing about the range.
         table: The raw table's declaration.
         day: The column whose UTC date is a row's day, or a DuckDB expression over the columns as they land, such as
-            `greatest(updated_at, pushed_at)`. TIMESTAMP and DATE count as UTC. None for a snapshot, see `snapshot_day`.
+            `greatest(updated_at, pushed_at)`. TIMESTAMP counts as UTC. None for a snapshot, see `snapshot_day`.
         days: The requested days.
         folder: An empty folder for dlt's working files and the result; the caller removes it.
         con: The run's DuckDB connection.
@@ -97,7 +94,7 @@ def land(
     requested = days.dates
     if day is None:
         snapshot = snapshot_day(days)
-        if snapshot is None:
+        if not snapshot:
             return Load(skipped=requested)
         requested, day = [snapshot], f"DATE '{snapshot}'"
     columns = ToArrow(name, table, quote_values=quote_values)
@@ -106,17 +103,17 @@ def land(
     early = sorted(files.keys() - requested)
     return Load(
         load_id=load_id,
-        files={requested_day: files[requested_day] for requested_day in requested},
-        early={early_day: files[early_day] for early_day in early},
-        rows={requested_day: rows.get(requested_day, 0) for requested_day in requested},
-        rows_early=sum(rows[early_day] for early_day in early),
-        rows_before=sum(count for found, count in rows.items() if found < requested[0]),
+        files={date: files[date] for date in requested},
+        early={date: files[date] for date in early},
+        rows={date: rows.get(date, 0) for date in requested},
+        rows_early=sum(rows[date] for date in early),
+        rows_before=sum(count for date, count in rows.items() if date < requested[0]),
         skipped=sorted(set(days.dates) - set(requested)),
     )
 
 
 def _load(source: Any, columns: ToArrow, folder: Path) -> tuple[str, list[Path]]:
-    """Land everything in one table of one dlt load; its id, and its Parquet files."""
+    """Run the source as one dlt load with one table; its id, and its Parquet files."""
     pipeline = dlt.pipeline(
         # Two runs with one name or one folder corrupt each other.
         pipeline_name=f"land_{uuid4().hex}",

@@ -30,20 +30,10 @@ def split_by_day(
 ) -> tuple[dict[date, Path], dict[date, int]]:
     """Write a file for each requested day, and one for each later day with rows.
 
-    Args:
-        con: The run's DuckDB connection.
-        parquet: What dlt wrote.
-        columns: The columns of the load.
-        load_id: dlt's id of the load, which becomes a column.
-        day: A column, or a DuckDB expression.
-        requested: The days, oldest first.
-        folder: Where the files go.
-
-    Returns:
-        The files, and the number of rows of every day, of days before the first requested one too.
+    Returns the files, and how many rows each day has, those before the first requested one too.
 
     Raises:
-        LandingError: A row has no day, or `day` is no expression of a time.
+        LandingError: A row has no day, or `day` is no column or DuckDB expression of a time.
         OSError: The folder cannot be written.
     """
     folder.mkdir()
@@ -54,9 +44,11 @@ def split_by_day(
             expression = _day_expression(cursor, columns, day)
             rows = _count(cursor, columns.name, day, expression)
             landed = sorted(found for found in rows if found >= requested[0])
-            files = _copy(cursor, expression, landed, folder)
-            for empty in set(requested) - set(landed):
-                files[empty] = _copy_query(cursor, "FROM landed WHERE false", folder / f"{empty}.parquet")
+            # One day needs no split, and a plain COPY takes half the time of a partitioned one.
+            files = _copy_days(cursor, expression, landed, folder) if len(landed) > 1 else {}
+            for each in {*requested, *landed} - files.keys():
+                where = f"{expression} = DATE '{each}'" if each in landed else "false"
+                files[each] = _copy_day(cursor, where, folder / f"{each}.parquet")
         except duckdb.IOException as error:
             raise _os_error(error) from None
         except duckdb.Error as error:
@@ -114,24 +106,20 @@ def _count(con: duckdb.DuckDBPyConnection, name: str, day: str, expression: str)
     return {found: count for found, count in counts.items() if found}
 
 
-def _copy(con: duckdb.DuckDBPyConnection, expression: str, landed: list[date], folder: Path) -> dict[date, Path]:
+def _copy_days(con: duckdb.DuckDBPyConnection, expression: str, days: list[date], folder: Path) -> dict[date, Path]:
     """Write the rows of these days, which are all from the first of them on."""
-    if len(landed) <= 1:
-        # One day needs no split, and a plain COPY takes half the time of a partitioned one.
-        query = "FROM landed WHERE {} = DATE '{}'"
-        return {day: _copy_query(con, query.format(expression, day), folder / f"{day}.parquet") for day in landed}
-    query = f"SELECT *, {expression} AS {quote(DAY)} FROM landed WHERE {expression} >= DATE '{landed[0]}'"  # noqa: S608
-    options = f"FORMAT parquet, COMPRESSION zstd, PARTITION_BY ({quote(DAY)}), RETURN_FILES"
+    query = f"SELECT *, {expression} AS {DAY} FROM landed WHERE {expression} >= DATE '{days[0]}'"  # noqa: S608
+    options = f"FORMAT parquet, COMPRESSION zstd, PARTITION_BY ({DAY}), RETURN_FILES"
     copied = con.execute(f"COPY ({query}) TO {literal(folder)} ({options})").fetchall()
     files = [Path(file) for _, written in copied for file in written]
-    by_day = {date.fromisoformat(file.parent.name.removeprefix("day=")): file for file in files}
+    by_day = {date.fromisoformat(file.parent.name.removeprefix(f"{DAY}=")): file for file in files}
     if len(by_day) != len(files):
         raise LandingError(f"DuckDB wrote {len(files)} files for {len(by_day)} days.")
     return by_day
 
 
-def _copy_query(con: duckdb.DuckDBPyConnection, query: str, target: Path) -> Path:
-    con.execute(f"COPY ({query}) TO {literal(target)} (FORMAT parquet, COMPRESSION zstd)")
+def _copy_day(con: duckdb.DuckDBPyConnection, where: str, target: Path) -> Path:
+    con.execute(f"COPY (FROM landed WHERE {where}) TO {literal(target)} (FORMAT parquet, COMPRESSION zstd)")
     return target
 
 

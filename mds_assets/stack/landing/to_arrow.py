@@ -11,16 +11,7 @@ from typing import Any, NoReturn
 import pyarrow as pa
 from dlt.common.normalizers.naming.snake_case import NamingConvention
 
-from mds_assets.stack.landing.casts import (
-    REFUSALS,
-    by_type,
-    cast,
-    convert,
-    has_python_years,
-    storage,
-    type_name,
-    type_of,
-)
+from mds_assets.stack.landing import casts
 from mds_assets.stack.landing.errors import LandingError
 from mds_assets.stack.table import DAY, Table
 
@@ -99,11 +90,11 @@ class ToArrow:
         name = self._names[field]
         try:
             arrays = self._fit(name, values)
-        except REFUSALS:
+        except casts.REFUSALS:
             self._refuse(name, values)
         for array in arrays:
             if (name, array.type) not in self._columns:
-                column = self._free(f"{name}__v_{type_name(array.type)}") if name in self.schema else name
+                column = self._free(f"{name}__v_{casts.type_name(array.type)}") if name in self.schema else name
                 self._columns[name, array.type] = column
                 self.schema[column] = array.type
             yield self._columns[name, array.type], array
@@ -112,22 +103,23 @@ class ToArrow:
         """The values in the declared type, or else in their own."""
         declared = self.declared.get(name)
         if not isinstance(values, pa.Array):
-            return [convert(values, declared)] if declared else by_type(values)
-        array = storage(values)
+            return [casts.convert(values, declared)] if declared else casts.by_type(values)
+        array = casts.storage(values)
         if pa.types.is_null(array.type):
             return []
-        return [cast(array, declared) if declared else array]
+        return [casts.cast(array, declared) if declared else array]
 
-    def _refuse(self, name: str, values: Sequence[Any] | pa.Array) -> NoReturn:
+    def _refuse(self, name: str, values: Any) -> NoReturn:
         """Name the first value that does not fit."""
         for i, value in enumerate(values):
             one = values[i : i + 1]
             try:
                 self._fit(name, one)
-            except REFUSALS:
-                sent = type_name(values.type if isinstance(values, pa.Array) else type_of(value))
-                if isinstance(values, pa.Array) and not has_python_years(one):
-                    sent += " beyond the years 1 to 9999"
+            except casts.REFUSALS:
+                is_arrow = isinstance(values, pa.Array)
+                sent = casts.type_name(values.type if is_arrow else casts.type_of(value))
+                if is_arrow and not casts.has_python_times(one):
+                    sent += " beyond microseconds or the years 1 to 9999"
                 if self.quote_values:
                     sent = f"{repr(value)[:_SAMPLE]} ({sent})"
                 raise LandingError(
