@@ -461,9 +461,9 @@ def test_a_time_beyond_python_s_years_names_its_column(lands: Callable[..., Load
 
 
 def test_a_day_beyond_python_s_years_is_an_error(lands: Callable[..., Load]) -> None:
-    for at, day in ((YEAR_262000, "to_timestamp(at)"), ("infinity", "at")):
+    for at, day in ((YEAR_262000, "to_timestamp(seen)"), ("infinity", "seen")):
         with pytest.raises(LandingError, match=r"raw/orders: 1 rows have no day, .* beyond the years 1 to 9999"):
-            lands([{"id": 1, "at": at}], table([ORDERS.columns[0]]), day)
+            lands([{"id": 1, "seen": at}], table([ORDERS.columns[0]]), day)
 
 
 def test_an_undeclared_time_that_fits_no_datetime_lands_as_text(lands: Callable[..., Load]) -> None:
@@ -490,7 +490,10 @@ def test_a_number_lands_exactly_whatever_it_came_as(lands: Callable[..., Load]) 
             column("flag", "BOOLEAN", "x", nullable=True),
         ]
     )
-    numbers = [order(1, "2026-11-01", ratio=10**18, flag=1, total=" 1e1 "), order("2.0", "2026-11-01", ratio=2**64)]
+    numbers = [
+        order(1, "2026-11-01", ratio=10**18, flag=1, total=" 1e1 "),
+        {"id": "2.0", "updated_at": "2026-11-01", "ratio": 2**64},
+    ]
     first, second = rows_of(lands(numbers, declared).files[FIRST])
     assert (first["ratio"], first["flag"], first["total"]) == (1e18, True, Decimal("10.00"))
     assert (second["id"], second["ratio"]) == (2, 2.0**64)
