@@ -1,7 +1,7 @@
 """Values in a declared type: each is kept as it is, or refused with one of `REFUSALS`.
 
-Arrow's safe casts do it, as they neither cut nor round. They would make numbers of bools and dates; here a number comes
-from a number or from text.
+Arrow's safe casts do most of it, as they neither cut nor round. They would make numbers of bools and dates; here a
+number comes from a number or from text.
 """
 
 import json
@@ -30,6 +30,7 @@ _INTEGER = pa.decimal128(38, 0)
 _BYTES = bytes | bytearray | memoryview
 _EXACT, _NANO = Context(prec=100), Decimal("1e-9")
 _YEAR_1, _YEAR_9999 = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _ISO = re.compile(r"\d{4}-\d\d-\d\d.*", re.ASCII)
 _BEYOND_MICROSECONDS = re.compile(r"[.,]\d{6}0*[1-9]", re.ASCII)
 
@@ -106,14 +107,25 @@ def _cast_number(array: pa.Array, type_: pa.DataType) -> pa.Array:
         return array.cast(type_)
     # A float's shortest text is what the source's JSON said. A bool's or a date's reads as no number.
     text = pc.utf8_trim_whitespace(array.cast(_TEXT))
-    if is_integer(type_):
-        return text.cast(_DECIMAL).cast(type_)  # reads `1e3` and `3.0` too, and not `0x10`
+    if is_integer(type_) or pa.types.is_decimal(type_):
+        exact = _INTEGER if is_integer(type_) else type_
+        numbers = [None if number is None else _exact(number, exact.scale) for number in text.to_pylist()]
+        return pa.array(numbers, exact).cast(type_)
     numbers = text.cast(type_)
     if is_floating(type_):  # which skips integers from 2**53 on
         whole = pc.match_substring_regex(text, r"^[+-]?\d+$")
         if numbers.filter(whole).cast(_INTEGER) != text.filter(whole).cast(_INTEGER):
             raise ValueError
     return numbers
+
+
+def _exact(text: str, scale: int) -> Decimal:
+    # Not by Arrow, which reads 1e-50 as 0 and 123e34 as another number.
+    number = Decimal(text) if _NUMBER.fullmatch(text) else Decimal("NaN")
+    scaled = number.quantize(Decimal(1).scaleb(-scale), context=_EXACT)
+    if scaled != number:
+        raise ValueError
+    return scaled
 
 
 def _cast_time(array: pa.Array, type_: pa.DataType) -> pa.Array:
