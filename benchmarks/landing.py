@@ -17,8 +17,8 @@ from mds_assets.defs.github.raw import ACTIVE_AT, GITHUB_REPOS
 from mds_assets.defs.github.resources import client
 from mds_assets.defs.github.settings import settings
 from mds_assets.github.repository import Json
-from mds_assets.stack.days import Days
-from mds_assets.stack.landing import land
+from mds_assets.stack.landing.days import Days
+from mds_assets.stack.landing.load import land
 
 
 def main(count: int) -> None:

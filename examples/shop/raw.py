@@ -7,7 +7,7 @@ from dlt.extract import DltResource
 
 from mds_assets.defs.shop.settings import settings
 from mds_assets.stack.blocks import raw_table
-from mds_assets.stack.days import Days
+from mds_assets.stack.landing.days import Days
 from mds_assets.stack.table import column
 
 ORDERS = [

@@ -17,8 +17,8 @@ import pytest
 from mds_assets.defs.github.raw import ACTIVE_AT, GITHUB_REPOS
 from mds_assets.github.client import GitHub
 from mds_assets.github.errors import GitHubError
-from mds_assets.stack.days import Days
-from mds_assets.stack.landing import land
+from mds_assets.stack.landing.days import Days
+from mds_assets.stack.landing.load import land
 from mds_assets_tests.github.server import GitHubHandler, GitHubServer
 from mds_assets_tests.github.test_client import DAY, Found, crawl, repo
 

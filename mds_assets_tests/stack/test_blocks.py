@@ -29,8 +29,8 @@ from pydantic import SecretStr
 import mds_assets.stack.settings as stack_settings
 from mds_assets.stack import blocks
 from mds_assets.stack.blocks import AsOf, current_table, mart, newest_rows, raw_table, staging_table
-from mds_assets.stack.days import Days
 from mds_assets.stack.lake import Lake
+from mds_assets.stack.landing.days import Days
 from mds_assets.stack.partitions import DAILY, ONE_RUN, days_between, to_days
 from mds_assets.stack.table import SchemaError, column, table
 from mds_assets_tests.runs import Runs, evaluations, failure, metadata

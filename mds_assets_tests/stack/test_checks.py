@@ -12,8 +12,8 @@ from upath import UPath
 
 from mds_assets.stack import checks
 from mds_assets.stack.blocks import mart, raw_table
-from mds_assets.stack.days import Days
 from mds_assets.stack.failures import reason
+from mds_assets.stack.landing.days import Days
 from mds_assets.stack.partitions import DAILY, ONE_RUN, days_between
 from mds_assets.stack.settings import settings
 from mds_assets.stack.table import TABLE, column, table

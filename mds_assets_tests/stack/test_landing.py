@@ -38,8 +38,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy.exc import OperationalError
 
-from mds_assets.stack.days import Days
-from mds_assets.stack.landing import LandingError, Load, land, snapshot_day
+from mds_assets.stack.landing.days import Days, snapshot_day
+from mds_assets.stack.landing.errors import LandingError
+from mds_assets.stack.landing.load import Load, land
 from mds_assets.stack.table import Table, column, table
 
 FIRST, LAST = date(2026, 11, 1), date(2026, 11, 3)
@@ -104,7 +105,7 @@ def test_a_range_has_whole_utc_days() -> None:
 
 
 def test_days_are_there_without_dlt() -> None:
-    code = "import sys, mds_assets.stack.days; sys.exit('dlt' in sys.modules)"
+    code = "import sys, mds_assets.stack.landing.days; sys.exit('dlt' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
@@ -375,6 +376,10 @@ def test_arrow_types_that_hold_the_same_values_are_cast(lands: Callable[..., Loa
         ("price", 0.12345, "double"),
         ("price", float("nan"), "text"),
         ("price", 10**34, "text"),
+        ("price", 5e-324, "double"),
+        ("price", "123e34", "text"),
+        ("price", "1" * 36, "text"),
+        ("id", "1e-50", "text"),
         ("title", b"a", "binary"),
         ("title", "\ud800", "text"),
         ("born", "2026-11-01T00:00:01Z", "text"),
@@ -414,6 +419,10 @@ def test_a_value_is_quoted_only_where_it_may_be(lands: Callable[..., Load]) -> N
         ("born", pa.array([0, 1], pa.timestamp("s"))),
         ("at", pa.array([0, 1], pa.timestamp("ns", tz="UTC"))),
         ("ratio", pa.array([0, 2**60 + 1])),
+        ("ratio", pa.array(["0", str(2**53 + 1)])),
+        ("raw", pa.array(["a", "b"])),
+        ("price", pa.array([b"1", b"2"])),
+        ("small", pa.array([date(2026, 11, 1)] * 2)),
         ("doc", pa.array(["{}", "NaN"])),
     ],
 )
@@ -424,6 +433,74 @@ def test_an_arrow_column_that_does_not_fit_is_named_too(
     arrow = arrow.drop_columns(field) if field in arrow.column_names else arrow
     with pytest.raises(LandingError, match=rf"^raw/orders\.{field} is declared .*"):
         lands(arrow.append_column(field, array), EVERY_TYPE, "at")
+
+
+def seconds(value: int) -> pa.Array:
+    return pa.array([value], pa.timestamp("s"))
+
+
+YEAR_1, YEAR_9999, YEAR_262000 = -62_135_596_800, 253_402_300_799, 8_205_677_568_000
+
+
+def test_the_first_and_the_last_year_of_python_land(lands: Callable[..., Load]) -> None:
+    rows = [order(1, "0001-01-01"), order(2, "9999-12-31T23:59:59.999999Z"), order(3, "2026-11-01")]
+    load = lands(rows)
+    assert (ids(load)[FIRST], list(load.early), load.rows_before) == ([3], [date(9999, 12, 31)], 1)
+    at = pa.array([FULL["at"]])
+    arrow = pa.table(
+        {"id": [1], "at": at, "local_at": seconds(YEAR_9999), "born": seconds(YEAR_1), "x": seconds(YEAR_1)}
+    )
+    (row,) = rows_of(lands(arrow, EVERY_TYPE, "at").files[FIRST])
+    assert row["local_at"] == datetime(9999, 12, 31, 23, 59, 59)
+    assert (row["born"], row["x"]) == (date(1, 1, 1), datetime(1, 1, 1, tzinfo=UTC))
+
+
+@pytest.mark.parametrize("beyond", [YEAR_1 - 1, YEAR_9999 + 1, YEAR_262000, 2**60])
+@pytest.mark.parametrize("field", ["at", "local_at", "born"])
+def test_a_time_beyond_python_s_years_names_its_column(lands: Callable[..., Load], field: str, beyond: int) -> None:
+    arrow = pa.table({"id": [1], "at": [FULL["at"]]})
+    arrow = arrow.drop_columns(field) if field in arrow.column_names else arrow
+    with pytest.raises(LandingError, match=rf"raw/orders\.{field} .* sent timestamp beyond .* the years 1 to 9999: "):
+        lands(arrow.append_column(field, seconds(beyond)), EVERY_TYPE, "at")
+
+
+def test_a_day_beyond_python_s_years_is_an_error(lands: Callable[..., Load]) -> None:
+    for at, day in ((YEAR_262000, "to_timestamp(seen)"), ("infinity", "seen")):
+        with pytest.raises(LandingError, match=r"raw/orders: 1 rows have no day, .* beyond the years 1 to 9999"):
+            lands([{"id": 1, "seen": at}], table([ORDERS.columns[0]]), day)
+
+
+def test_an_undeclared_time_that_fits_no_datetime_lands_as_text(lands: Callable[..., Load]) -> None:
+    arrow = pa.table(
+        {
+            "id": [1],
+            "updated_at": pa.array([FULL["at"]]),
+            "late": seconds(YEAR_9999 + 1),
+            "fine": pa.array([1], pa.timestamp("ns")),
+        }
+    )
+    (row,) = rows_of(lands(arrow).files[FIRST])
+    assert (row["late"], row["fine"]) == ("10000-01-01 00:00:00", "1970-01-01 00:00:00.000000001")
+    early = datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=14)))
+    (row,) = rows_of(lands([order(1, "2026-11-01", x=early)]).files[FIRST])
+    assert row["x"] == "0001-01-01T00:00:00+14:00"
+
+
+def test_a_number_lands_exactly_whatever_it_came_as(lands: Callable[..., Load]) -> None:
+    declared = table(
+        [
+            *ORDERS.columns,
+            column("ratio", "DOUBLE", "x", nullable=True),
+            column("flag", "BOOLEAN", "x", nullable=True),
+        ]
+    )
+    numbers = [
+        order(1, "2026-11-01", ratio=10**18, flag=1, total=" 1e1 "),
+        {"id": "2.0", "updated_at": "2026-11-01", "ratio": 2**64},
+    ]
+    first, second = rows_of(lands(numbers, declared).files[FIRST])
+    assert (first["ratio"], first["flag"], first["total"]) == (1e18, True, Decimal("10.00"))
+    assert (second["id"], second["ratio"]) == (2, 2.0**64)
 
 
 def test_undeclared_fields_evolve_and_lose_nothing(lands: Callable[..., Load]) -> None:

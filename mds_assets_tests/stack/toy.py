@@ -12,7 +12,7 @@ import polars as pl
 from dagster import ResourceParam
 
 from mds_assets.stack.blocks import current_table, mart, raw_table, staging_table
-from mds_assets.stack.days import Days
+from mds_assets.stack.landing.days import Days
 from mds_assets.stack.table import Reconciliation, column, table
 
 RAW = [

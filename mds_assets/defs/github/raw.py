@@ -12,7 +12,7 @@ from pydantic import Field
 from mds_assets.github.client import GitHub
 from mds_assets.github.repository import Json
 from mds_assets.stack.blocks import raw_table
-from mds_assets.stack.days import Days
+from mds_assets.stack.landing.days import Days
 from mds_assets.stack.table import column, table
 
 # The columns that staging reads: they exist in every file. Every other field that GitHub sends lands beside them.

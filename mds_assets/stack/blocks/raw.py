@@ -14,9 +14,9 @@ import duckdb
 from dagster import AssetExecutionContext, AssetsDefinition, Failure, RetryRequested
 
 from mds_assets.stack.blocks.definition import CODE, Columns, as_table, code_of, make_asset, take_parameters_of
-from mds_assets.stack.days import Days
 from mds_assets.stack.io_managers.io_manager import file_metadata, preview
 from mds_assets.stack.lake.layout import Partition, load_file
+from mds_assets.stack.landing.days import Days, snapshot_day
 from mds_assets.stack.partitions import DAILY, to_days
 from mds_assets.stack.session import Session
 from mds_assets.stack.settings import redact
@@ -116,8 +116,8 @@ def _land(
     context: AssetExecutionContext, session: Session, declared: Table, day: str | None, source: Callable[..., object]
 ) -> None:
     # dlt takes half as long to import as Dagster: only the process that lands raw pays for it.
-    from mds_assets.stack.landing import land, snapshot_day
-    from mds_assets.stack.landing_errors import landing_error
+    from mds_assets.stack.landing.errors import landing_error
+    from mds_assets.stack.landing.load import land
 
     name = context.asset_key.to_user_string()
     yesterday = datetime.now(UTC).date() - timedelta(days=1)

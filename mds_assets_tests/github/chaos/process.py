@@ -22,7 +22,7 @@ from typing import Any
 from dagster import DagsterInstance, Definitions
 from pydantic import SecretStr
 
-import mds_assets.stack.landing  # pyright: ignore[reportUnusedImport]  # noqa: F401  # brings dlt
+import mds_assets.stack.landing.load  # pyright: ignore[reportUnusedImport]  # noqa: F401  # brings dlt
 from mds_assets.definitions import build_definitions
 from mds_assets.defs.github.resources import client
 from mds_assets.defs.github.settings import settings as github_settings

@@ -22,8 +22,8 @@ from dagster import (
 
 from mds_assets.stack import build
 from mds_assets.stack.blocks import current_table, mart, raw_table, staging_table
-from mds_assets.stack.days import Days
 from mds_assets.stack.lake import Lake
+from mds_assets.stack.landing.days import Days
 from mds_assets.stack.partitions import DAILY, ONE_RUN, lookback, to_days
 from mds_assets.stack.settings import settings
 from mds_assets.stack.table import column, table

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import requests
 
-    from mds_assets.stack.cursor import Cursor
+    from mds_assets.stack.landing.cursor import Cursor
 
 _LOG = logging.getLogger(__name__)
 
@@ -41,15 +41,15 @@ class Days:
             ValueError: A bound is not midnight UTC, or there is no day between them.
         """
         for bound in (self.start, self.end):
-            if bound.utcoffset() != timedelta(0) or bound.timetz().replace(tzinfo=None).isoformat() != "00:00:00":
+            if bound.utcoffset() or bound != utc(bound.date()):
                 raise ValueError(f"{bound.isoformat()} is not midnight UTC: a range has whole days.")
         if self.start >= self.end:
             raise ValueError(f"No day between {self.start.isoformat()} and {self.end.isoformat()}.")
 
     @classmethod
     def between(cls, first: date, last: date, log: "logging.Logger | logging.LoggerAdapter[Any]" = _LOG) -> "Days":
-        """The days from `first` to `last`, both included."""
-        return cls(_midnight(first), _midnight(last) + timedelta(days=1), log)
+        """From `first` to `last`, both included."""
+        return cls(utc(first), utc(last) + timedelta(days=1), log)
 
     @property
     def dates(self) -> list[date]:
@@ -71,7 +71,7 @@ class Days:
             options: Further arguments of `dlt.sources.incremental`. With `row_order="desc"` reading stops at the first
                 page with a row before the range.
         """
-        from mds_assets.stack.cursor import Cursor
+        from mds_assets.stack.landing.cursor import Cursor
 
         start = self.start.replace(tzinfo=None) if naive else self.start
         return Cursor(field, initial_value=start, **options)
@@ -85,13 +85,22 @@ class Days:
             options: Arguments of `dlt.sources.helpers.requests.Client`, such as `request_max_attempts`.
         """
         from dlt.sources.helpers.requests import Client
+        from requests.adapters import HTTPAdapter
 
-        from mds_assets.stack.cursor import CountingAdapter
+        days = self
+
+        class CountingAdapter(HTTPAdapter):
+            """Counts retries and redirects too. Not a response hook: rest_api's own take its place."""
+
+            def send(self, *args: Any, **kwargs: Any) -> "requests.Response":
+                response = super().send(*args, **kwargs)
+                days.requests += 1
+                return response
 
         options.setdefault("raise_for_status", False)
         session = Client(**options).session
         for scheme in ("http://", "https://"):
-            session.mount(scheme, CountingAdapter(self))
+            session.mount(scheme, CountingAdapter(pool_maxsize=50))
         return session
 
     def report(self, **facts: Any) -> None:
@@ -99,5 +108,14 @@ class Days:
         self.facts.update(facts)
 
 
-def _midnight(day: date) -> datetime:
-    return datetime(day.year, day.month, day.day, tzinfo=UTC)
+def snapshot_day(days: Days) -> date | None:
+    """The day a snapshot belongs to: the newest one that has ended (UTC), if the range has it."""
+    yesterday = datetime.now(UTC).date() - timedelta(days=1)
+    return yesterday if yesterday in days.dates else None
+
+
+def utc(value: Any) -> datetime:
+    """A datetime or date as an instant in UTC; without time zone it counts as UTC, a date as its midnight."""
+    if not isinstance(value, datetime):
+        return datetime(value.year, value.month, value.day, tzinfo=UTC)
+    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)

@@ -7,16 +7,13 @@ puts each row in its day anyway, so every row passes.
 https://dlthub.com/docs/general-usage/incremental-loading
 """
 
-from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING, Any
+from datetime import datetime
+from typing import Any
 
-import requests
 from dlt.common.jsonpath import find_values
 from dlt.extract.incremental import Incremental
-from requests.adapters import HTTPAdapter
 
-if TYPE_CHECKING:
-    from mds_assets.stack.days import Days
+from mds_assets.stack.landing.days import utc
 
 
 class Instant(datetime):
@@ -40,7 +37,7 @@ class Cursor(Incremental[Any]):
     def get_current_range(self, apply_lag: bool = True) -> tuple[Any, Any]:
         """The bounds that sql_table puts into WHERE, as plain datetimes: database drivers adapt exact types only."""
         start, end = super().get_current_range(apply_lag)
-        return _plain(start), _plain(end)
+        return _as(datetime, start), _as(datetime, end)
 
     def get_incremental_value_type(self) -> type[Any]:
         """What `initial_value` is: no annotation says more."""
@@ -48,13 +45,13 @@ class Cursor(Incremental[Any]):
 
     def _public_cursor_value(self, value: Any) -> Any:
         """What rest_api sends, and what a source reads as `last_value`."""
-        return _instant(value) if isinstance(value, datetime) else value
+        return _as(Instant, value)
 
     def __call__(self, rows: Any, meta: Any = None) -> Any:
         """Let all rows pass; in descending order stop reading once they are older than the start."""
         if self.row_order == "desc" and rows is not None:
             oldest = min(filter(None, map(self._at, rows if isinstance(rows, list) else [rows])), default=None)
-            if oldest and oldest < _utc(self.initial_value):
+            if oldest and oldest < utc(self.initial_value):
                 self.start_out_of_range = True
                 # A transformer's pipe belongs to all its parent's rows.
                 if not self._bound_pipe.has_parent:
@@ -68,46 +65,13 @@ class Cursor(Incremental[Any]):
         else:
             value = next(iter(find_values(self.cursor_path, row)), None) if isinstance(row, dict) else None
         try:
-            return _utc(datetime.fromisoformat(value) if isinstance(value, str) else value)
-        except (AttributeError, ValueError):
+            return utc(datetime.fromisoformat(value) if isinstance(value, str) else value)
+        except (AttributeError, OverflowError, ValueError):
             return None
 
 
 Cursor.__orig_class__ = Cursor
 
 
-def _utc(value: Any) -> datetime:
-    """A datetime or date as an instant; one without time zone counts as UTC."""
-    if isinstance(value, date) and not isinstance(value, datetime):
-        return datetime(value.year, value.month, value.day, tzinfo=UTC)
-    return value.replace(tzinfo=UTC) if value.tzinfo is None else value
-
-
-class CountingAdapter(HTTPAdapter):
-    """Counts responses, those of retries and redirects too.
-
-    A response hook of the session would not do: rest_api's own take its place.
-    """
-
-    def __init__(self, days: "Days") -> None:
-        """Count in `days.requests`."""
-        super().__init__(pool_maxsize=50)
-        self._days = days
-
-    def send(self, *args: Any, **kwargs: Any) -> requests.Response:
-        """Send one request."""
-        response = super().send(*args, **kwargs)
-        self._days.requests += 1
-        return response
-
-
-def _fields(value: datetime) -> tuple[Any, ...]:
-    return (*value.timetuple()[:6], value.microsecond, value.tzinfo)
-
-
-def _instant(value: datetime) -> Instant:
-    return Instant(*_fields(value))
-
-
-def _plain(value: Any) -> Any:
-    return datetime(*_fields(value)) if isinstance(value, datetime) else value  # noqa: DTZ001
+def _as(cls: type[datetime], value: Any) -> Any:
+    return cls.combine(value.date(), value.timetz()) if isinstance(value, datetime) else value

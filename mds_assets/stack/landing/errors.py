@@ -1,14 +1,12 @@
 """What goes wrong while a source lands: one line, and whether another try may help."""
 
 import http.client
-from typing import Any
 
 import requests
 import urllib3
 from dlt.common.exceptions import DltException
 
-_TOO_MANY_REQUESTS = 429
-_SERVER_ERRORS = 500
+_TOO_MANY_REQUESTS, _SERVER_ERRORS = 429, 500
 
 # What may pass: the network, a server, a response that was cut short.
 _PASSING = (
@@ -20,7 +18,6 @@ _PASSING = (
     requests.Timeout,
     requests.exceptions.ChunkedEncodingError,
     requests.exceptions.ContentDecodingError,
-    urllib3.exceptions.IncompleteRead,
     urllib3.exceptions.ProtocolError,
     urllib3.exceptions.TimeoutError,
 )
@@ -55,7 +52,7 @@ def landing_error(error: BaseException, name: str) -> BaseException:
         error = cause
     if hasattr(error, "retryable") or not isinstance(error, Exception):
         return error
-    retryable = is_retryable(error)
+    retryable = _may_pass(error)
     # requests' errors are OSErrors too.
     if isinstance(error, OSError) and not isinstance(error, requests.RequestException) and not retryable:
         # On a full disk dlt fails again as it cleans up, and the first failure says why.
@@ -67,12 +64,8 @@ def landing_error(error: BaseException, name: str) -> BaseException:
     return landing
 
 
-def is_retryable(error: BaseException) -> bool:
-    """Whether another try may help: a connection, a time-out, a truncated response, HTTP 429 or 5xx."""
+def _may_pass(error: Exception) -> bool:
     if isinstance(error, requests.HTTPError):
-        response: Any = error.response
-        return response is not None and (
-            response.status_code == _TOO_MANY_REQUESTS or response.status_code >= _SERVER_ERRORS
-        )
-    names = {cls.__name__ for cls in type(error).__mro__}
-    return isinstance(error, _PASSING) or bool(names & _PASSING_NAMES)
+        status = error.response.status_code if error.response is not None else 0
+        return status == _TOO_MANY_REQUESTS or status >= _SERVER_ERRORS
+    return isinstance(error, _PASSING) or any(cls.__name__ in _PASSING_NAMES for cls in type(error).__mro__)

@@ -1,0 +1,130 @@
+"""Splits what dlt wrote into one Parquet file a day, in the declared types, with DuckDB."""
+
+import errno
+import os
+import re
+from contextlib import closing
+from datetime import date
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from mds_assets.stack.io_managers.duckdb import SETTINGS
+from mds_assets.stack.landing.errors import LandingError
+from mds_assets.stack.landing.to_arrow import LOAD_ID, ToArrow
+from mds_assets.stack.table import DAY, literal, quote
+
+# Fewer rows of each day in memory than for derived tables: rows of an API are wide.
+_SETTINGS = f"{SETTINGS} SET GLOBAL partitioned_write_flush_threshold = 20480;"
+
+
+def split_by_day(
+    con: duckdb.DuckDBPyConnection,
+    parquet: list[Path],
+    columns: ToArrow,
+    load_id: str,
+    day: str,
+    requested: list[date],
+    folder: Path,
+) -> tuple[dict[date, Path], dict[date, int]]:
+    """Write a file for each requested day, and one for each later day with rows.
+
+    Returns the files, and how many rows each day has, those before the first requested one too.
+
+    Raises:
+        LandingError: A row has no day, or `day` is no column or DuckDB expression of a time.
+        OSError: The folder cannot be written.
+    """
+    folder.mkdir()
+    with closing(con.cursor()) as cursor:
+        try:
+            cursor.execute(_SETTINGS)
+            cursor.execute(f"CREATE TEMP VIEW landed AS {_select(parquet, columns, load_id)}")
+            expression = _day_expression(cursor, columns, day)
+            rows = _count(cursor, columns.name, day, expression)
+            landed = sorted(found for found in rows if found >= requested[0])
+            # One day needs no split, and a plain COPY takes half the time of a partitioned one.
+            files = _copy_days(cursor, expression, landed, folder) if len(landed) > 1 else {}
+            for each in {*requested, *landed} - files.keys():
+                where = f"{expression} = DATE '{each}'" if each in landed else "false"
+                files[each] = _copy_day(cursor, where, folder / f"{each}.parquet")
+        except duckdb.IOException as error:
+            raise _os_error(error) from None
+        except duckdb.Error as error:
+            # DuckDB's messages quote values.
+            message = str(error) if columns.quote_values else "a value is not one that the expression takes"
+            raise LandingError(f"{columns.name}: day={day!r}: {type(error).__name__}: {message}") from error
+    return files, rows
+
+
+def _select(parquet: list[Path], columns: ToArrow, load_id: str) -> str:
+    """The columns of a file, in their declared types."""
+    # dlt writes a naive timestamp as an instant.
+    types = {name: "TIMESTAMP" for name, type_ in columns.schema.items() if type_ == pa.timestamp("us")}
+    types |= columns.declared
+    selected = [
+        f"{quote(name)}::{types[name]} AS {quote(name)}" if name in types else quote(name) for name in columns.schema
+    ]
+    files = ", ".join(map(literal, parquet))
+    # A column that turned up late is null in the files before.
+    source = f"read_parquet([{files}], union_by_name = true, hive_partitioning = false)"
+    return f"SELECT {', '.join(selected)}, {literal(load_id)} AS {quote(LOAD_ID)} FROM {source}"  # noqa: S608
+
+
+def _day_expression(con: duckdb.DuckDBPyConnection, columns: ToArrow, day: str) -> str:
+    """A row's UTC date as SQL."""
+    value = f"{DAY}_" if day == DAY else day
+    if value in columns.schema:
+        value = quote(value)
+    elif re.fullmatch(r"\w+", value):
+        raise LandingError(f"{columns.name}: day={day!r} is not among its columns {', '.join(columns.schema)}.")
+    try:
+        type_ = str(con.sql(f"SELECT {value} FROM landed").types[0])  # noqa: S608
+    except duckdb.ProgrammingError as error:
+        raise LandingError(f"{columns.name}: day={day!r}: {str(error).splitlines()[0]}") from error
+    if type_ == "VARCHAR":  # an undeclared field of JSON
+        return f"try_cast({value} AS TIMESTAMPTZ)::DATE"
+    if type_.startswith("TIMESTAMP") or type_ in {"DATE", '"NULL"'}:
+        return f"({value})::DATE"  # in UTC, the session's zone
+    raise LandingError(
+        f"{columns.name}: day={day!r} is {type_}, not a timestamp or date: make it one, as in "
+        "day='to_timestamp(created)'."
+    )
+
+
+def _count(con: duckdb.DuckDBPyConnection, name: str, day: str, expression: str) -> dict[date, int]:
+    """The number of rows by day."""
+    has_day = f"{expression} BETWEEN '0001-01-01' AND '9999-12-31'"  # Python's range, so Dagster's; not `infinity`
+    query = f"SELECT CASE WHEN {has_day} THEN {expression} END, count(*) FROM landed GROUP BY ALL"  # noqa: S608
+    counts: dict[date | None, int] = dict(con.execute(query).fetchall())
+    if missing := counts.pop(None, 0):
+        raise LandingError(
+            f"{name}: {missing} rows have no day, as {day} is null, no timestamp, or beyond the years 1 to 9999: "
+            "leave them out in the source, or choose another day=."
+        )
+    return {found: count for found, count in counts.items() if found}
+
+
+def _copy_days(con: duckdb.DuckDBPyConnection, expression: str, days: list[date], folder: Path) -> dict[date, Path]:
+    """Write the rows of these days, which are all from the first of them on."""
+    query = f"SELECT *, {expression} AS {DAY} FROM landed WHERE {expression} >= DATE '{days[0]}'"  # noqa: S608
+    options = f"FORMAT parquet, COMPRESSION zstd, PARTITION_BY ({DAY}), RETURN_FILES"
+    copied = con.execute(f"COPY ({query}) TO {literal(folder)} ({options})").fetchall()
+    files = [Path(file) for _, written in copied for file in written]
+    by_day = {date.fromisoformat(file.parent.name.removeprefix(f"{DAY}=")): file for file in files}
+    if len(by_day) != len(files):
+        raise LandingError(f"DuckDB wrote {len(files)} files for {len(by_day)} days.")
+    return by_day
+
+
+def _copy_day(con: duckdb.DuckDBPyConnection, where: str, target: Path) -> Path:
+    con.execute(f"COPY (FROM landed WHERE {where}) TO {literal(target)} (FORMAT parquet, COMPRESSION zstd)")
+    return target
+
+
+def _os_error(error: duckdb.IOException) -> OSError:
+    """DuckDB's error as the system's, which has the number by which the lake knows a full or read-only disk."""
+    numbers = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+    number = next((number for number in numbers if os.strerror(number) in str(error)), errno.EIO)
+    return OSError(number, str(error))
