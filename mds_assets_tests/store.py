@@ -51,6 +51,7 @@ class Store:
             cachable = False
 
         return S3(
+            "s3",
             access_key_id=KEY,
             secret_access_key=self.secret,
             endpoint=self.endpoint,

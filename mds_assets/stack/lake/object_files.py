@@ -7,6 +7,7 @@ import errno
 import re
 from collections.abc import Generator
 from contextlib import contextmanager
+from functools import cached_property
 from threading import local
 from typing import TYPE_CHECKING, Any
 
@@ -90,8 +91,7 @@ class ObjectFiles(AbstractFileSystem):
         self.invalidate_cache(path)
 
     def _open(self, path: str, mode: str = "rb", *_: Any, **__: Any) -> "_ObjectFile":
-        is_small = self.info(path)["size"] <= _SMALL
-        return _ObjectFile(self, path, mode, cache_type="all" if is_small else "none")
+        return _ObjectFile(self, path, mode, cache_type="none")
 
     def _name(self, path: str) -> str:
         return str(self._strip_protocol(path))
@@ -104,7 +104,7 @@ class _ObjectFile(AbstractBufferedFile):
     """One version of an object, to be read. Each thread has a position of its own.
 
     DuckDB reads a file from many threads at once, each with a seek and then a read. With one position for all, scans
-    of files of 25 MB failed now and then. For the same reason, what is cached must never change.
+    of files of 25 MB failed now and then. For the same reason fsspec's caches, which change, are not used.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -120,6 +120,13 @@ class _ObjectFile(AbstractBufferedFile):
         self._position.value = value
 
     def _fetch_range(self, start: int, end: int) -> bytes:
+        return self._content[start:end] if self.size <= _SMALL else self._get(start, end)
+
+    @cached_property
+    def _content(self) -> bytes:
+        return self._get(0, self.size)
+
+    def _get(self, start: int, end: int) -> bytes:
         version: GetOptions = {"range": (start, end), "if_match": self.details["e_tag"]}
         with one_line(self.path):
             return obstore.get(self.fs.store, object_key(self.path), options=version).bytes().to_bytes()

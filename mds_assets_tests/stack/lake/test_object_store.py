@@ -210,6 +210,12 @@ def test_duckdb_lists_a_pattern_once_and_reads_only_the_days_it_needs(proxied_la
     assert max(read.values()) <= 2
 
 
+def test_an_empty_file_reads_as_one(lake: Lake):
+    with lake.replacing_file("file") as file:
+        file.touch()
+    assert lake.path("file").read_bytes() == b""
+
+
 def test_many_threads_read_one_large_file_right(lake: Lake, tmp_path: Path):
     """DuckDB seeks and reads in one open file from all of them."""
     files = add_days(lake, [D1, D2], 1_000_000, tmp_path)
