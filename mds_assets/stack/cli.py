@@ -385,8 +385,8 @@ def _show_marts(day: date) -> None:
     marts.sort(key=lambda spec: spec.tags.get(HEADLINE, "~"))
     for spec in marts[:_MOST_MARTS]:
         name = spec.key.to_user_string()
-        files, options = lake.files(spec.key, day), lake.storage_options
-        frame = scan(files, declared_table(name, spec.metadata), storage_options=options)
+        files, options = lake.files(spec.key, day), lake.polars_options
+        frame = scan(files, declared_table(name, spec.metadata), polars_options=options)
         # The terminal may be a log that others read.
         rows = frame.drop([DAY, *([] if previews_allowed() else ["repo_name"])], strict=False).collect()
         shown = f", {_MOST_ROWS} of {rows.height} rows" if rows.height > _MOST_ROWS else ""

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
@@ -31,10 +32,12 @@ from mds_assets.stack.environment import (
 )
 from mds_assets.stack.loopback import is_loopback
 
+if TYPE_CHECKING:
+    from obstore.store import S3Credential
+
 _BUCKET_URL = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9._/-]*)?")
-# What one of s3fs and Polars reads and the other does not: they would look at two stores.
+# What only some of obstore, Polars and boto3 read: they would look at two stores.
 _NOT_AWS = {
-    "AWS_PROFILE": "unset it and `eval $(aws configure export-credentials --format env)`",
     "AWS_ENDPOINT": "use AWS_ENDPOINT_URL",
     "AWS_ENDPOINT_URL_S3": "use AWS_ENDPOINT_URL",
 }
@@ -55,7 +58,7 @@ class Settings(EnvironmentSettings):
     aws_endpoint_url: str | None = Field(
         default=None,
         validation_alias="AWS_ENDPOINT_URL",
-        title="The object store. This and the next five matter only where MDS_DATA_DIR is s3://.",
+        title="The object store. This and the next six matter only where MDS_DATA_DIR is s3://.",
         description="the http(s) URL of the object store, where it is not Amazon's",
     )
     aws_region: str | None = Field(
@@ -81,13 +84,20 @@ class Settings(EnvironmentSettings):
         validate_default=True,
         validation_alias="AWS_SECRET_ACCESS_KEY",
         title="The secret of that key.",
-        description="the secret of AWS_ACCESS_KEY_ID; without both, the role of the machine or container is taken",
+        description="the secret of AWS_ACCESS_KEY_ID; without both, AWS_PROFILE or a role gives the key",
     )
     aws_session_token: SecretStr | None = Field(
         default=None,
         validation_alias="AWS_SESSION_TOKEN",
         title="The session, where the key is temporary.",
         description="the session of a temporary AWS_ACCESS_KEY_ID",
+    )
+    aws_profile: str | None = Field(
+        default=None,
+        validation_alias="AWS_PROFILE",
+        title="The profile that gives key, region and endpoint where they are not set. Without it: the default "
+        "profile, else the role of the container or machine.",
+        description="a profile of AWS's configuration files",
     )
     lookback_days: int = Field(
         default=7,
@@ -139,14 +149,16 @@ class Settings(EnvironmentSettings):
         return self.aws_region or self.aws_default_region
 
     @property
-    def aws_credentials(self) -> dict[str, str]:
-        """The object store's credentials that are set: `access_key_id`, `secret_access_key`, `session_token`."""
-        given = {
-            "access_key_id": self.aws_access_key_id,
-            "secret_access_key": self.aws_secret_access_key,
-            "session_token": self.aws_session_token,
+    def aws_key(self) -> "S3Credential | None":
+        """The object store's key, if one is set."""
+        if not self.aws_access_key_id or not self.aws_secret_access_key:
+            return None
+        return {
+            "access_key_id": self.aws_access_key_id.get_secret_value(),
+            "secret_access_key": self.aws_secret_access_key.get_secret_value(),
+            "token": self.aws_session_token.get_secret_value() if self.aws_session_token else None,
+            "expires_at": None,
         }
-        return {name: secret.get_secret_value() for name, secret in given.items() if secret}
 
     @field_validator("alert_webhook", mode="after")
     @classmethod
@@ -244,7 +256,7 @@ def _bucket_url(value: str) -> str:
     for name, instead in _NOT_AWS.items():
         if os.environ.get(name):
             raise ValueError(f"{name} is set, which not all of its readers know; {instead}")
-    if not find_spec("s3fs"):
+    if not find_spec("obstore"):
         raise ValueError("the extra `scale` is not installed: `.venv/bin/uv sync --extra scale`")
     return value.rstrip("/")
 

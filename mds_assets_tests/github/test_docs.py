@@ -212,7 +212,7 @@ def in_a_store(reader: Reader, command: str) -> None:
     folder = reader.folder / "store"
     folder.mkdir()
     with running(folder) as store:
-        store.files.mkdir("your-bucket")
+        store.make_bucket("your-bucket")
         printed = reader.shell(command, **store.environment)
         assert "Lake: s3://your-bucket/lake" in printed
         assert "lake/warehouse.duckdb" in store.contents("s3://your-bucket")

@@ -162,7 +162,7 @@ def test_runs_of_several_machines_at_once_lose_nothing(tmp_path: Path, store: St
         ({"AWS_SECRET_ACCESS_KEY": "wrong-secret"}, "SignatureDoesNotMatch"),
         ({"AWS_ACCESS_KEY_ID": "nobody"}, "InvalidAccessKeyId"),
         ({"MDS_DATA_DIR": "s3://no-such-bucket/lake"}, "NoSuchBucket"),
-        ({"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, "Could not connect to the endpoint URL"),
+        ({"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, "GET http://127.0.0.1:9/lake"),
     ],
 )
 def test_a_store_that_refuses_is_one_line_before_github_is_asked(

@@ -67,8 +67,8 @@ class LakeIOManager(IOManager):
 
     def _as(self, wanted: type, files: Sequence[UPath], table: Table, *, partitioned: bool) -> Rows:
         if wanted in (pl.LazyFrame, pl.DataFrame):
-            options = self._session.lake.storage_options
-            frame = polars_engine.scan(files, table, partitioned=partitioned, storage_options=options)
+            options = self._session.lake.polars_options
+            frame = polars_engine.scan(files, table, partitioned=partitioned, polars_options=options)
             return frame if wanted is pl.LazyFrame else frame.collect()
         con = self._session.connection
         if wanted is pa.RecordBatchReader:

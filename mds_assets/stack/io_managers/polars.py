@@ -26,7 +26,7 @@ def polars_schema(table: Table) -> pl.Schema:
 
 
 def scan(
-    files: Sequence[UPath], table: Table, *, partitioned: bool = True, storage_options: Mapping[str, Any] | None = None
+    files: Sequence[UPath], table: Table, *, partitioned: bool = True, polars_options: Mapping[str, Any] | None = None
 ) -> pl.LazyFrame:
     """The declared columns of these files as one lazy frame; an empty one for no file.
 
@@ -36,7 +36,7 @@ def scan(
         files: Parquet files of the table.
         table: The declaration.
         partitioned: Whether the files lie in partitions, so that `day` comes from their path.
-        storage_options: How to reach the files, where they lie in an object store.
+        polars_options: How to reach the files, where they lie in an object store.
     """
     if not files:
         return pl.LazyFrame(schema=polars_schema(table.with_day() if partitioned else table))
@@ -48,9 +48,9 @@ def scan(
         glob=False,
         missing_columns="insert",
         extra_columns="ignore",
-        storage_options=dict(storage_options) if storage_options else None,
         # Files from before a column was declared wider.
         cast_options=pl.ScanCastOptions(integer_cast="upcast", float_cast="upcast"),
+        **(polars_options or {}),
     )
 
 

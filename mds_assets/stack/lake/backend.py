@@ -6,11 +6,12 @@ What does not belong here: which files are replaced when, and by whom (`commit.p
 import errno
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Generator, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import date
 from pathlib import Path
 from shutil import rmtree
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias
 from uuid import uuid4
 
@@ -47,12 +48,12 @@ class Backend(ABC):
     Attributes:
         scratch: A local folder for files that are not published yet.
         filesystem: What DuckDB needs to read the files, if anything.
-        storage_options: What Polars needs.
+        polars_options: What Polars needs, as arguments of `scan_parquet`.
     """
 
     scratch: Path
     filesystem: "AbstractFileSystem | None" = None
-    storage_options: dict[str, Any] | None = None
+    polars_options: Mapping[str, Any] = MappingProxyType({})
 
     @abstractmethod
     def path(self, *names: str) -> UPath:

@@ -24,7 +24,7 @@ Files: TypeAlias = dict[UPath, str]
 # What a table was computed from.
 ReadSet: TypeAlias = Mapping[tuple[AssetKey, Partition], Files]
 
-# What s3fs says about an object that was replaced, or removed, after it was listed.
+# What a store says about an object that was replaced, or removed, after it was listed.
 _REPLACED = {errno.EBUSY, errno.ENOENT}
 
 

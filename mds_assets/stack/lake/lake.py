@@ -50,7 +50,7 @@ class Lake:
         """The place of the files. Its connections and what it remembers of listings end with this object."""
         if not self.is_remote:
             return LocalBackend(self.root)
-        from mds_assets.stack.lake.object_store import ObjectStoreBackend, read_options  # s3fs costs half a second
+        from mds_assets.stack.lake.object_store import ObjectStoreBackend, read_options  # an extra has its client
 
         return ObjectStoreBackend(self.root, self._store_options or read_options())
 
@@ -68,9 +68,9 @@ class Lake:
         return self.backend.scratch
 
     @property
-    def storage_options(self) -> dict[str, Any] | None:
-        """What Polars needs to read the files, if anything."""
-        return self.backend.storage_options
+    def polars_options(self) -> Mapping[str, Any]:
+        """What `polars.scan_parquet` needs to read the files, if anything."""
+        return self.backend.polars_options
 
     def register(self, con: "DuckDBPyConnection") -> None:
         """Let DuckDB read the files."""

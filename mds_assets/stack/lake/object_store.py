@@ -9,133 +9,126 @@ https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
 import os
 import tempfile
 from collections import defaultdict
-from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 from functools import partial
 from getpass import getuser
 from pathlib import Path
 from stat import S_ISDIR
-from typing import Any
-from weakref import finalize
+from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-from fsspec import asyn
-from s3fs import S3FileSystem
+import obstore
+from obstore.store import S3Store
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 from upath import UPath
 from upath.implementations.cloud import S3Path
 
 from mds_assets.stack.lake.backend import Backend, ConflictError, LakeError, Move, explain_unwritable
 from mds_assets.stack.lake.layout import Partition, parse_path, partition_folder
+from mds_assets.stack.lake.object_files import ObjectFiles, ReplacedError, StoreError, object_key, one_line
 from mds_assets.stack.settings import settings
 
-# Wait out a store's restart: some 15 s, 31 at most.
-_ATTEMPTS = 6
+if TYPE_CHECKING:
+    from obstore.store import RetryConfig, S3Config, S3Credential
+
+# Wait out a store's restart: some 15 s, 30 at most.
+_RETRIES: "RetryConfig" = {
+    "max_retries": 8,
+    "retry_timeout": timedelta(seconds=30),
+    "backoff": {"init_backoff": timedelta(seconds=0.5), "max_backoff": timedelta(seconds=4), "base": 2},
+}
+_ATTEMPTS = 6  # of a put beside another one
 
 # A page of a listing has a thousand objects: for more folders than these, listing the whole table is faster.
 _FEW = 4
 
-_IN_PROGRESS = "ConditionalRequestConflict"  # of another put, which may fail
-_CONDITION_FAILED = {"PreconditionFailed", _IN_PROGRESS}
+# botocore renews a temporary key at the latest 10 minutes before its end: for so long, each one it gives is valid.
+_VALID = timedelta(minutes=10)
 
 
 class _InProgressError(ConflictError):
-    """Another put of the object has not ended."""
+    """Another put of the object has not ended, and may fail."""
 
 
 @dataclass(frozen=True)
 class StoreOptions:
-    """How to reach a store.
+    """How to reach a store: the clients of DuckDB and Polars, which differ, get the same.
 
     Attributes:
-        endpoint_url: Its URL, where it is not Amazon's.
+        credentials: Gives the key that is valid now.
+        endpoint_url: The store's URL, where it is not Amazon's.
         region: Its region.
-        credentials: `access_key_id`, `secret_access_key`, `session_token`, as far as they are set. Without them the
-            role of the machine or container applies.
     """
 
+    credentials: "Callable[[], S3Credential]" = field(repr=False)
     endpoint_url: str | None = None
     region: str | None = None
-    credentials: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
 
-    def for_s3fs(self) -> dict[str, Any]:
-        """As s3fs takes them."""
-        names = {"access_key_id": "key", "secret_access_key": "secret", "session_token": "token"}
-        config: dict[str, Any] = {"retries": {"mode": "standard", "max_attempts": _ATTEMPTS}}
+    def open(self, bucket: str) -> S3Store:
+        """A client of this bucket. Nothing is sent yet."""
+        # One object is deleted at a time, and not all stores know the request that deletes many.
+        config: S3Config = {"disable_bulk_delete": True}
         if self.endpoint_url:
-            # Only Amazon resolves `http://bucket.host`.
-            config["s3"] = {"addressing_style": "path"}
-        return {
-            **{names[name]: secret for name, secret in self.credentials.items()},
-            "endpoint_url": self.endpoint_url,
-            "client_kwargs": {"region_name": self.region} if self.region else {},
-            "config_kwargs": config,
-            # Other processes write too.
-            "use_listings_cache": False,
-        }
+            config["endpoint"] = self.endpoint_url
+        if self.region:
+            config["region"] = self.region
+        return S3Store(
+            bucket,
+            config=config,
+            # Not the 30 s that is the default for a whole request: a put has up to 5 GB.
+            client_options={"allow_http": self._is_http, "timeout": "1 hour", "read_timeout": "1 minute"},
+            retry_config=_RETRIES,
+            credential_provider=self.credentials,
+        )
 
     def for_polars(self) -> dict[str, Any]:
-        """As Polars takes them."""
-        options = {
-            "aws_endpoint_url": self.endpoint_url,
-            "aws_region": self.region,
-            **{f"aws_{name}": secret for name, secret in self.credentials.items()},
+        """Arguments of `polars.scan_parquet`."""
+        options = {"aws_endpoint_url": self.endpoint_url, "aws_region": self.region}
+        http = {"aws_allow_http": "true"} if self._is_http else {}
+        return {
+            "storage_options": {name: value for name, value in options.items() if value} | http,
+            "credential_provider": self._polars_credentials,
         }
-        http = {"aws_allow_http": "true"} if (self.endpoint_url or "").startswith("http:") else {}
-        return {name: value for name, value in options.items() if value} | http | {"max_retries": _ATTEMPTS}
+
+    def _polars_credentials(self) -> tuple[dict[str, str], int | None]:
+        key = self.credentials()
+        given = {"aws_access_key_id": key["access_key_id"], "aws_secret_access_key": key["secret_access_key"]}
+        if token := key.get("token"):
+            given["aws_session_token"] = token
+        return given, int(key["expires_at"].timestamp()) if key["expires_at"] else None
+
+    @property
+    def _is_http(self) -> bool:
+        return (self.endpoint_url or "").startswith("http:")
 
 
 def read_options() -> StoreOptions:
-    """The options that the settings give."""
-    return StoreOptions(settings.aws_endpoint_url, settings.region, settings.aws_credentials)
+    """The options that the settings give. What they lack, AWS's own files and roles give, as for its own tools.
 
-
-class _ListedS3(S3FileSystem):
-    """s3fs that remembers what the newest listing said of each object: DuckDB would ask five times for it.
-
-    An object that is replaced after it was listed is not read as half of each: s3fs asks for the version it knows.
+    Raises:
+        LakeError: There is no such profile, or no key.
     """
+    if key := settings.aws_key:
+        return StoreOptions(lambda: key, settings.aws_endpoint_url, settings.region)
+    import boto3  # costs half a second
+    from botocore.exceptions import BotoCoreError
+    from obstore.auth.boto3 import Boto3CredentialProvider
 
-    protocol = ("s3",)
-    cachable = False  # fsspec would keep every filesystem of the process for good
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self._listed: dict[str, dict[str, Any]] = {}
-
-    async def _find(
-        self,
-        path: str,
-        maxdepth: int | None = None,
-        withdirs: bool | None = None,
-        detail: bool = False,
-        prefix: str = "",
-        **options: Any,
-    ) -> dict[str, Any] | list[str]:
-        folder = f"{self._strip_protocol(path)}/"
-        for name in [name for name in list(self._listed) if f"{name}/".startswith(folder)]:
-            self._listed.pop(name, None)
-        # All at once: s3fs would list folder by folder.
-        found: dict[str, dict[str, Any]] = await super()._find(
-            path, withdirs=withdirs, detail=True, prefix=prefix, **options
-        )
-        self._listed |= {name: details for name, details in found.items() if details["type"] == "file"}
-        if maxdepth:
-            found = {name: one for name, one in found.items() if name.removeprefix(folder).count("/") < maxdepth}
-        return found if detail else sorted(found)
-
-    find = asyn.sync_wrapper(_find)
-
-    def _ls_from_cache(self, path: str) -> list[dict[str, Any]] | None:
-        return [self._listed[path]] if path in self._listed else None
-
-    def invalidate_cache(self, path: str | None = None) -> None:
-        if path is None:
-            self._listed.clear()
-        else:
-            self._listed.pop(str(self._strip_protocol(path)), None)
+    try:
+        session = boto3.Session(profile_name=settings.aws_profile)
+        credentials = Boto3CredentialProvider(session, ttl=_VALID)
+    except BotoCoreError as error:
+        raise LakeError(_unreachable(settings.data_dir, str(error))) from None
+    except ValueError:
+        raise LakeError(_unreachable(settings.data_dir, "there are no credentials")) from None
+    profile: dict[str, str] = session._session.get_scoped_config()  # pyright: ignore
+    return StoreOptions(
+        credentials,
+        settings.aws_endpoint_url or profile.get("endpoint_url"),
+        settings.region or session.region_name,
+    )
 
 
 class ObjectStoreBackend(Backend):
@@ -143,13 +136,15 @@ class ObjectStoreBackend(Backend):
 
     def __init__(self, root: str, options: StoreOptions):
         """Nothing is sent to the store yet."""
-        self.filesystem = self._store = _ListedS3(**options.for_s3fs())
-        self.storage_options = options.for_polars()
-        self.scratch = Path(tempfile.gettempdir(), f"mds-assets-{getuser()}")
         self._url = root
         self._root = S3Path(root)
+        bucket = self._root.path.partition("/")[0]
+        self._store = options.open(bucket)
+        self.filesystem = self._files = ObjectFiles(bucket, self._store)
+        self.polars_options = options.for_polars()
+        self.scratch = Path(tempfile.gettempdir(), f"mds-assets-{getuser()}")
         # Every path below the root inherits it; UPath would otherwise take one from fsspec's global registry.
-        self._root._fs_cached = self._store  # pyright: ignore[reportPrivateUsage]
+        self._root._fs_cached = self._files  # pyright: ignore[reportPrivateUsage]
 
     def path(self, *names: str) -> UPath:
         """A path below the root."""
@@ -179,19 +174,16 @@ class ObjectStoreBackend(Backend):
 
     def reach(self) -> None:
         """Ask the store for anything, so that a wrong key or endpoint shows, and make the scratch folder."""
-        bucket, _, prefix = self._root.path.partition("/")
-        self._store.call_s3("list_objects_v2", Bucket=bucket, Prefix=prefix, MaxKeys=1)
+        with one_line(self._url):
+            obstore.list_with_delimiter(self._store, object_key(self._root.path))
         # Raw files may be private, and everybody may read the machine's temporary folder.
         self.scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
         _refuse_foreign(self.scratch)
 
     def explain(self, error: Exception) -> str | None:
         """One line about a store that refuses or does not answer, or about a temporary folder that is full."""
-        if refusal := _refusal(error):
-            return (
-                f"the lake MDS_DATA_DIR={self._url!r} cannot be reached: {refusal}. Check it, "
-                "AWS_ENDPOINT_URL, AWS_REGION and the credentials, and run it again."
-            )
+        if isinstance(error, StoreError):
+            return _unreachable(self._url, str(error))
         return explain_unwritable(error, f"TMPDIR={tempfile.gettempdir()!r}", "TMPDIR")
 
     def _list(self, folder: UPath, below: Iterable[str]) -> dict[str, str]:
@@ -204,13 +196,10 @@ class ObjectStoreBackend(Backend):
         """
         names = set(below)
         places = [folder] if "" in names or len(names) > _FEW else [folder / name for name in sorted(names)]
-        found: dict[str, dict[str, Any]] = {}
         with self.explaining():
-            for place in places:
-                found |= self._store.find(place.path, detail=True)
+            found = [details for place in places for details in self._files.find(place.path, detail=True).values()]
         start = len(folder.path.rstrip("/")) + 1
-        # s3fs calls an object that appears during the listing a folder. The next listing, or the put, finds it.
-        return {name[start:]: details["ETag"] for name, details in found.items() if details["type"] == "file"}
+        return {details["name"][start:]: details["e_tag"] for details in found}
 
     @retry(
         retry=retry_if_exception_type(_InProgressError),
@@ -224,37 +213,27 @@ class ObjectStoreBackend(Backend):
         Raises:
             ConflictError: It has another version.
         """
-        bucket, _, key = target.path.partition("/")
         version = versions.get(target)
-        condition = {"IfMatch": version} if version else {"IfNoneMatch": "*"}
-        # Bytes, not an open file: after a failed attempt s3fs would send the rest of it, which may be nothing.
-        content = file.read_bytes()
+        mode: Any = {"e_tag": version} if version else "create"
         try:
-            self._store.call_s3("put_object", Bucket=bucket, Key=key, Body=content, **condition)
-        except OSError as error:
-            code = _client_error(error).get("Code")
-            if code not in _CONDITION_FAILED and not (version and code == "NoSuchKey"):
-                raise
+            with one_line(target.path):
+                obstore.put(self._store, object_key(target.path), file, mode=mode, use_multipart=False)
+        except ReplacedError:
             # The attempt before may have succeeded although its answer was lost.
             is_there = target.name in self._list(target.parent, [target.name])
-            if not is_there or self._store.cat_file(target.path) != content:
-                raise (_InProgressError if code == _IN_PROGRESS else ConflictError)(target) from None
+            if is_there and target.read_bytes() == file.read_bytes():
+                return
+            is_in_progress = not version and not is_there
+            raise (_InProgressError if is_in_progress else ConflictError)(target) from None
         finally:
-            self._store.invalidate_cache(target.path)
+            self._files.invalidate_cache(target.path)
 
 
-def _client_error(error: Exception) -> dict[str, str]:
-    """`Code` and `Message` of the store's answer; empty for an error of another kind."""
-    cause = error if isinstance(error, ClientError) else error.__cause__
-    return dict(cause.response.get("Error", {})) if isinstance(cause, ClientError) else {}
-
-
-def _refusal(error: Exception) -> str | None:
-    """What the store answered, or why it did not; None for an error of another kind."""
-    if answer := _client_error(error):
-        return f"{answer.get('Code', '')}: {answer.get('Message', '')}".strip(": ")
-    cause = error if isinstance(error, BotoCoreError) else error.__cause__
-    return str(cause) if isinstance(cause, BotoCoreError) else None
+def _unreachable(url: str, reason: str) -> str:
+    return (
+        f"the lake MDS_DATA_DIR={url!r} cannot be reached: {reason}. Check it, AWS_ENDPOINT_URL, AWS_REGION, "
+        "AWS_PROFILE and the credentials, and run it again."
+    )
 
 
 def _refuse_foreign(folder: Path) -> None:
@@ -268,19 +247,3 @@ def _refuse_foreign(folder: Path) -> None:
         raise LakeError(
             f"{str(folder)!r} is not a folder of this user alone: remove it, or set TMPDIR to another folder."
         )
-
-
-def _stop_fsspec_thread() -> None:
-    """Stop the thread that runs fsspec's event loop.
-
-    The thread keeps the context of the run that used it first. Through that, DuckDB's types would outlive the
-    interpreter, and nanobind would complain in some forty lines.
-    """
-    loop, thread = asyn.loop[0], asyn.iothread[0]
-    if loop and thread:
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join(timeout=1)
-
-
-# At import, before any filesystem: finalizers run in reverse order, and the filesystems' own still need the thread.
-finalize(asyn, _stop_fsspec_thread)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 from uuid import uuid4
 
 import pytest
@@ -10,6 +10,9 @@ import pytest
 from mds_assets.stack.lake import Lake
 from mds_assets.stack.lake.object_store import StoreOptions
 from mds_assets_tests.store import BUCKET, KEY, Store, running
+
+if TYPE_CHECKING:
+    from obstore.store import S3Credential
 
 OpenLake: TypeAlias = Callable[[], Lake]
 
@@ -20,10 +23,14 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
         yield store
 
 
+def credentials(key: str, secret: str) -> "Callable[[], S3Credential]":
+    """One key that is always valid."""
+    return lambda: {"access_key_id": key, "secret_access_key": secret, "token": None, "expires_at": None}
+
+
 @pytest.fixture
 def options(store: Store) -> StoreOptions:
-    credentials = {"access_key_id": KEY, "secret_access_key": store.secret}
-    return StoreOptions(store.endpoint, "us-east-1", credentials)
+    return StoreOptions(credentials(KEY, store.secret), store.endpoint, "us-east-1")
 
 
 @pytest.fixture

@@ -190,7 +190,7 @@ def test_the_newest_page_is_the_newest_days_whichever_run_ends_last(open_lake: O
 
 
 def test_a_newest_page_that_another_run_replaces_meanwhile_is_copied_again(lake: Lake, monkeypatch: pytest.MonkeyPatch):
-    """The store says so by a failed condition, s3fs by an error while it reads."""
+    """The store says so by a failed condition, of a put or of a read."""
     errors: list[Exception] = [ConflictError(UPath("latest.html")), OSError(16, "replaced while it was read")]
     days = type(lake.backend).days
 

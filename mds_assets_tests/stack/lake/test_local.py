@@ -121,5 +121,5 @@ def test_a_lake_below_a_folder_with_a_pattern_in_its_name_reads_right(tmp_path: 
 
 
 def test_neither_engine_needs_help_to_read_a_folder(lake: Lake):
-    assert lake.storage_options is None
+    assert lake.polars_options == {}
     assert lake.backend.filesystem is None
