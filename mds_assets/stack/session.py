@@ -83,6 +83,22 @@ class Session:
         return files
 
     @contextmanager
+    def reading(self, step: StepExecutionContext) -> Generator[None]:
+        """Run the block again if it fails while another run replaces what the step has read: that may be why.
+
+        Raises:
+            RetryRequested: An input changed.
+        """
+        with _retried(step.step.key):
+            try:
+                yield
+            except (Failure, RetryRequested):
+                raise
+            except Exception:
+                self.lake.refuse_changed(self._reads.get(_attempt(step), {}))
+                raise
+
+    @contextmanager
     def replacing(
         self, step: StepExecutionContext, key: AssetKey, newest: str | None = None
     ) -> Generator[tuple[Path, dict[Path, Path]]]:
@@ -91,12 +107,18 @@ class Session:
         Raises:
             RetryRequested: An input changed. Nothing is replaced then.
         """
-        try:
-            with self.lake.replacing(key, self._reads.get(_attempt(step), {}), newest) as writing:
-                yield writing
-        except InputsChangedError as error:
-            failure = Failure(f"{key.to_user_string()}: {error}: run it again.")
-            raise RetryRequested(max_retries=_RETRIES) from failure
+        inputs = self._reads.get(_attempt(step), {})
+        with _retried(key.to_user_string()), self.lake.replacing(key, inputs, newest) as writing:
+            yield writing
+
+
+@contextmanager
+def _retried(name: str) -> Generator[None]:
+    try:
+        yield
+    except InputsChangedError as error:
+        failure = Failure(f"{name}: {error}: run it again.")
+        raise RetryRequested(max_retries=_RETRIES) from failure
 
 
 def _attempt(step: StepExecutionContext) -> tuple[str, int]:

@@ -42,19 +42,20 @@ def current_table(
     def merge(context: AssetExecutionContext, session: Session) -> duckdb.DuckDBPyRelation:
         step = context.get_step_execution_context()
         days = _days_of_run(context.run.tags)
-        own = session.read(step, context.asset_key, [None])[None]
-        changed = session.read(step, source, days)
-        if not own or not days or _has_gaps(session, declared, kept, own, changed):
-            changed = session.read(step, source, session.lake.days(source))
-            own = {}
-        files = [file for of_day in changed.values() for file in of_day]
-        rows = read(session.connection, files, kept)
-        if own:
-            listed = ", ".join(f"DATE '{day}'" for day in days)
-            before = read(session.connection, own, declared, partitioned=False)
-            rows = before.filter(f"{DAY} NOT IN ({listed})").union(rows)
-        newest = f"SELECT * FROM newest QUALIFY row_number() OVER ({_by(kept.key)} DESC) = 1"  # noqa: S608
-        return select(rows, "newest", newest)
+        with session.reading(step):
+            own = session.read(step, context.asset_key, [None])[None]
+            changed = session.read(step, source, days)
+            if not own or not days or _newest_row_removed(session, declared, kept, own, changed):
+                changed = session.read(step, source, session.lake.days(source))
+                own = {}
+            files = [file for of_day in changed.values() for file in of_day]
+            rows = read(session.connection, files, kept)
+            if own:
+                listed = ", ".join(f"DATE '{day}'" for day in days)
+                before = read(session.connection, own, declared, partitioned=False)
+                rows = before.filter(f"{DAY} NOT IN ({listed})").union(rows)
+            newest = f"SELECT * FROM newest QUALIFY row_number() OVER ({_by(kept.key)} DESC) = 1"  # noqa: S608
+            return select(rows, "newest", newest)
 
     set_parameters(merge, [], returns=duckdb.DuckDBPyRelation)
     caller = extract_stack(limit=2)[0]
@@ -83,7 +84,7 @@ def _days_of_run(tags: Mapping[str, str]) -> list[date]:
     return days_between(date.fromisoformat(first), date.fromisoformat(last)) if first and last else []
 
 
-def _has_gaps(
+def _newest_row_removed(
     session: Session,
     declared: Table,
     kept: Table,
@@ -101,5 +102,5 @@ def _has_gaps(
         FROM before LEFT JOIN (SELECT {keys}, max({DAY}) AS newest FROM changed GROUP BY ALL) USING ({keys})
         WHERE {DAY} IN ({listed}) AND (newest IS NULL OR newest < {DAY})
     """  # noqa: S608  # declared names and dates
-    ((gaps,),) = session.connection.sql(query).fetchall()
-    return gaps > 0
+    ((removed,),) = session.connection.sql(query).fetchall()
+    return removed > 0

@@ -51,7 +51,7 @@ def marts_step(marts: Sequence[Mart]) -> AssetsDefinition:
         selected = {output: each for output, each in by_output.items() if output in names}
         days = to_days(context.partition_keys)
         by_key = {key: rows["__".join(key.path)] for key in marts[0].inputs}
-        with session.lake.workspace() as folder:
+        with session.reading(context.get_step_execution_context()), session.lake.workspace() as folder:
             made, errors = _make(context, session, selected, days, by_key, folder)
             for output, files in made.items():
                 yield Output(pl.scan_parquet(files, glob=False, hive_partitioning=False), output)

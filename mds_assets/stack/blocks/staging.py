@@ -53,7 +53,8 @@ def staging_table(
     def stage(context: AssetExecutionContext, session: Session, **rows: duckdb.DuckDBPyRelation) -> Any:
         if rejects:
             first = next(iter(views))
-            _count_rejected(context, rows[first].filter(rejects))
+            with session.reading(context.get_step_execution_context()):
+                _count_rejected(context, rows[first].filter(rejects))
             rows[first] = rows[first].filter(f"NOT coalesce({rejects}, false)")
         for view, relation in rows.items():
             relation.create_view(view, replace=True)

@@ -63,7 +63,8 @@ class LakeIOManager(IOManager):
         if wanted is Any:
             wanted = {"duckdb": duckdb.DuckDBPyRelation, "polars": pl.LazyFrame}[self._engine]
         found = [file for of_day in files.values() for file in of_day]
-        return self._as(wanted, found, table, partitioned=context.has_asset_partitions)
+        with self._session.reading(context.step_context):
+            return self._as(wanted, found, table, partitioned=context.has_asset_partitions)
 
     def _as(self, wanted: type, files: Sequence[UPath], table: Table, *, partitioned: bool) -> Rows:
         if wanted in (pl.LazyFrame, pl.DataFrame):
@@ -116,6 +117,7 @@ class LakeIOManager(IOManager):
         days = to_days(context.asset_partition_keys) if context.has_asset_partitions else None
         partitions: list[Partition] = list(days) if days else [None]
         started = time.perf_counter()
+        facts: dict[Partition, dict[str, Any]] = {}
         with self._session.replacing(context.step_context, key) as (folder, targets):
             written = self._write(name, obj, table, days, folder)
             by_partition: dict[Partition, Path] = _by_day(name, written, days) if days else {None: written[0]}
@@ -125,15 +127,19 @@ class LakeIOManager(IOManager):
                 of_day = f" of {partition}" if partition else ""
                 refuse_values(self._session, name, of_day, file, table)
                 targets[file] = target
-        seconds = time.perf_counter() - started
-        for partition in partitions:
-            file = self._session.lake.folder(key) / partition_folder(partition) / DATA_FILE
-            facts = {**file_metadata([file]), COLUMN_SCHEMA: table.dagster_schema, "seconds": round(seconds, 3)}
-            if partition == partitions[-1]:  # once, as it is what the table's page shows
-                facts |= preview(self._session, file, table)
-                if lineage := table.dagster_lineage:
-                    facts[COLUMN_LINEAGE] = lineage
-            context.step_context.add_asset_metadata(facts, key, partition_key=str(partition) if partition else None)
+                # Of the file as it was written: once published, another run may replace it at any time.
+                facts[partition] = file_metadata([file], self._session.lake.folder(key) / target)
+            # Once, as these are what the table's page shows.
+            facts[partitions[-1]] |= preview(self._session, next(reversed(targets)), table)
+        if lineage := table.dagster_lineage:
+            facts[partitions[-1]][COLUMN_LINEAGE] = lineage
+        seconds = round(time.perf_counter() - started, 3)
+        for partition, of_partition in facts.items():
+            context.step_context.add_asset_metadata(
+                {**of_partition, COLUMN_SCHEMA: table.dagster_schema, "seconds": seconds},
+                key,
+                partition_key=str(partition) if partition else None,
+            )
 
     def _write(self, name: str, obj: object, table: Table, days: Sequence[date] | None, folder: Path) -> list[Path]:
         try:
@@ -151,12 +157,12 @@ class LakeIOManager(IOManager):
         raise SchemaError(f"{name} returned a {type(obj).__name__}: return one of {Rows}")
 
 
-def preview(session: Session, file: UPath, table: Table) -> dict[str, MetadataValue]:
+def preview(session: Session, file: Path | UPath, table: Table) -> dict[str, MetadataValue]:
     """The first rows in the order of the key, so that the same table shows the same rows; nothing for no rows."""
     if not session.preview_rows:
         return {}
     order = ", ".join(table.key) or "ALL"
-    relation = duckdb_engine.read(session.connection, [file], table, partitioned=False)
+    relation = duckdb_engine.read(session.connection, [UPath(file)], table, partitioned=False)
     first = relation.order(order).limit(session.preview_rows).fetchall()
     records = [
         TableRecord({c.name: _cell(value) for c, value in zip(table.columns, row, strict=True)}) for row in first
@@ -169,11 +175,10 @@ def _cell(value: object) -> str | int | float | bool | None:
     return value if value is None or isinstance(value, str | int | float) else str(value)
 
 
-def file_metadata(files: Iterable[UPath]) -> dict[str, Any]:
-    """What Dagster shows of a day: rows and bytes of its files, and their (or their folder's) URI."""
-    files = list(files)
+def file_metadata(files: Sequence[Path | UPath], uri: UPath | None = None) -> dict[str, Any]:
+    """What Dagster shows of a day: rows and bytes of its files, and their URI (by default, the file's or folder's)."""
     rows = sum(footer(file).num_rows for file in files)
-    uri = files[0] if len(files) == 1 else files[0].parent
+    uri = uri or UPath(files[0] if len(files) == 1 else files[0].parent)
     return {
         "dagster/partition_row_count": rows,
         "dagster/uri": MetadataValue.path(str(uri)),

@@ -145,6 +145,14 @@ class Lake:
         }
         commit.append(self.backend, landed | ahead)
 
+    def refuse_changed(self, inputs: ReadSet) -> None:
+        """Compare a read set with the lake as it is now.
+
+        Raises:
+            InputsChangedError: Another run added, replaced or removed a file.
+        """
+        commit.refuse_changed(self.backend, inputs)
+
     def replacing(
         self, key: AssetKey, inputs: ReadSet, newest: str | None = None
     ) -> AbstractContextManager[tuple[Path, dict[Path, Path]]]:
