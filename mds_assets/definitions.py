@@ -1,4 +1,4 @@
-"""The project: whatever lies in `defs/`, and what the stack makes of it.
+"""The project: whatever lies in `defs/`, or the sources that MDS_SOURCES names, and what the stack makes of it.
 
 `dg`, the webserver, the daemon and `dagster asset materialize` load `defs`; tests build their own.
 
@@ -7,6 +7,7 @@ https://docs.dagster.io/guides/build/projects-and-components
 
 import warnings
 from collections.abc import Mapping
+from importlib import import_module
 from typing import Any
 
 from dagster import BetaWarning, ComponentTree, Definitions, PreviewWarning
@@ -31,8 +32,10 @@ def build_definitions(
         # Of links to the code and of the backfill policy, which are in beta, and of the loader.
         warnings.simplefilter("ignore", BetaWarning)
         warnings.simplefilter("ignore", PreviewWarning)
+        packages = [import_module(f"{mds_assets.defs.__name__}.{name}") for name in settings.sources]
         # As `load_from_defs_folder` does, but that looks for pyproject.toml, which an image has not.
-        sources = ComponentTree.from_module(mds_assets.defs, PROJECT_ROOT).build_defs()
+        loaded = [ComponentTree.from_module(each, PROJECT_ROOT).build_defs() for each in packages or [mds_assets.defs]]
+        sources = loaded[0] if len(loaded) == 1 else Definitions.merge(*loaded)
         return build.build_definitions(sources, resource_overrides, settings)
 
 

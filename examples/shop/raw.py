@@ -1,14 +1,15 @@
 """Raw: what the shop's three systems sent, as dlt resources."""
 
 from pathlib import Path
-from typing import Any
-
-from dlt.extract import DltResource
+from typing import TYPE_CHECKING, Any
 
 from mds_assets.defs.shop.settings import settings
 from mds_assets.stack.blocks import raw_table
 from mds_assets.stack.landing.days import Days
 from mds_assets.stack.table import column
+
+if TYPE_CHECKING:
+    from dlt.extract import DltResource  # dlt takes half a second to import: only a run that lands waits for it
 
 ORDERS = [
     column("id", "BIGINT", "The order's number."),
@@ -21,7 +22,7 @@ ORDERS = [
 
 
 @raw_table(columns=ORDERS, key=["id", "updated_at"], day="updated_at", pool="shop")
-def orders(days: Days) -> DltResource:
+def orders(days: Days) -> "DltResource":
     """Orders that changed on the day, as the shop described them at the time of the run."""
     from dlt.sources.rest_api import rest_api_resources
     from dlt.sources.rest_api.typing import RESTAPIConfig
@@ -50,7 +51,7 @@ CUSTOMERS = [
 
 
 @raw_table(columns=CUSTOMERS, key=["id"], day=None, pool="shop_database")
-def customers(days: Days) -> DltResource:
+def customers(days: Days) -> "DltResource":
     """All customers, as the database has them now: a snapshot, which belongs to the newest day that has ended."""
     from dlt.sources.sql_database import sql_table
 
@@ -65,7 +66,7 @@ PRICES = [
 
 
 @raw_table(columns=PRICES, day=None, partitioned=False)
-def prices(days: Days) -> DltResource:
+def prices(days: Days) -> "DltResource":
     """All price lists, as the folder has them now."""
     from dlt.sources.filesystem import filesystem
 

@@ -10,7 +10,6 @@ class ShopSettings(SourceSettings):
     """Where to find orders, customers and price lists."""
 
     model_config = SettingsConfigDict(env_prefix="SHOP_")
-    env_prefix_checked = "SHOP_"
 
     api_url: str = Field(
         default="http://127.0.0.1:8000",

@@ -9,19 +9,24 @@ https://docs.dagster.io/api/dagster/definitions
 from collections.abc import Generator, Mapping, Sequence
 from typing import Any
 
+import click
 from dagster import (
     AssetKey,
     AssetsDefinition,
     AssetSpec,
+    CodeReferencesMetadataValue,
     Definitions,
     InitResourceContext,
     IOManagerDefinition,
+    LocalFileCodeReference,
     ResourceDefinition,
     in_process_executor,
     with_source_code_references,
 )
+from dagster._core.definitions.metadata.metadata_value import ObjectMetadataValue
 
 from mds_assets.stack.automation import automated, follow_staging, followers
+from mds_assets.stack.blocks.as_of import MART
 from mds_assets.stack.blocks.definition import CODE
 from mds_assets.stack.blocks.mart_step import share_steps
 from mds_assets.stack.blocks.raw import SNAPSHOT
@@ -38,6 +43,10 @@ from mds_assets.stack.session import Session
 from mds_assets.stack.settings import Settings, preview_rows, settings
 from mds_assets.stack.table import TABLE, Table, declared_table
 from mds_assets.stack.warehouse import warehouse
+
+
+class DefinitionError(click.ClickException):
+    """What lies in `defs/` contradicts itself. One line, which click prints as it is in `dagster` and `mds` alike."""
 
 
 def stack_resources(settings: Settings, sources: Mapping[AssetKey, frozenset[AssetKey]]) -> dict[str, Any]:
@@ -87,6 +96,7 @@ def build_definitions(
         settings: The stack's settings.
     """
     given = [each for each in sources.assets or () if isinstance(each, AssetsDefinition)]
+    _refuse_twice(given)
     others = [each for each in sources.assets or () if not isinstance(each, AssetsDefinition)]
     assets = [_in_one_run(each) for each in share_steps(given)]
     following = followers(assets)
@@ -116,6 +126,27 @@ def build_definitions(
         executor=in_process_executor,
         component_tree=sources.component_tree,
     )
+
+
+def _refuse_twice(assets: Sequence[AssetsDefinition]) -> None:
+    """Refuse two assets of one key; Dagster's own error does not say where they are."""
+    places: dict[AssetKey, list[str]] = {}
+    for spec in (spec for each in assets for spec in each.specs):
+        places.setdefault(spec.key, []).append(_file_of(spec))
+    for key, files in places.items():
+        if len(files) > 1:
+            *layer, name = key.path
+            raise DefinitionError(
+                f"{key.to_user_string()} is defined twice, in {' and in '.join(sorted(files))}: rename one of them, "
+                f"such as {'/'.join([*layer, f'<source>_{name}'])}."
+            )
+
+
+def _file_of(spec: AssetSpec) -> str:
+    code = spec.metadata.get(CODE)
+    references = code.code_references if isinstance(code, CodeReferencesMetadataValue) else ()
+    files = [each.file_path for each in references if isinstance(each, LocalFileCodeReference)]
+    return files[0] if files else "a plain asset"
 
 
 def _unless_named(own: Sequence[Any], given: Any) -> list[Any]:
@@ -180,6 +211,7 @@ def _checked_tables(assets: Sequence[AssetsDefinition]) -> list[CheckedTable]:
                 if dep.asset_key in partitioned and spec.partitions_def
             },
             source=_reconciled(declared, spec),
+            mart=_plain(spec.metadata.get(MART)),
         )
         for each in assets
         for spec in each.specs
@@ -188,7 +220,7 @@ def _checked_tables(assets: Sequence[AssetsDefinition]) -> list[CheckedTable]:
 
 
 def _plain(value: Any) -> Any:
-    return getattr(value, "value", value)
+    return value.instance if isinstance(value, ObjectMetadataValue) else getattr(value, "value", value)
 
 
 def _reconciled(declared: Mapping[AssetKey, Table], spec: AssetSpec) -> Table | None:

@@ -4,7 +4,7 @@
 |---|---|---|
 | `schema`, `not_null`, `unique_key`, `accepted_values` | every table | error; what is downstream does not run |
 | `reconciles` | tables that declare it | error |
-| `window_is_complete` | tables that look back | warning |
+| `window_is_complete` | marts, and tables that look back | warning |
 | `is_fresh` | tables with partitions | warning |
 
 A check looks at the days of its run, or at the table's newest day when it runs alone. Without a file none passes. It
@@ -35,6 +35,7 @@ from dagster import (
 )
 from upath import UPath
 
+from mds_assets.stack.blocks.as_of import Mart
 from mds_assets.stack.io_managers.duckdb import read, select
 from mds_assets.stack.io_managers.io_manager import footer, may_be_null
 from mds_assets.stack.lake import Files, Partition
@@ -64,6 +65,7 @@ class CheckedTable:
         is_snapshot: Whether its source knows only its present state, so that older days may have no file.
         reads: The tables with partitions that it reads, each with its partition mapping; None is the same day.
         source: The declaration of the table it reconciles with, if it does.
+        mart: What `@mart` declared, if it is one.
     """
 
     key: AssetKey
@@ -72,12 +74,20 @@ class CheckedTable:
     is_snapshot: bool = False
     reads: Mapping[AssetKey, PartitionMapping | None] = field(default_factory=dict[AssetKey, PartitionMapping | None])
     source: Table | None = None
+    mart: Mart | None = None
 
     @property
     def windows(self) -> dict[AssetKey, PartitionMapping | None]:
-        """The tables it looks back on."""
+        """The tables it looks back on; those that a mart reads of the same day too."""
         some_day = date(2000, 1, 1)
-        return {key: mapping for key, mapping in self.reads.items() if len(window_of(mapping, some_day)) > 1}
+        return {
+            key: mapping for key, mapping in self.reads.items() if self.mart or len(window_of(mapping, some_day)) > 1
+        }
+
+    @property
+    def current(self) -> list[AssetKey]:
+        """The tables without partitions that a mart joins."""
+        return list(self.mart.current.values()) if self.mart else []
 
 
 @dataclass(frozen=True)
@@ -155,7 +165,7 @@ def checks_of(subject: CheckedTable) -> AssetChecksDefinition:
     }
     others: dict[str, _Check] = {
         **({"reconciles": _reconciles} if subject.source else {}),
-        **({"window_is_complete": _window_is_complete} if subject.windows else {}),
+        **({"window_is_complete": _window_is_complete} if subject.windows or subject.current else {}),
         **({"is_fresh": _is_fresh} if subject.partitioned else {}),
     }
     checks = blocking | others
@@ -346,7 +356,7 @@ def _windows(days: list[date], days_back: int, key: tuple[str, ...]) -> str:
 
 
 def _window_is_complete(checked: _Checked) -> AssetCheckResult:
-    """Every day of the window was landed; a missing day is not a day without activity."""
+    """Every input is there: each day of the window was landed, and no table without days is empty."""
     days = checked.days
     requested: set[date] = set()
     missing: set[date] = set()
@@ -357,16 +367,21 @@ def _window_is_complete(checked: _Checked) -> AssetCheckResult:
         missing |= possible - checked.session.landed(key, possible)
     too_early = sum(day < settings.start_date for day in requested)
     looking_back = f"{days[0]} looks" if len(days) == 1 else f"{days[0]} to {days[-1]} look"
-    return AssetCheckResult(
-        passed=not missing,
-        severity=AssetCheckSeverity.WARN,
-        description=(
+    wrong = [
+        f"{key.to_user_string()} has no rows: run it, then this again."
+        for key in checked.subject.current
+        if not any(footer(file).num_rows for file in checked.session.lake.files(key, None))
+    ]
+    if missing:
+        wrong.append(
             f"{len(missing)} of the {len(requested)} days that {looking_back} back on were never landed and staged: "
             "run them, then this again."
-            if missing
-            else f"all {len(requested) - too_early} days of the window are there"
-            + (f"; {too_early} lie before the first partition" if too_early else "")
-        ),
+        )
+    before = f"; {too_early} lie before the first partition" if too_early else ""
+    return AssetCheckResult(
+        passed=not wrong,
+        severity=AssetCheckSeverity.WARN,
+        description=" ".join(wrong) or f"all {len(requested) - too_early} days of the window are there{before}",
         metadata={"days_missing": len(missing), "missing": ", ".join(map(str, sorted(missing))) or "none"},
     )
 

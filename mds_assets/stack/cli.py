@@ -81,8 +81,7 @@ def run(
     ):
         if value is not None:
             os.environ[variable] = str(value)
-    from mds_assets.stack.environment import source_settings
-    from mds_assets.stack.settings import settings
+    from mds_assets.stack.settings import loaded_sources, settings
 
     if days and first:
         raise click.ClickException("--days and --from both say where to start: give one of them")
@@ -96,7 +95,7 @@ def run(
             "the last day that has ended (UTC)"
         )
     period = f"{(end - start).days + 1} days, {start} to {end}" if start < end else f"{end}"
-    summaries = ", ".join(filter(None, (source.summary() for source in source_settings())))
+    summaries = ", ".join(filter(None, (source.summary() for source in loaded_sources())))
     console.print(f"{period}{f', of [bold]{escape(summaries)}[/]' if summaries else ''}")
     _show_made(_materialize(start, end, skip_ingest=skip_ingest))
     _show_marts(end)
@@ -318,8 +317,8 @@ def _progress_logger(on_step: Callable[[str], None]) -> "LoggerDefinition":
                     message = escape(check.description or "")
                     console.print(f"  {sign} {table} {check.check_name}: [dim]{message}[/]", soft_wrap=True)
             elif event.event_type_value == "STEP_SUCCESS" and event.step_key in passed:
-                sound = passed[event.step_key]
-                console.print(f"  [green]✓[/] {len(sound)} checks of {', '.join(dict.fromkeys(sound))}")
+                if sound := passed[event.step_key]:
+                    console.print(f"  [green]✓[/] {len(sound)} checks of {', '.join(dict.fromkeys(sound))}")
             elif event.event_type_value == "STEP_SUCCESS":
                 seconds = event.step_success_data.duration_ms / 1000
                 console.print(f"  [green]✓[/] {', '.join(tables[event.step_key])} [dim]{seconds:.1f} s[/]")
@@ -385,10 +384,11 @@ def _show_marts(day: date) -> None:
     marts.sort(key=lambda spec: spec.tags.get(HEADLINE, "~"))
     for spec in marts[:_MOST_MARTS]:
         name = spec.key.to_user_string()
-        files, options = lake.files(spec.key, day), lake.polars_options
-        frame = scan(files, declared_table(name, spec.metadata), polars_options=options)
+        table = declared_table(name, spec.metadata)
+        frame = scan(lake.files(spec.key, day), table, polars_options=lake.polars_options)
         # The terminal may be a log that others read.
-        rows = frame.drop([DAY, *([] if previews_allowed() else ["repo_name"])], strict=False).collect()
+        hidden = [] if previews_allowed() else [column.name for column in table.columns if column.private]
+        rows = frame.drop([DAY, *hidden]).collect()
         shown = f", {_MOST_ROWS} of {rows.height} rows" if rows.height > _MOST_ROWS else ""
         numeric = {column: dtype.is_numeric() for column, dtype in rows.schema.items()}
         console.print(f"{name} as of {day}{shown}")  # a table's own title wraps where the table is narrow
@@ -438,13 +438,12 @@ def _drawn(numeric: Mapping[str, bool], rows: Iterable[Sequence[object]], title:
 
 
 def _show_where_next() -> None:
-    from mds_assets.stack.environment import source_settings
-    from mds_assets.stack.settings import settings
+    from mds_assets.stack.settings import loaded_sources, settings
 
     console.print(f"Lake: {escape(settings.data_dir)}", soft_wrap=True)
     for hint in _hints():
         console.print(f"Next: {hint}", soft_wrap=True)
-    for source in source_settings():
+    for source in loaded_sources():
         for hint in source.hints():
             console.print(f"      {hint}", soft_wrap=True)
 

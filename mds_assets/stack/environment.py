@@ -4,7 +4,6 @@ A source keeps its settings in `mds_assets/defs/<source>/settings.py`, and is fo
 
     class ShopSettings(SourceSettings):
         model_config = SettingsConfigDict(env_prefix="SHOP_")
-        env_prefix_checked = "SHOP_"
         token: SecretStr | None = Field(default=None, title="The shop's token.", description="a token")  # SHOP_TOKEN
 
     settings = load(ShopSettings)
@@ -15,12 +14,12 @@ one only. What does not belong here: any setting. Nothing heavy is imported, as 
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar, get_args
+from typing import Any, TypeVar, get_args
 from urllib.parse import SplitResult, urlsplit
 
 import click
@@ -83,12 +82,9 @@ class EnvironmentSettings(BaseSettings):
 class SourceSettings(EnvironmentSettings):
     """The settings of one source.
 
-    Attributes:
-        env_prefix_checked: The source's own prefix, if any. An unknown name with it is an error in `.env`. In the
-            environment only a name that is nearly a known one is, as other programs may use the prefix too.
+    An unknown name with the source's `env_prefix` is an error in `.env`. In the environment only a name that is nearly
+    a known one is, as other programs may use the prefix too.
     """
-
-    env_prefix_checked: ClassVar[str] = ""
 
     def summary(self) -> str:
         """What a run reads, for the first line of `mds run`; nothing by default."""
@@ -143,16 +139,22 @@ def variables(kind: type[EnvironmentSettings]) -> dict[str, FieldInfo]:
     return {str(field.validation_alias or prefix + name).upper(): field for name, field in kind.model_fields.items()}
 
 
-def source_settings(package: str = "mds_assets.defs") -> list[SourceSettings]:
-    """The settings of all sources: `settings` of each `<package>/<source>/settings.py`, by the source's name.
+def source_folders(package: str = "mds_assets.defs") -> dict[str, Path]:
+    """The folders of the sources by name, in order."""
+    spec = find_spec(package)
+    places = (spec and spec.submodule_search_locations) or []
+    folders = sorted(folder for place in places for folder in Path(place).iterdir() if folder.is_dir())
+    return {folder.name: folder for folder in folders if folder.name.isidentifier() and folder.name != "__pycache__"}
+
+
+def source_settings(package: str = "mds_assets.defs", only: Collection[str] = ()) -> list[SourceSettings]:
+    """The settings of all sources, or only of these: `settings` of each `<package>/<source>/settings.py`.
 
     Raises:
         SettingsError: A file has no such object, or a value is wrong. Whatever else its import raises is raised.
     """
-    spec = find_spec(package)
-    folders = (spec and spec.submodule_search_locations) or []
-    sources = sorted(file.parent.name for folder in folders for file in Path(folder).glob("*/settings.py"))
-    return [_settings_of(f"{package}.{source}.settings") for source in sources if source.isidentifier()]
+    sources = [name for name, folder in source_folders(package).items() if (folder / "settings.py").exists()]
+    return [_settings_of(f"{package}.{source}.settings") for source in sources if not only or source in only]
 
 
 def _settings_of(module: str) -> SourceSettings:
@@ -173,7 +175,7 @@ def check_names(kinds: Iterable[type[EnvironmentSettings]]) -> None:
     """
     kinds = list(kinds)
     known = {name for kind in kinds for name in variables(kind)}
-    prefixes = {kind.env_prefix_checked for kind in kinds if issubclass(kind, SourceSettings)} - {""}
+    prefixes = {kind.model_config.get("env_prefix", "") for kind in kinds if issubclass(kind, SourceSettings)} - {""}
     dotenv = DotEnvSettingsSource(EnvironmentSettings, env_file=ENV_FILE).env_vars
     # `.env` first: Dagster copies it into the environment.
     for where, names in ((".env", dotenv), ("the environment", os.environ)):
@@ -213,6 +215,12 @@ def _names_a_secret(annotation: Any) -> bool:
 def secret_values(settings: EnvironmentSettings) -> set[str]:
     """The values of all secrets that are set."""
     return {secret for name in type(settings).model_fields for secret in _secrets(getattr(settings, name)) if secret}
+
+
+def given_secrets(settings: EnvironmentSettings) -> set[str]:
+    """The values of all secrets that are set and not a default: that is no secret."""
+    defaults = {secret for field in type(settings).model_fields.values() for secret in _secrets(field.default)}
+    return secret_values(settings) - defaults
 
 
 def _secrets(value: object) -> Iterator[str]:

@@ -22,11 +22,13 @@ from mds_assets.stack.environment import (
     EnvironmentSettings,
     SourceSettings,
     check_names,
+    given_secrets,
     http_url,
     is_secret,
     load,
     redact_secrets,
     secret_values,
+    source_folders,
     source_settings,
     variables,
 )
@@ -113,13 +115,19 @@ class Settings(EnvironmentSettings):
         title="The first daily partition.",
         description="a past date as YYYY-MM-DD",
     )
+    sources: tuple[str, ...] = Field(
+        default=(),
+        validation_alias="MDS_SOURCES",
+        title="The sources to load. Without it: all.",
+        description="folders of `mds_assets/defs/`, comma-separated",
+    )
     preview_rows: int | None = Field(
         default=None,
         ge=0,
         le=100,
         validation_alias="MDS_PREVIEW_ROWS",
         title="How many rows of a table Dagster's event log shows; above 0, reports may show names. Without it: 0 "
-        "where a source has a secret, such as a token, that may see private data, else 5.",
+        "where a source was given a secret, such as a token, that may see private data, else 5.",
         description="how many rows of a day's table the event log and the report may show, 0 to 100",
     )
     alert_webhook: SecretStr | None = Field(
@@ -159,6 +167,16 @@ class Settings(EnvironmentSettings):
             "token": self.aws_session_token.get_secret_value() if self.aws_session_token else None,
             "expires_at": None,
         }
+
+    @field_validator("sources", mode="before")
+    @classmethod
+    def _sources_are_folders(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        names = [name.strip() for name in value.split(",") if name.strip()]
+        if unknown := sorted(set(names) - set(source_folders())):
+            raise ValueError(f"there is no mds_assets/defs/{unknown[0]}")
+        return names
 
     @field_validator("alert_webhook", mode="after")
     @classmethod
@@ -261,16 +279,22 @@ def _bucket_url(value: str) -> str:
     return value.rstrip("/")
 
 
+def loaded_sources() -> list[SourceSettings]:
+    """The settings of the sources that MDS_SOURCES names, or of all."""
+    return source_settings(only=settings.sources)
+
+
 def redact(text: str) -> str:
     """The text with *** for every secret of the stack and its sources, and for what looks like one."""
-    owners = [settings, *source_settings()]
+    owners = [settings, *loaded_sources()]
     return redact_secrets(text, {secret for owner in owners for secret in secret_values(owner)})
 
 
 def preview_rows(own: Settings | None = None) -> int:
     """How many rows of a day's table the event log and reports may show.
 
-    MDS_PREVIEW_ROWS where it is set; else 0 where a source has a secret, with which it may see private data; else 5.
+    MDS_PREVIEW_ROWS where it is set; else 0 where a source was given a secret, with which it may see private data; else
+    5.
 
     Args:
         own: The stack's settings, where they are not those of the environment.
@@ -278,7 +302,7 @@ def preview_rows(own: Settings | None = None) -> int:
     given = (own or settings).preview_rows
     if given is not None:
         return given
-    return 0 if any(map(secret_values, source_settings())) else 5
+    return 0 if any(map(given_secrets, loaded_sources())) else 5
 
 
 def previews_allowed() -> bool:
@@ -288,7 +312,7 @@ def previews_allowed() -> bool:
 
 def settings_reference(sources: Sequence[SourceSettings] | None = None) -> str:
     """The reference page of the settings, in Markdown: the stack's, then each source's (by default, of all)."""
-    found = source_settings() if sources is None else sources
+    found = loaded_sources() if sources is None else sources
     sections = [f"## The stack\n\n{settings_table(Settings)}"]
     sections += [f"## {type(source).__module__.split('.')[-2]}\n\n{settings_table(type(source))}" for source in found]
     return "\n".join([_REFERENCE, *sections])
@@ -323,7 +347,7 @@ This page is generated: `.venv/bin/python -m mds_assets.stack.settings > docs/re
 """
 
 settings = load(Settings)
-check_names([Settings, *map(type, source_settings())])
+check_names([Settings, *map(type, loaded_sources())])
 
 if __name__ == "__main__":
     click.echo(settings_reference(), nl=False)

@@ -63,6 +63,7 @@ class Column:
         description: What it holds: unit, time zone, null rule.
         nullable: Whether a value may be null.
         rule: What holds for every value that is not null, as DuckDB SQL: `stars >= 0`.
+        private: Whether it names what only a secret can see: terminals show it only where previews are allowed.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Column:
     description: str
     nullable: bool = False
     rule: str | None = None
+    private: bool = False
 
     def __post_init__(self) -> None:
         """Refuse a type that the engines do not share.
@@ -83,13 +85,15 @@ class Column:
             raise SchemaError(f"column {self.name!r} declares {error}") from None
 
 
-def column(name: str, type: str, description: str, *, nullable: bool = False, rule: str | None = None) -> Column:
+def column(
+    name: str, type: str, description: str, *, nullable: bool = False, rule: str | None = None, private: bool = False
+) -> Column:
     """Declare one column; see `Column`.
 
     Raises:
         SchemaError: `type` is not one that the engines share.
     """
-    return Column(name, type, description, nullable, rule)
+    return Column(name, type, description, nullable, rule, private)
 
 
 @dataclass(frozen=True)

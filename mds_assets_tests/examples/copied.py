@@ -10,7 +10,7 @@ from typing import Any
 
 import duckdb
 
-from mds_assets.stack.settings import PROJECT_ROOT
+from mds_assets.stack.environment import PROJECT_ROOT, source_folders
 
 _GITHUB = ("mds_assets/defs/github", "mds_assets/github", "mds_assets_tests/github")
 _COPIED = (
@@ -42,6 +42,9 @@ class CopiedProject:
         shutil.copy(PROJECT_ROOT / ".dagster/dagster.yaml", self.home)
         for removed in () if with_github else _GITHUB:
             shutil.rmtree(self.root / removed)
+        for source in source_folders():
+            if source != "github":  # a reader's own
+                shutil.rmtree(self.root / "mds_assets/defs" / source)
         for example in examples:
             shutil.copytree(PROJECT_ROOT / "examples" / example, self.root / "mds_assets/defs" / example)
         self.environment = {
@@ -49,6 +52,7 @@ class CopiedProject:
             "DAGSTER_HOME": str(self.home),
             "MDS_DATA_DIR": str(self.lake),
             "MDS_LOOKBACK_DAYS": "7",
+            "MDS_SOURCES": "",
             "COLUMNS": "80",
         }
 

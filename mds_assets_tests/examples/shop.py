@@ -80,6 +80,7 @@ def orders_api() -> Generator[OrdersAPI]:
 def customers_database(folder: Path) -> Generator[str]:
     """A PostgreSQL with the table `customers`; its URL, until the block ends."""
     process, url = postgres_server(folder, "kept-secret-4711")
+    url = url.replace("+psycopg2", "")  # as the documents have it
     process.start()
     try:
         process.wait_until_ready()
@@ -98,7 +99,7 @@ def customers_database(folder: Path) -> Generator[str]:
 
 def execute(url: str, *statements: str) -> None:
     """Run SQL in the database."""
-    with psycopg2.connect(url.replace("+psycopg2", "")) as connection, connection.cursor() as cursor:
+    with psycopg2.connect(url) as connection, connection.cursor() as cursor:
         for statement in statements:
             cursor.execute(statement)
     connection.close()

@@ -10,22 +10,12 @@ from dagster import AssetsDefinition
 from mds_assets.defs.github.marts import daily_activity, repos_per_language
 from mds_assets.defs.github.movement import language_trend, repo_growth
 from mds_assets.defs.github.staging import REPOS
-from mds_assets.stack.blocks import AsOf, newest_rows
-from mds_assets.stack.blocks.as_of import Mart
-from mds_assets.stack.blocks.mart_step import MART
+from mds_assets.stack.blocks import AsOf, mart_of, newest_rows
 from mds_assets.stack.partitions import window
 from mds_assets.stack.table import DAY
 from mds_assets_tests.github.observations import Observed, frame
 
 Rows = list[tuple[Any, ...]]
-
-
-def mart_of(definition: AssetsDefinition) -> Mart:
-    """What `@mart` declared: the function, its inputs, its table."""
-    (spec,) = definition.specs
-    mart = spec.metadata[MART].instance
-    assert isinstance(mart, Mart)
-    return mart
 
 
 def table_of(

@@ -36,14 +36,14 @@ import pytest
 import requests
 
 from mds_assets.definitions import defs
-from mds_assets.stack.environment import source_settings, variables
-from mds_assets.stack.settings import PROJECT_ROOT, Settings
+from mds_assets.stack.environment import source_folders, variables
+from mds_assets.stack.settings import PROJECT_ROOT, Settings, loaded_sources
 from mds_assets_tests.store import free_ports, running
 
 # The documents describe the project as it comes.
 pytest.importorskip("mds_assets.defs.github", reason="GitHub was removed")
 
-SETTINGS = {name for kind in (Settings, *map(type, source_settings())) for name in variables(kind)}
+SETTINGS = {name for kind in (Settings, *map(type, loaded_sources())) for name in variables(kind)}
 
 # Pages whose sections build on each other.
 WHOLE = re.compile(r"docs/tutorial/.*|docs/how-to/add-.*")
@@ -97,8 +97,9 @@ def reader(tmp_path: Path) -> Reader:
     listed = subprocess.run(
         ["git", "ls-files", "-coz", "--exclude-standard"], cwd=PROJECT_ROOT, capture_output=True, text=True, check=True
     )
+    own = tuple(f"mds_assets/defs/{source}/" for source in source_folders() if source != "github")
     for name in filter(None, listed.stdout.split("\0")):
-        if (PROJECT_ROOT / name).is_file():
+        if (PROJECT_ROOT / name).is_file() and not name.startswith(own):
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(PROJECT_ROOT / name, tmp_path / name)
     # A folder of links, and not a link, so that `make` finds it up to date and never syncs the real one to the copy.

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from mds_assets.defs.github.marts import daily_activity, repos_per_language
 from mds_assets.defs.github.staging import REPOS
-from mds_assets.stack.blocks import AsOf, newest_rows
+from mds_assets.stack.blocks import AsOf, mart_of, newest_rows
 from mds_assets.stack.partitions import window
 from mds_assets_tests.github import oracle
-from mds_assets_tests.github.marts import activity_of, languages_of, mart_of
+from mds_assets_tests.github.marts import activity_of, languages_of
 from mds_assets_tests.github.observations import Observed, day, frame, observations, seen, staged
 
 LANDED = [day(offset) for offset in range(-10, 20)]  # more days than any window here reads

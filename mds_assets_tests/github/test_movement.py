@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from mds_assets.defs.github.movement import repo_growth
 from mds_assets.defs.github.staging import REPOS
-from mds_assets.stack.blocks import newest_rows
+from mds_assets.stack.blocks import mart_of, newest_rows
 from mds_assets.stack.partitions import days_between, window
 from mds_assets_tests.github import oracle
-from mds_assets_tests.github.marts import growth_of, mart_of, trend_of
+from mds_assets_tests.github.marts import growth_of, trend_of
 from mds_assets_tests.github.observations import Observed, day, observations, seen, staged
 from mds_assets_tests.github.project import Project
 

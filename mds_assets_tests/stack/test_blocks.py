@@ -27,8 +27,8 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 import mds_assets.stack.settings as stack_settings
-from mds_assets.stack import blocks
 from mds_assets.stack.blocks import AsOf, current_table, mart, newest_rows, raw_table, staging_table
+from mds_assets.stack.blocks import raw as raw_block
 from mds_assets.stack.lake import Lake
 from mds_assets.stack.landing.days import Days
 from mds_assets.stack.partitions import DAILY, ONE_RUN, days_between, to_days
@@ -269,7 +269,7 @@ def failing(error: Exception, *, at_once: bool) -> AssetsDefinition:
 @pytest.mark.parametrize("at_once", [False, True])
 @pytest.mark.parametrize("error", [BusyError("busy"), ConnectionError("no route"), TimeoutError("too slow")])
 def test_what_may_pass_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, at_once: bool):
-    monkeypatch.setattr(blocks, "_RETRY_SECONDS", 0)
+    monkeypatch.setattr(raw_block, "_RETRY_SECONDS", 0)
     runs = Runs.of(tmp_path, failing(error, at_once=at_once))
     with DagsterInstance.ephemeral() as instance:
         ran = runs.materialise(D1, instance=instance, raise_on_error=False)

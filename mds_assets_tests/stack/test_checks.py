@@ -11,7 +11,7 @@ from dagster import AssetCheckSeverity, AssetIn, AssetsDefinition, DagsterInstan
 from upath import UPath
 
 from mds_assets.stack import checks
-from mds_assets.stack.blocks import mart, raw_table
+from mds_assets.stack.blocks import current_table, mart, raw_table, staging_table
 from mds_assets.stack.failures import reason
 from mds_assets.stack.landing.days import Days
 from mds_assets.stack.partitions import DAILY, ONE_RUN, days_between
@@ -191,7 +191,7 @@ def test_a_missing_day_is_a_warning(sound: Runs):
 
 
 def test_a_window_is_as_long_as_the_tables_own_partition_mapping(tmp_path: Path):
-    """Also of a mart that looks further back, and of a plain asset; not of what reads the day itself."""
+    """Also of a mart that looks further back or reads the day itself, and of a plain asset."""
     columns = [column("n", "BIGINT", "How many.")]
     mapping = TimeWindowPartitionMapping(start_offset=-1, end_offset=0)
 
@@ -222,8 +222,37 @@ def test_a_window_is_as_long_as_the_tables_own_partition_mapping(tmp_path: Path)
     assert missing == {
         "marts/revenue window_is_complete": 6,
         "marts/longer window_is_complete": 8,
+        "marts/today window_is_complete": 0,
         "marts/plain window_is_complete": 1,
     }
+
+
+def test_a_mart_that_joins_an_empty_table_or_a_day_that_never_landed_says_so(tmp_path: Path):
+    columns = [column("id", "BIGINT", "Who."), column("changed_at", "TIMESTAMP", "When it changed.")]
+
+    @raw_table(columns=columns, key=["id"], day=None)
+    def people(days: Days) -> list[Any]:
+        return []
+
+    (tmp_path / "people.sql").write_text("SELECT id, changed_at, day FROM people")
+    staged = staging_table(
+        "people", reads=["raw/people"], columns=columns, key=["id"], sql=str(tmp_path / "people.sql"), description="."
+    )
+    current = current_table("current_people", reads="staging/people", columns=columns, key=["id"])
+
+    @mart(
+        columns=[column("n", "BIGINT", "How many.")],
+        current={"people": "staging/current_people"},
+        same_day={"staged": "staging/people"},
+    )
+    def counted(people: pl.LazyFrame, staged: pl.LazyFrame) -> pl.LazyFrame:
+        return people.select(n=pl.len().cast(pl.Int64))
+
+    runs = Runs.of(tmp_path, people, staged, current, counted)
+    # A snapshot knows nothing of an older day: the day is staged from nothing.
+    checked = evaluations(runs.materialise(YESTERDAY - timedelta(days=1)))["marts/counted window_is_complete"]
+    assert (checked.passed, checked.severity) == (False, AssetCheckSeverity.WARN)
+    assert (checked.description or "").startswith("staging/current_people has no rows: run it, then this again. 1 of ")
 
 
 def test_days_before_the_first_partition_are_not_missing(tmp_path: Path):

@@ -29,6 +29,7 @@ from dagster import (
 from mds_assets.definitions import build_definitions, defs
 from mds_assets.stack import build
 from mds_assets.stack.blocks import mart, staging_table
+from mds_assets.stack.build import DefinitionError
 from mds_assets.stack.names import WAREHOUSE
 from mds_assets.stack.table import TABLE, SchemaError, declared_table
 from mds_assets_tests.runs import Runs
@@ -187,6 +188,27 @@ def test_an_asset_that_dg_scaffolds_loads(clone: Clone):
     dg(clone, "scaffold", "defs", "dagster.asset", "toy/extra.py")
     dg(clone, "check", "defs")
     assert "extra" in listed(clone, "assets")
+
+
+def test_sources_can_be_left_out(tmp_path: Path):
+    clone = Clone(tmp_path)
+    other = clone.root / "mds_assets/defs/other"
+    other.mkdir()
+    (other / "raw.py").write_text("raise RuntimeError('it needs what is not here')")
+    clone.environment["MDS_SOURCES"] = "toy"
+    assert listed(clone, "assets") >= {"raw/orders", "warehouse"}
+    shown = clone.command("mds", "show")
+    assert shown.returncode == 0, shown.stderr
+
+
+def test_two_tables_of_one_name_are_named_with_their_files(tmp_path: Path):
+    other = toy.orders.with_attributes()
+    with pytest.raises(DefinitionError) as refused:
+        build.build_definitions(Definitions(assets=[toy.orders, other], resources={"shop": []}))
+    file = Path(toy.__file__)
+    assert refused.value.message == (
+        f"raw/orders is defined twice, in {file} and in {file}: rename one of them, such as raw/<source>_orders."
+    )
 
 
 def test_a_project_without_any_source_loads_and_runs(tmp_path: Path):

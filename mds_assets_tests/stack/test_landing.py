@@ -865,7 +865,7 @@ def test_a_sqlite_table_lands_from_its_cursor(lands: Callable[..., Load], tmp_pa
 def postgres() -> Generator[sqlalchemy.Engine]:
     """A PostgreSQL of its own, on a socket, in a zone far from UTC."""
     binaries = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-    psycopg2 = pytest.importorskip("psycopg2")
+    pytest.importorskip("psycopg")
     if not binaries or not shutil.which("runuser"):
         pytest.skip("no PostgreSQL")
     root = os.geteuid() == 0
@@ -882,7 +882,7 @@ def postgres() -> Generator[sqlalchemy.Engine]:
         control = str(binaries[-1] / "pg_ctl")
         run(control, "-D", f"{data}/db", "-o", options, "-l", f"{data}/log", "-w", "start")
         stack.callback(run, control, "-D", f"{data}/db", "-m", "immediate", "-w", "stop")
-        engine = sqlalchemy.create_engine(f"postgresql+{psycopg2.__name__}://shop@/postgres?host={data}")
+        engine = sqlalchemy.create_engine(f"postgresql://shop@/postgres?host={data}")
         stack.callback(engine.dispose)
         yield engine
 

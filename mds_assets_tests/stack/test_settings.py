@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from datetime import date
@@ -22,6 +23,7 @@ from mds_assets.stack.environment import (
     load,
     redact_secrets,
     secret_values,
+    source_folders,
     source_settings,
     variables,
 )
@@ -36,7 +38,6 @@ from mds_assets.stack.environment import SourceSettings, load
 class ToySettings(SourceSettings):
     '''Where the toy is.'''
     model_config = SettingsConfigDict(env_prefix="TOY_")
-    env_prefix_checked: ClassVar[str] = "TOY_"
     box: str = Field(default="attic", title="Its box.", description="a box | a chest")
     token: SecretStr | None = Field(default=None, title="Its key.", description="a key")
     batch: int | None = Field(default=None, validation_alias="MDS_TOY_BATCH", title="Toys.", description="a number")
@@ -89,7 +90,7 @@ def write_dotenv(folder: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> No
 def toys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """The package of a toy source without secrets, which the stack takes for all its sources."""
     package = write_source(tmp_path, monkeypatch)
-    monkeypatch.setattr(stack, "source_settings", lambda: source_settings(package))
+    monkeypatch.setattr(stack, "source_settings", lambda only: source_settings(package))
     return package
 
 
@@ -423,6 +424,24 @@ def test_no_rows_are_shown_by_default_where_a_source_has_a_secret(toys: str, mon
     assert stack.preview_rows(load(Settings)) == 3
 
 
+def test_a_secret_that_is_the_default_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    code = TOY.replace("SecretStr | None = Field(default=None,", 'SecretStr = Field(default=SecretStr("pg://"),')
+    package = write_source(tmp_path, monkeypatch, code)
+    monkeypatch.setattr(stack, "source_settings", lambda only: source_settings(package))
+    assert stack.previews_allowed()
+
+
+def test_only_the_sources_that_are_named_are_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    package = write_source(tmp_path, monkeypatch)
+    shutil.copytree(tmp_path / package / "toy", tmp_path / package / "other")
+    assert list(source_folders(package)) == ["other", "toy"]
+    named = source_settings(package, only=["toy"])
+    assert [type(each).__module__ for each in named] == [f"{package}.toy.settings"]
+    monkeypatch.setenv("MDS_SOURCES", "nowhere, ")
+    with pytest.raises(SettingsError, match="MDS_SOURCES='nowhere, ' is wrong: there is no mds_assets/defs/nowhere"):
+        load(Settings)
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
@@ -538,7 +557,7 @@ def test_env_example_names_each_setting_once_with_its_default_or_a_value_that_is
     known = variables(Settings)
     assert [name for name, _ in examples if name in known] == list(known)
     for name, value in examples:
-        if name in known and known[name].default is not None:
+        if name in known and known[name].default:
             assert value == str(known[name].default)
         monkeypatch.delenv(name, raising=False)
     write_dotenv(tmp_path, monkeypatch, "\n".join(line[1:] for line in lines if re.match(r"#\w+=", line)))

@@ -13,7 +13,7 @@ REPO_GROWTH = table(
     [
         column("org", "VARCHAR", "The organisation or user."),
         column("repo_id", "BIGINT", "GitHub's id of the repository; it survives a rename."),
-        column("repo_name", "VARCHAR", "Its newest name in the window."),
+        column("repo_name", "VARCHAR", "Its newest name in the window.", private=True),
         column("language", "VARCHAR", "Its newest main language; 'Unknown' when GitHub finds none."),
         column("stars", "BIGINT", "Its newest number of stars.", nullable=True, rule="stars >= 0"),
         column("stars_gained", "BIGINT", "Newest minus first number of stars in the window, negative when lost; 0 "

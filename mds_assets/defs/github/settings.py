@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Sequence
-from typing import ClassVar
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import SettingsConfigDict
@@ -21,7 +20,6 @@ class GitHubSettings(SourceSettings):
     """What to read from GitHub, and how."""
 
     model_config = SettingsConfigDict(env_prefix="GITHUB_")
-    env_prefix_checked: ClassVar[str] = "GITHUB_"
 
     organisations: tuple[str, ...] = Field(
         default=(),

@@ -10,9 +10,9 @@ REPOS = table(
     [
         column("org", "VARCHAR", "The organisation or user, as GITHUB_ORG names it, in lower case."),
         column("repo_id", "BIGINT", "GitHub's id of the repository; it survives a rename."),
-        column("repo_name", "VARCHAR", "The repository's name at the time."),
-        column("repo_full_name", "VARCHAR", "Owner and name, `owner/name`.", nullable=True),
-        column("description", "VARCHAR", "Free text; empty when there is none."),
+        column("repo_name", "VARCHAR", "The repository's name at the time.", private=True),
+        column("repo_full_name", "VARCHAR", "Owner and name, `owner/name`.", nullable=True, private=True),
+        column("description", "VARCHAR", "Free text; empty when there is none.", private=True),
         column("stars", "BIGINT", "Stars.", nullable=True, rule="stars >= 0"),
         column("forks", "BIGINT", "Forks.", nullable=True, rule="forks >= 0"),
         column("open_issues", "BIGINT", "Open issues and pull requests.", nullable=True, rule="open_issues >= 0"),

@@ -10,10 +10,10 @@ gives them their frames. `definition` holds what the blocks share. What does not
 https://docs.dagster.io/guides/build/assets
 """
 
-from mds_assets.stack.blocks.as_of import AsOf, newest_rows
+from mds_assets.stack.blocks.as_of import AsOf, mart_of, newest_rows
 from mds_assets.stack.blocks.current import current_table
 from mds_assets.stack.blocks.mart import mart
 from mds_assets.stack.blocks.raw import raw_table
 from mds_assets.stack.blocks.staging import staging_table
 
-__all__ = ["AsOf", "current_table", "mart", "newest_rows", "raw_table", "staging_table"]
+__all__ = ["AsOf", "current_table", "mart", "mart_of", "newest_rows", "raw_table", "staging_table"]

@@ -7,12 +7,14 @@ from datetime import date
 from typing import Any
 
 import polars as pl
-from dagster import AssetExecutionContext, AssetIn, AssetKey
+from dagster import AssetExecutionContext, AssetIn, AssetKey, AssetsDefinition
 
 from mds_assets.stack.partitions import lookback, window
 from mds_assets.stack.session import Session
 from mds_assets.stack.settings import settings
 from mds_assets.stack.table import DAY, Table, declared_table
+
+MART = "mds/mart"  # the metadata that holds a mart's `Mart`
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,12 @@ class Mart:
             for key in (*self.latest.values(), *self.window.values())
         }
         return same | back
+
+
+def mart_of(asset: AssetsDefinition) -> Mart:
+    """What `@mart` declared: a test calls `mart_of(revenue).function(orders=...)`."""
+    (spec,) = asset.specs
+    return spec.metadata[MART].instance
 
 
 class Frames:

@@ -9,15 +9,13 @@ import polars as pl
 from dagster import AssetExecutionContext, AssetKey, AssetOut, AssetsDefinition, Output, multi_asset
 from dagster._core.definitions.metadata.metadata_value import ObjectMetadataValue
 
-from mds_assets.stack.blocks.as_of import Frames, Mart
+from mds_assets.stack.blocks.as_of import MART, Frames, Mart
 from mds_assets.stack.blocks.definition import CODE, code_of, parameter, set_parameters
 from mds_assets.stack.io_managers.io_manager import refuse_values
 from mds_assets.stack.io_managers.polars import typed
 from mds_assets.stack.partitions import DAILY, ONE_RUN, to_days
 from mds_assets.stack.session import Session
 from mds_assets.stack.table import SchemaError
-
-MART = "mds/mart"  # the metadata that holds a mart's `Mart`
 
 
 def share_steps(assets: Iterable[AssetsDefinition]) -> list[AssetsDefinition]:
