@@ -307,6 +307,7 @@ INSTEAD: dict[str, Callable[[Reader, str], None]] = {
     ".venv/bin/mds report": report_unopened,
     "GITHUB_ORG=dagster-io make run": own_organisation,
     "MDS_DATA_DIR=s3://your-bucket/lake make run": in_a_store,
+    ".venv/bin/uv sync --quiet --locked --no-dev --inexact --extra postgres": would_sync,
     ".venv/bin/uv sync --quiet --locked --no-dev --inexact --extra scale": would_sync,
     ".venv/bin/uvx pre-commit install": hooks_exist,
     'duckdb -readonly data/warehouse.duckdb "FROM marts.daily_activity_latest"': duckdb_cli,
