@@ -21,7 +21,7 @@ from mds_assets.github.repository import Json, Repository, parse, row
 if TYPE_CHECKING:
     from requests.adapters import BaseAdapter
 
-    from mds_assets.github.connection import Answer, Connection
+    from mds_assets.github.connection import Connection, Response
 
 Log = logging.Logger | logging.LoggerAdapter[Any]
 
@@ -90,7 +90,7 @@ class Crawl:
     rate_limit_remaining: int | None = field(default=None, init=False)
     listed: dict[str, int] = field(default_factory=dict[str, int], init=False)
     warnings: list[str] = field(default_factory=list[str], init=False)
-    _pages_told: int | None = field(default=None, init=False, repr=False)
+    _reported_pages: int | None = field(default=None, init=False, repr=False)
 
     def __iter__(self) -> Iterator[list[Json]]:
         """Ask GitHub, one organisation after the other."""
@@ -141,7 +141,7 @@ class Crawl:
                 first = connection.get(organisation, self._url(kind, organisation), query)
             for number, answer in enumerate(self._pages(connection, organisation, first), start=1):
                 page = [(sent, parse(sent, organisation)) for sent in _repositories(answer, organisation)]
-                self._note(connection, organisation, order, number, answer, len(page))
+                self._log_page(connection, organisation, order, number, answer, len(page))
                 yield page
                 if not answer.next:
                     return  # everything is listed: another order has nothing to add
@@ -152,28 +152,28 @@ class Crawl:
     def _url(self, kind: str, organisation: str) -> str:
         return f"{self.github.api_url}/{kind}/{organisation}/repos"
 
-    def _pages(self, connection: "Connection", organisation: str, answer: "Answer") -> Iterator["Answer"]:
+    def _pages(self, connection: "Connection", organisation: str, answer: "Response") -> Iterator["Response"]:
         """This page and those after it. The next may have another path: only GitHub's own link is right."""
         yield answer
         while answer.next:
             answer = connection.get(organisation, answer.next)
             yield answer
 
-    def _note(
-        self, connection: "Connection", organisation: str, order: str, number: int, answer: "Answer", length: int
+    def _log_page(
+        self, connection: "Connection", organisation: str, order: str, number: int, answer: "Response", length: int
     ) -> None:
         """Tell of a page, and of what looks wrong with it."""
         self.requests, self.rate_limit_remaining = connection.requests, connection.rate_limit_remaining
         first = number == 1
         if first:
-            self._pages_told = answer.pages
+            self._reported_pages = answer.pages
             if order == _ORDERS[0] and not (answer.next and not answer.pages):
                 self.listed[organisation] = length if answer.pages is None else answer.pages * _PER_PAGE
         self.log.info(
             "%s: page %s of %s by %s_at; %s requests left this hour",
             organisation,
             number,
-            self._pages_told or number,
+            self._reported_pages or number,
             order,
             "unknown" if self.rate_limit_remaining is None else self.rate_limit_remaining,
         )
@@ -182,10 +182,10 @@ class Crawl:
                 f"GITHUB_ORG {organisation!r}: GitHub lists no repository at all. If it has some, GITHUB_TOKEN may not "
                 "see them."
             )
-        elif not length or (not answer.next and self._pages_told and number < self._pages_told):
+        elif not length or (not answer.next and self._reported_pages and number < self._reported_pages):
             self._warn(
                 f"GITHUB_ORG {organisation!r}: page {number} by {order}_at ends the listing or is empty, though GitHub "
-                f"told of {self._pages_told} pages. Run it again if repositories are missing."
+                f"told of {self._reported_pages} pages. Run it again if repositories are missing."
             )
 
     def _warn(self, warning: str) -> None:
@@ -193,7 +193,7 @@ class Crawl:
         self.log.warning("%s", warning)
 
 
-def _repositories(answer: "Answer", organisation: str) -> list[Json]:
+def _repositories(answer: "Response", organisation: str) -> list[Json]:
     body = answer.body
     if isinstance(body, list) and all(isinstance(item, dict) for item in body):
         return body

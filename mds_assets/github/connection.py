@@ -29,7 +29,7 @@ from tenacity import (
 )
 from urllib3.util import parse_url
 
-from mds_assets.github.errors import GitHubError, LimitError, PassingError, refusal
+from mds_assets.github.errors import GitHubError, LimitError, TransientError, refusal
 from mds_assets.github.loopback import is_loopback
 
 _ATTEMPTS = 5  # at a request that fails for another reason than a rate limit
@@ -39,7 +39,7 @@ _FIRST_WAIT_AT_LIMIT = 60.0  # seconds, when GitHub does not say how long; doubl
 _LONGEST_WAIT = 31_536_000.0  # a year: more is nonsense, and may be no date
 
 
-_PASSING = (
+_TRANSIENT_ERRORS = (
     requests.ConnectionError,
     requests.Timeout,
     requests.exceptions.ChunkedEncodingError,
@@ -48,7 +48,7 @@ _PASSING = (
 
 
 @dataclass
-class Answer:
+class Response:
     """A good answer.
 
     Attributes:
@@ -111,7 +111,7 @@ class Connection:
         """Close the sockets."""
         self._session.close()
 
-    def get(self, organisation: str, url: str, query: dict[str, str] | None = None) -> Answer:
+    def get(self, organisation: str, url: str, query: dict[str, str] | None = None) -> Response:
         """Ask once, or again where a failure passes.
 
         Network errors, time-outs, 5xx and truncated bodies are retried 4 times, after 1, 2, 4 and 8 seconds and up to a
@@ -129,18 +129,18 @@ class Connection:
             told = f"{organisation}: GET {request}: {_why(state)}; again in {state.upcoming_sleep:.0f} s"
             self._log.warning("%s", self.redacted(told))
 
-        def failed(state: RetryCallState) -> Answer:
+        def failed(state: RetryCallState) -> Response:
             raise GitHubError(
                 f"{line}{_why(state)}, at the last of {state.attempt_number} attempts. Check GITHUB_API_URL, the "
                 "network and https://www.githubstatus.com, and run it again.",
                 retryable=True,
             )
 
-        def limited(state: RetryCallState) -> Answer:
+        def limited(state: RetryCallState) -> Response:
             raise GitHubError(line + self._come_back(state))
 
         passing = Retrying(
-            retry=retry_if_exception_type(PassingError),
+            retry=retry_if_exception_type(TransientError),
             wait=wait_exponential_jitter(initial=1, max=30),
             stop=stop_after_attempt(_ATTEMPTS),
             sleep=self._sleep,
@@ -159,18 +159,18 @@ class Connection:
         )
         return limits(passing, self._once, organisation, request)
 
-    def _once(self, organisation: str, url: str) -> Answer:
+    def _once(self, organisation: str, url: str) -> Response:
         response = self._send(organisation, url)
         for _ in range(_REDIRECTS):
             if not response.is_redirect:
                 break
-            target = self._own(organisation, response, response.headers["location"], "GitHub redirects to")
+            target = self._same_host_url(organisation, response, response.headers["location"], "GitHub redirects to")
             response = self._send(organisation, target)
         if not 200 <= response.status_code < 300:
             raise refusal(organisation, response, self._message(response), self._api_url, with_token=bool(self._token))
         return self._read(organisation, response)
 
-    def _own(self, organisation: str, response: requests.Response, target: str, what: str) -> str:
+    def _same_host_url(self, organisation: str, response: requests.Response, target: str, what: str) -> str:
         """The URL that an answer names, if it leads to the configured host: the token goes nowhere else.
 
         Raises:
@@ -178,7 +178,7 @@ class Connection:
         """
         with suppress(ValueError):  # it is none
             url = urljoin(response.url, target)
-            if self._is_own(url):
+            if self._is_api_host(url):
                 return url
         raise GitHubError(
             f"GITHUB_ORG {organisation!r}: {what} {target!r}, which is on another host than "
@@ -189,13 +189,13 @@ class Connection:
         """The text without the token, which GitHub or whatever stands between may have quoted."""
         return text.replace(self._token, "***") if self._token else text
 
-    def _is_own(self, url: str) -> bool:
+    def _is_api_host(self, url: str) -> bool:
         with suppress(ValueError):
             return _origin(url) == _origin(self._api_url)
         return False
 
     def _authenticate(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        if self._token and self._is_own(request.url or ""):
+        if self._token and self._is_api_host(request.url or ""):
             request.headers["Authorization"] = f"Bearer {self._token}"
         return request
 
@@ -204,14 +204,14 @@ class Connection:
         try:
             # Redirects are followed by hand: requests would follow them to any host.
             response = self._session.get(url, timeout=self._timeout, allow_redirects=False)
-        except _PASSING as error:
+        except _TRANSIENT_ERRORS as error:
             reason = _innermost(error)
             said = str(reason) or type(reason).__name__
             # A name that does not exist and a certificate that is not trusted do not pass.
             unknown_name = isinstance(reason, socket.gaierror) and reason.errno == socket.EAI_NONAME
             if unknown_name or isinstance(reason, ssl.SSLCertVerificationError):
                 raise self._failed(organisation, url, said) from None
-            raise PassingError(self._clean(said)) from None
+            raise TransientError(self._clean(said)) from None
         except (OSError, ValueError, TypeError) as error:  # a URL, proxy or certificate file that cannot be used
             raise self._failed(organisation, url, str(_innermost(error))) from None
         remaining = response.headers.get("x-ratelimit-remaining", "")
@@ -224,12 +224,12 @@ class Connection:
             "and what the environment says of proxies and certificates."
         )
 
-    def _read(self, organisation: str, response: requests.Response) -> Answer:
+    def _read(self, organisation: str, response: requests.Response) -> Response:
         try:
             body = json.loads(response.content)
         except (ValueError, RecursionError):
             if response.content.lstrip()[:1] in {b"[", b"{"}:
-                raise PassingError(f"answered {response.status_code} with JSON that breaks off") from None
+                raise TransientError(f"answered {response.status_code} with JSON that breaks off") from None
             raise GitHubError(
                 f"GITHUB_ORG {organisation!r}: GET {response.url} answered {response.status_code} with "
                 f"{self._message(response)!r}, which is not JSON: no list of repositories. Check GITHUB_API_URL (a "
@@ -237,9 +237,9 @@ class Connection:
             ) from None
         following, last = (response.links.get(relation, {}).get("url") for relation in ("next", "last"))
         if following:
-            following = self._own(organisation, response, following, "the next page is")
+            following = self._same_host_url(organisation, response, following, "the next page is")
         number = re.search(r"[?&]page=(\d+)", last or "")
-        return Answer(response.url, body, following, int(number[1]) if number else None)
+        return Response(response.url, body, following, int(number[1]) if number else None)
 
     def _message(self, response: requests.Response) -> str:
         """What GitHub says of it, in one line and without the token."""

@@ -32,7 +32,7 @@ class NotFoundError(GitHubError):
     """GitHub answered 404."""
 
 
-class PassingError(Exception):
+class TransientError(Exception):
     """A request failed in a way that passes: it is asked again."""
 
 
@@ -60,7 +60,7 @@ def refusal(
     status, headers = response.status_code, response.headers
     said = f"answered {status} {message!r}"
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        return PassingError(said)
+        return TransientError(said)
     nothing_left = headers.get("x-ratelimit-remaining") == "0"
     if status == HTTPStatus.TOO_MANY_REQUESTS or (
         status == HTTPStatus.FORBIDDEN

@@ -86,9 +86,9 @@ def parse(sent: Json, organisation: str) -> Repository:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"]))
         reason = first["msg"].removeprefix("Value error, ")
-        raise _refused(sent, organisation, f"{field}={_told(sent, first['input'])}: {reason}") from None
+        raise _invalid(sent, organisation, f"{field}={_quotable(sent, first['input'])}: {reason}") from None
     if not (repository.updated_at or repository.pushed_at):
-        raise _refused(sent, organisation, "neither updated_at nor pushed_at: it belongs to no day")
+        raise _invalid(sent, organisation, "neither updated_at nor pushed_at: it belongs to no day")
     return repository
 
 
@@ -98,20 +98,20 @@ def row(sent: Json, repository: Repository, organisation: str, observed_at: date
     Raises:
         GitHubError: It holds text that is no Unicode, which no file can hold.
     """
-    landed = {f"github_{name}" if name in _OURS else name: value for name, value in _kept(sent).items()}
+    landed = {f"github_{name}" if name in _ADDED_FIELDS else name: value for name, value in _kept(sent).items()}
     for name, value in landed.items():
         try:
             json.dumps([name, value], ensure_ascii=False).encode()
         except UnicodeEncodeError:
-            field = f"{ascii(name)[1:-1]}={_told(sent, value)}"
-            raise _refused(sent, organisation, f"{field}: it is no Unicode text") from None
+            field = f"{ascii(name)[1:-1]}={_quotable(sent, value)}"
+            raise _invalid(sent, organisation, f"{field}: it is no Unicode text") from None
         if isinstance(value, str) and re.match("[\ufdd0-\ufdef]", value):
-            raise _refused(sent, organisation, f"{name}={_told(sent, value)}: it begins with a noncharacter")
+            raise _invalid(sent, organisation, f"{name}={_quotable(sent, value)}: it begins with a noncharacter")
     moments = {name: getattr(repository, name) for name in ("created_at", "updated_at", "pushed_at")}
     return {**landed, **moments, "org": organisation, "observed_at": observed_at}
 
 
-_OURS = {"org", "observed_at"}
+_ADDED_FIELDS = {"org", "observed_at"}
 
 
 def _kept(value: Any) -> Any:
@@ -134,7 +134,7 @@ def _kept(value: Any) -> Any:
     }
 
 
-def _refused(sent: Json, organisation: str, reason: str) -> GitHubError:
+def _invalid(sent: Json, organisation: str, reason: str) -> GitHubError:
     known = sent.get("full_name") or sent.get("name") or sent.get("id")
     name = f"of id {_short(sent.get('id'))}, which is private," if _is_private(sent) else _short(known)
     return GitHubError(
@@ -147,7 +147,7 @@ def _is_private(sent: Json) -> bool:
     return bool(sent.get("private")) or sent.get("visibility", "public") != "public"
 
 
-def _told(sent: Json, value: object) -> str:
+def _quotable(sent: Json, value: object) -> str:
     """The value as an error, which logs and alerts repeat, may tell it: of a private repository its type only."""
     return f"<{type(value).__name__}>" if _is_private(sent) else _short(value)
 

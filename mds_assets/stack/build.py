@@ -30,7 +30,7 @@ from mds_assets.stack.io_managers.io_manager import LakeIOManager
 from mds_assets.stack.io_managers.pages import PageIOManager
 from mds_assets.stack.jobs import daily_refresh, table_checks
 from mds_assets.stack.lake import Lake
-from mds_assets.stack.partitions import ONE_RUN, is_same_day
+from mds_assets.stack.partitions import SINGLE_RUN, is_same_day
 from mds_assets.stack.prune import prune_job
 from mds_assets.stack.schedules import daily_refresh_schedule, prune_schedule, table_checks_schedule
 from mds_assets.stack.sensors import failed_checks, failed_runs
@@ -125,7 +125,7 @@ def _unless_named(own: Sequence[Any], given: Any) -> list[Any]:
 
 def _in_one_run(definition: AssetsDefinition) -> AssetsDefinition:
     """A range of days is one run only where every asset says so, also one without partitions."""
-    return definition if definition.backfill_policy else definition.with_attributes(backfill_policy=ONE_RUN)
+    return definition if definition.backfill_policy else definition.with_attributes(backfill_policy=SINGLE_RUN)
 
 
 def _with_code(definition: AssetsDefinition) -> AssetsDefinition:

@@ -45,12 +45,12 @@ from mds_assets.stack.table import DAY, Table, quote
 
 # Rows that `reconciles` reads within a run. Counting the keys of a larger window would take as long as making the mart:
 # they are counted when the check runs alone.
-_MOST_ROWS = 1_000_000
+_MAX_ROWS = 1_000_000
 
 # After its end, when a day has to be there. The schedule runs after five minutes.
 _FRESH_AFTER = timedelta(hours=6)
 
-_MOST_KEYS = 5
+_MAX_KEYS = 5
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ class _Checked:
     def sample(self, rows: duckdb.DuckDBPyRelation) -> tuple[int, str]:
         """How many rows, and the first of them as text."""
         number = len(rows)
-        first = rows.order("ALL").limit(_MOST_KEYS).fetchall() if number else []  # it runs the query again
+        first = rows.order("ALL").limit(_MAX_KEYS).fetchall() if number else []  # it runs the query again
         return number, "; ".join(", ".join(map(str, row)) for row in first)
 
 
@@ -223,7 +223,7 @@ def _schema(checked: _Checked) -> AssetCheckResult:
             wrong.append(f"{name} has undeclared columns {', '.join(extra)}")
     return AssetCheckResult(
         passed=not wrong,
-        description="; ".join(wrong[:_MOST_KEYS]) or f"{len(declared)} columns in {len(checked.files)} files",
+        description="; ".join(wrong[:_MAX_KEYS]) or f"{len(declared)} columns in {len(checked.files)} files",
         metadata={"files": len(checked.files), "wrong": len(wrong)},
     )
 
@@ -300,10 +300,10 @@ def _reconciles(checked: _Checked) -> AssetCheckResult:
     read_set = lake.read_set(below, sorted({day for days in windows.values() for day in days}))
     rows_of = {day: sum(footer(file).num_rows for file in files) for day, files in read_set.items()}
     rows_below = sum(rows_of[day] for days in windows.values() for day in days)
-    if rows_below > _MOST_ROWS and not checked.alone:
+    if rows_below > _MAX_ROWS and not checked.alone:
         return AssetCheckResult(
             passed=True,
-            description=f"not counted: {rows_below:,} rows of {declared.source} are more than {_MOST_ROWS:,}. "
+            description=f"not counted: {rows_below:,} rows of {declared.source} are more than {_MAX_ROWS:,}. "
             "Run this check alone to count those of the newest day.",
         )
     relation = read(checked.session.connection, [file for files in read_set.values() for file in files], source)

@@ -44,7 +44,7 @@ console = Console()
 HEADLINE = "mds/headline"  # the tag of the marts that `mds run` and `mds show` print
 
 _LAYERS = ("raw", "staging", "marts")
-_MOST_ROWS, _MOST_SQL_ROWS, _MOST_MARTS = 12, 100, 2
+_MAX_ROWS, _MAX_SQL_ROWS, _MAX_MARTS = 12, 100, 2
 _RANGE_START, _RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 
 
@@ -155,7 +155,7 @@ def show() -> None:
         if spec.key.has_prefix(["marts"]):
             newest += days[-1:]
     columns = {"table": False, "days": True, "first": False, "last": False, "missing between": True}
-    console.print(_drawn(columns, rows))
+    console.print(_rich_table(columns, rows))
     if newest:
         _show_marts(max(newest))
     _show_where_next()
@@ -371,7 +371,7 @@ def _show_made(result: "ExecuteInProcessResult") -> None:
             days.setdefault(name, set()).update([event.partition] if event.partition else [])
     order = {spec.key.to_user_string(): None for spec in _tables()}
     made = [(name, len(days[name]) or "", f"{rows[name]:,}") for name in order if name in rows]
-    console.print(_drawn({"made": False, "days": True, "rows": True}, made))
+    console.print(_rich_table({"made": False, "days": True, "rows": True}, made))
 
 
 def _show_marts(day: date) -> None:
@@ -383,40 +383,40 @@ def _show_marts(day: date) -> None:
     lake = _lake()
     marts = [spec for spec in _tables() if spec.key.has_prefix(["marts"]) and lake.files(spec.key, day)]
     marts.sort(key=lambda spec: spec.tags.get(HEADLINE, "~"))
-    for spec in marts[:_MOST_MARTS]:
+    for spec in marts[:_MAX_MARTS]:
         name = spec.key.to_user_string()
         files, options = lake.files(spec.key, day), lake.polars_options
         frame = scan(files, declared_table(name, spec.metadata), polars_options=options)
         # The terminal may be a log that others read.
         rows = frame.drop([DAY, *([] if previews_allowed() else ["repo_name"])], strict=False).collect()
-        shown = f", {_MOST_ROWS} of {rows.height} rows" if rows.height > _MOST_ROWS else ""
+        shown = f", {_MAX_ROWS} of {rows.height} rows" if rows.height > _MAX_ROWS else ""
         numeric = {column: dtype.is_numeric() for column, dtype in rows.schema.items()}
         console.print(f"{name} as of {day}{shown}")  # a table's own title wraps where the table is narrow
-        console.print(_drawn(numeric, rows.head(_MOST_ROWS).iter_rows()))
-    if others := [spec.key.to_user_string() for spec in marts[_MOST_MARTS:]]:
+        console.print(_rich_table(numeric, rows.head(_MAX_ROWS).iter_rows()))
+    if others := [spec.key.to_user_string() for spec in marts[_MAX_MARTS:]]:
         console.print(f"Also as of {day}: {', '.join(others)}")
 
 
 def _show_result(result: "DuckDBPyRelation") -> None:
     """Print the first rows of a query: as a table, or each row on its own where a table would have to break words."""
-    rows = _as_text(result).limit(_MOST_SQL_ROWS + 1).fetchall()
-    more, rows = rows[_MOST_SQL_ROWS:], rows[:_MOST_SQL_ROWS]
+    rows = _as_text(result).limit(_MAX_SQL_ROWS + 1).fetchall()
+    more, rows = rows[_MAX_SQL_ROWS:], rows[:_MAX_SQL_ROWS]
     types = (sql_type.id for sql_type in result.types)
     numeric = {
         name: of_type.endswith(("int", "integer", "decimal", "float", "double"))
         for name, of_type in zip(result.columns, types, strict=True)
     }
-    table = _drawn(numeric, rows)
+    table = _rich_table(numeric, rows)
     unbounded = console.options.update(width=sys.maxsize)
     if rows and console.measure(table, options=unbounded).minimum > console.width:
         for row in rows:
-            record = _drawn({"column": False, "value": False}, zip(numeric, row, strict=True))
+            record = _rich_table({"column": False, "value": False}, zip(numeric, row, strict=True))
             record.show_header = False
             console.print(record)
     else:
         console.print(table)
     if more:
-        console.print(f"The first {_MOST_SQL_ROWS} rows: --csv or --json print all.")
+        console.print(f"The first {_MAX_SQL_ROWS} rows: --csv or --json print all.")
 
 
 def _as_text(result: "DuckDBPyRelation") -> "DuckDBPyRelation":
@@ -424,7 +424,7 @@ def _as_text(result: "DuckDBPyRelation") -> "DuckDBPyRelation":
     return result.project("COLUMNS(*)::VARCHAR")
 
 
-def _drawn(numeric: Mapping[str, bool], rows: Iterable[Sequence[object]], title: str | None = None) -> Table:
+def _rich_table(numeric: Mapping[str, bool], rows: Iterable[Sequence[object]], title: str | None = None) -> Table:
     """Rows as a table; `numeric` says of each column whether it holds numbers. Text gives way where space is short."""
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     for name, is_number in numeric.items():

@@ -16,7 +16,7 @@ from mds_assets.stack.settings import settings
 DAILY = DailyPartitionsDefinition(start_date=settings.start_date.isoformat(), timezone="UTC")
 
 # A range of days is one run: one load, one query, one write per day.
-ONE_RUN = BackfillPolicy.single_run()
+SINGLE_RUN = BackfillPolicy.single_run()
 
 
 def lookback(days: int) -> TimeWindowPartitionMapping:

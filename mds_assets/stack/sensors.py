@@ -49,7 +49,7 @@ def failed_runs(context: RunFailureSensorContext) -> None:
     engine = context.instance.all_logs(run.run_id, of_type=DagsterEventType.ENGINE_EVENT)
     crashes = [entry.message for entry in engine if _CRASH in entry.message]
     text = summary(run, context.failure_event, context.get_step_failure_events(), crashes)
-    _tell(context, text)
+    _alert(context, text)
 
 
 @run_status_sensor(
@@ -69,10 +69,10 @@ def failed_checks(context: RunStatusSensorContext) -> None:
     warnings_too = run.job_name == table_checks.name
     failed = [one for one in found if not one.passed and (warnings_too or one.severity == AssetCheckSeverity.ERROR)]
     if failed:
-        _tell(context, summary_of_checks(run, failed))
+        _alert(context, summary_of_checks(run, failed))
 
 
-def _tell(context: RunStatusSensorContext, text: str) -> None:
+def _alert(context: RunStatusSensorContext, text: str) -> None:
     """Log the text, and post it where that is asked for."""
     context.log.error("%s", text)
     if settings.alert_webhook:

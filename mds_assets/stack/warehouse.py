@@ -23,7 +23,7 @@ from dagster import (
 from mds_assets.stack.io_managers.duckdb import scan
 from mds_assets.stack.lake import InputsChangedError, Lake
 from mds_assets.stack.names import WAREHOUSE
-from mds_assets.stack.partitions import ONE_RUN
+from mds_assets.stack.partitions import SINGLE_RUN
 from mds_assets.stack.table import DAY, declared_table, literal, quote
 
 _OLDEST_CLIENT = "v1.0.0"  # of DuckDB that can open the file
@@ -39,7 +39,7 @@ def warehouse(tables: Sequence[AssetSpec]) -> AssetsDefinition:
     @asset(
         key="warehouse",
         deps=[table.key for table in tables],
-        backfill_policy=ONE_RUN,
+        backfill_policy=SINGLE_RUN,
         group_name="warehouse",
         kinds={"duckdb"},
     )

@@ -12,13 +12,13 @@ from dagster import AssetExecutionContext, AssetIn, AssetKey, MetadataValue, Res
 from mds_assets.defs.github.report import page
 from mds_assets.defs.github.report.figures import Report, of_day
 from mds_assets.defs.github.settings import settings as github_settings
-from mds_assets.stack.partitions import DAILY, ONE_RUN, lookback, to_days, window
+from mds_assets.stack.partitions import DAILY, SINGLE_RUN, lookback, to_days, window
 from mds_assets.stack.session import Session
 from mds_assets.stack.settings import previews_allowed, settings
 
 _STAGING = AssetKey(["staging", "repos"])
 _MARTS = ("daily_activity", "repos_per_language", "repo_growth")
-_MOST_PICTURED = 3  # organisations whose charts are in the materialisation: the event log keeps every day's
+_MAX_CHARTED = 3  # organisations whose charts are in the materialisation: the event log keeps every day's
 
 
 @asset(
@@ -28,7 +28,7 @@ _MOST_PICTURED = 3  # organisations whose charts are in the materialisation: the
         "repos": AssetIn(key=_STAGING, partition_mapping=lookback(settings.lookback_days)),
     },
     partitions_def=DAILY,
-    backfill_policy=ONE_RUN,
+    backfill_policy=SINGLE_RUN,
     io_manager_key="page_io_manager",
     group_name="reports",
     kinds={"altair", "html"},
@@ -75,6 +75,6 @@ def activity(
         pages[day] = page.render(report)
         told: dict[str, object] = {"seconds": round(time.perf_counter() - started, 3)}
         if day == days[-1] and organisations:
-            told["charts"] = MetadataValue.md("\n\n".join(map(page.pictures, organisations[:_MOST_PICTURED])))
+            told["charts"] = MetadataValue.md("\n\n".join(map(page.pictures, organisations[:_MAX_CHARTED])))
         context.add_asset_metadata(told, partition_key=str(day))
     return pages

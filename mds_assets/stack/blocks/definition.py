@@ -15,7 +15,7 @@ from dagster import (
     asset,
 )
 
-from mds_assets.stack.partitions import ONE_RUN
+from mds_assets.stack.partitions import SINGLE_RUN
 from mds_assets.stack.session import Session
 from mds_assets.stack.table import Column, Table, table
 
@@ -41,7 +41,7 @@ def make_asset(
     **defaults: Any,
 ) -> AssetsDefinition:
     """The asset of a function, with its declaration in the metadata; the user's options win over the defaults."""
-    own: dict[str, Any] = {"backfill_policy": ONE_RUN, "io_manager_key": "duckdb_io_manager", **defaults}
+    own: dict[str, Any] = {"backfill_policy": SINGLE_RUN, "io_manager_key": "duckdb_io_manager", **defaults}
     own |= options
     own["metadata"] = {**declared.metadata, **metadata, **options.get("metadata", {})}
     return asset(**own)(function)

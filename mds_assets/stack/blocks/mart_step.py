@@ -13,7 +13,7 @@ from mds_assets.stack.blocks.as_of import Frames, Mart
 from mds_assets.stack.blocks.definition import CODE, code_of, parameter, set_parameters
 from mds_assets.stack.io_managers.io_manager import refuse_values
 from mds_assets.stack.io_managers.polars import typed
-from mds_assets.stack.partitions import DAILY, ONE_RUN, to_days
+from mds_assets.stack.partitions import DAILY, SINGLE_RUN, to_days
 from mds_assets.stack.session import Session
 from mds_assets.stack.table import SchemaError
 
@@ -64,7 +64,7 @@ def marts_step(marts: Sequence[Mart]) -> AssetsDefinition:
         outs={output: _out(each) for output, each in by_output.items()},
         ins=inputs,
         partitions_def=DAILY,
-        backfill_policy=ONE_RUN,
+        backfill_policy=SINGLE_RUN,
         can_subset=True,
         **({"pool": pool} if pool else {}),
     )(make)

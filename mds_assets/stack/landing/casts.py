@@ -24,7 +24,7 @@ pc: Any = pyarrow.compute  # its functions are made at import, which a type chec
 
 REFUSALS = (ArithmeticError, NotImplementedError, TypeError, ValueError)
 
-_TEXT, _INSTANT = pa.string(), pa.timestamp("us", tz="UTC")
+_TEXT, _TIMESTAMPTZ = pa.string(), pa.timestamp("us", tz="UTC")
 _DECIMAL = pa.decimal128(38, 9)  # dlt's own for a decimal that nothing declares
 _INTEGER = pa.decimal128(38, 0)
 _BYTES = bytes | bytearray | memoryview
@@ -41,13 +41,13 @@ _TYPES: tuple[tuple[Any, pa.DataType, Callable[[Any], bool]], ...] = (
     (float, pa.float64(), isfinite),
     (Decimal, _DECIMAL, lambda d: d.is_finite() and abs(d) < 10**29 and d == d.quantize(_NANO, context=_EXACT)),
     (datetime, pa.timestamp("us"), lambda value: value.tzinfo is None),
-    (datetime, _INSTANT, lambda value: _YEAR_1 <= value <= _YEAR_9999),
+    (datetime, _TIMESTAMPTZ, lambda value: _YEAR_1 <= value <= _YEAR_9999),
     (date, pa.date32(), lambda value: not isinstance(value, datetime)),
     (time, pa.time64("us"), lambda _: True),
     (_BYTES, pa.binary(), lambda _: True),
 )
 # dlt's names; the others are called as in Arrow, without what follows the first word.
-_TYPE_NAMES = {pa.int64(): "bigint", _TEXT: "text", _INSTANT: "timestamptz"}
+_TYPE_NAMES = {pa.int64(): "bigint", _TEXT: "text", _TIMESTAMPTZ: "timestamptz"}
 
 
 def type_name(type_: pa.DataType) -> str:
@@ -131,12 +131,12 @@ def _exact(text: str, scale: int) -> Decimal:
 def _cast_time(array: pa.Array, type_: pa.DataType) -> pa.Array:
     """Values without time zone count as UTC, a date as its midnight; only a midnight is a date."""
     if array.type == _TEXT:
-        array = pa.array([None if text is None else _instant(text) for text in array.to_pylist()], _INSTANT)
+        array = pa.array([None if text is None else _instant(text) for text in array.to_pylist()], _TIMESTAMPTZ)
     elif not pa.types.is_timestamp(array.type) and not pa.types.is_date(array.type):
         raise ValueError  # is a number of seconds, or of milliseconds
-    instants = array.cast(_INSTANT)
+    instants = array.cast(_TIMESTAMPTZ)
     times = instants.cast(type_)
-    if times.cast(_INSTANT) != instants:
+    if times.cast(_TIMESTAMPTZ) != instants:
         raise ValueError
     return times
 

@@ -16,7 +16,7 @@ from dlt.extract.incremental import Incremental
 from mds_assets.stack.landing.days import utc
 
 
-class Instant(datetime):
+class IsoDatetime(datetime):
     """A datetime that is written as APIs expect it: `2026-11-01T00:00:00Z`."""
 
     def __str__(self) -> str:
@@ -45,7 +45,7 @@ class Cursor(Incremental[Any]):
 
     def _public_cursor_value(self, value: Any) -> Any:
         """What rest_api sends, and what a source reads as `last_value`."""
-        return _as(Instant, value)
+        return _as(IsoDatetime, value)
 
     def __call__(self, rows: Any, meta: Any = None) -> Any:
         """Let all rows pass; in descending order stop reading once they are older than the start."""

@@ -9,7 +9,7 @@ from dlt.common.exceptions import DltException
 _TOO_MANY_REQUESTS, _SERVER_ERRORS = 429, 500
 
 # What may pass: the network, a server, a response that was cut short.
-_PASSING = (
+_TRANSIENT_ERRORS = (
     ConnectionError,
     TimeoutError,
     http.client.IncompleteRead,
@@ -22,7 +22,7 @@ _PASSING = (
     urllib3.exceptions.TimeoutError,
 )
 # Of sqlalchemy and of every DB-API driver: a database that cannot be reached has this name in all of them.
-_PASSING_NAMES = {"OperationalError", "InterfaceError"}
+_TRANSIENT_NAMES = {"OperationalError", "InterfaceError"}
 
 
 class LandingError(Exception):
@@ -52,7 +52,7 @@ def landing_error(error: BaseException, name: str) -> BaseException:
         error = cause
     if hasattr(error, "retryable") or not isinstance(error, Exception):
         return error
-    retryable = _may_pass(error)
+    retryable = _is_transient(error)
     # requests' errors are OSErrors too.
     if isinstance(error, OSError) and not isinstance(error, requests.RequestException) and not retryable:
         # On a full disk dlt fails again as it cleans up, and the first failure says why.
@@ -64,8 +64,8 @@ def landing_error(error: BaseException, name: str) -> BaseException:
     return landing
 
 
-def _may_pass(error: Exception) -> bool:
+def _is_transient(error: Exception) -> bool:
     if isinstance(error, requests.HTTPError):
         status = error.response.status_code if error.response is not None else 0
         return status == _TOO_MANY_REQUESTS or status >= _SERVER_ERRORS
-    return isinstance(error, _PASSING) or any(cls.__name__ in _PASSING_NAMES for cls in type(error).__mro__)
+    return isinstance(error, _TRANSIENT_ERRORS) or any(cls.__name__ in _TRANSIENT_NAMES for cls in type(error).__mro__)

@@ -19,7 +19,7 @@ from mds_assets.defs.github.report.figures import Day
 if TYPE_CHECKING:
     import altair as alt
 
-MOST_BARS = 10  # of a chart of languages
+MAX_BARS = 10  # of a chart of languages
 
 # Drawn for a phone; a desk has room for several beside each other. So text has one size, whatever the width.
 _WIDTH = 320
@@ -103,7 +103,7 @@ def languages(unit: str, values: Sequence[tuple[str, float]]) -> Chart:
     """
     import altair as alt
 
-    shown = values[:MOST_BARS]
+    shown = values[:MAX_BARS]
     labels = [f"{value:,}" for _, value in shown]
     # By place, as two long names may be the same when they are cut.
     rows = [

@@ -13,8 +13,8 @@ import polars as pl
 from mds_assets.stack.partitions import window
 from mds_assets.stack.table import DAY
 
-MOST_MOVED, MOST_LISTED = 10, 5  # repositories in a list
-MOST_TOLD = 50  # organisations in a page, which takes some 40 kB for each
+MAX_MOVED, MAX_LISTED = 10, 5  # repositories in a list
+MAX_ORGANISATIONS = 50  # organisations in a page, which takes some 40 kB for each
 
 
 class Day(NamedTuple):
@@ -136,7 +136,7 @@ def of_day(
         .drop_nulls()
         .sort("created_at", "repo_id", descending=True)
         .group_by("org", maintain_order=True)
-        .head(MOST_LISTED)
+        .head(MAX_LISTED)
         .join(growth, on=["org", "repo_id"])
         .sort("created_at", "repo_id", descending=True)
     )
@@ -146,10 +146,10 @@ def of_day(
             daily_activity.filter(pl.col(DAY) == day).sort("push_date"),
             repos_per_language.filter(pl.col(DAY) == day).sort("repo_count", "language", descending=[True, False]),
             seen_again.drop_nulls("stars_gained").group_by("org").agg(gained.cast(pl.Int64).sum()),
-            _first(growth.filter(gained > 0), -gained, MOST_MOVED),
-            _first(growth.filter(gained < 0), gained, MOST_MOVED),
+            _first(growth.filter(gained > 0), -gained, MAX_MOVED),
+            _first(growth.filter(gained < 0), gained, MAX_MOVED),
             newest,
-            _first(growth.filter(pl.col("last_seen") < day), pl.col("last_seen"), MOST_LISTED),
+            _first(growth.filter(pl.col("last_seen") < day), pl.col("last_seen"), MAX_LISTED),
             observed.select(pl.col("observed_at").max()),
             pushes.group_by("org").agg(pl.col("repo_id").n_unique()),
         ],
@@ -171,9 +171,9 @@ def of_day(
             quietest=_rows(quiet, name, Repository),
             pushed=repositories_pushed.get(name, 0),
         )
-        for name in sorted(names[:MOST_TOLD])
+        for name in sorted(names[:MAX_ORGANISATIONS])
     ]
-    return organisations, observed_last.item(), len(names[MOST_TOLD:])
+    return organisations, observed_last.item(), len(names[MAX_ORGANISATIONS:])
 
 
 def _first(repositories: pl.LazyFrame, order: pl.Expr, number: int) -> pl.LazyFrame:

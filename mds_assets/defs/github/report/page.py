@@ -110,7 +110,7 @@ def _environment() -> Environment:
 
 
 def _first_of(values: Sequence[object]) -> str:
-    return f": the first {charts.MOST_BARS} of {len(values)}" if len(values) > charts.MOST_BARS else ""
+    return f": the first {charts.MAX_BARS} of {len(values)}" if len(values) > charts.MAX_BARS else ""
 
 
 def _long(day: date) -> str:
