@@ -1,4 +1,4 @@
-"""The project: whatever lies in `defs/`, and what the stack makes of it.
+"""The project: everything in `defs/`, completed by the stack.
 
 `dg`, the webserver, the daemon and `dagster asset materialize` load `defs`; tests build their own.
 
@@ -23,15 +23,15 @@ def build_definitions(
     """The whole project.
 
     Args:
-        resource_overrides: Resources by name (`lake`, `github`, ...) that replace those of the settings; what depends
-            on one follows.
+        resource_overrides: Resources by name (`lake`, `github`, ...) that replace the configured ones; resources that
+            depend on one of them use the override.
         settings: The stack's settings.
     """
     with warnings.catch_warnings():
-        # Of links to the code and of the backfill policy, which are in beta, and of the loader.
+        # From code references and the backfill policy, which are in beta, and from the loader.
         warnings.simplefilter("ignore", BetaWarning)
         warnings.simplefilter("ignore", PreviewWarning)
-        # As `load_from_defs_folder` does, but that looks for pyproject.toml, which an image has not.
+        # Like `load_from_defs_folder`, which needs pyproject.toml; a container image has none.
         sources = ComponentTree.from_module(mds_assets.defs, PROJECT_ROOT).build_defs()
         return build.build_definitions(sources, resource_overrides, settings)
 

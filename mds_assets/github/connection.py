@@ -1,7 +1,4 @@
-"""Requests to GitHub's API: the token, the retries and the rate limits.
-
-What does not belong here: which repositories are asked for, and in which order (`client.py`); what a refusal means
-(`errors.py`).
+"""Requests to GitHub's API: authentication, retries and rate limits.
 
 https://docs.github.com/en/rest/using-the-rest-api/best-practices-for-using-the-rest-api
 """
@@ -32,11 +29,11 @@ from urllib3.util import parse_url
 from mds_assets.github.errors import GitHubError, LimitError, TransientError, refusal
 from mds_assets.github.loopback import is_loopback
 
-_ATTEMPTS = 5  # at a request that fails for another reason than a rate limit
+_ATTEMPTS = 5  # for a request that fails for any reason but a rate limit
 _ATTEMPTS_AT_LIMIT = 10
 _REDIRECTS = 5
 _FIRST_WAIT_AT_LIMIT = 60.0  # seconds, when GitHub does not say how long; doubled each time
-_LONGEST_WAIT = 31_536_000.0  # a year: more is nonsense, and may be no date
+_LONGEST_WAIT = 31_536_000.0  # a year: more makes no sense, and may exceed what a date can hold
 
 
 _TRANSIENT_ERRORS = (
@@ -49,13 +46,13 @@ _TRANSIENT_ERRORS = (
 
 @dataclass
 class Response:
-    """A good answer.
+    """A successful response.
 
     Attributes:
-        url: What was asked.
+        url: The requested URL.
         body: The parsed JSON.
-        next: The URL of the next page, if there is one.
-        pages: How many pages the listing has; None on the last page, where GitHub does not say.
+        next: The URL of the next page, if any.
+        pages: How many pages the listing has; None on the last page, where GitHub omits it.
     """
 
     url: str
@@ -69,7 +66,8 @@ class Connection:
 
     Attributes:
         requests: Requests sent so far, failed ones included.
-        rate_limit_remaining: Requests left in the current hour, as GitHub last said; None when it did not.
+        rate_limit_remaining: Requests left in the current hour, from GitHub's last response; None if it had no such
+            header.
     """
 
     def __init__(
@@ -84,7 +82,7 @@ class Connection:
         log: logging.Logger | logging.LoggerAdapter[Any],
         transport: BaseAdapter | None = None,
     ) -> None:
-        """Open nothing yet; see `mds_assets.github.client.GitHub` for what the arguments mean."""
+        """Open nothing yet. `mds_assets.github.client.GitHub` documents the arguments."""
         api = parse_url(api_url)
         if token and api.scheme != "https" and not is_loopback(api.host or ""):
             raise GitHubError(f"GITHUB_API_URL={api_url!r}: GITHUB_TOKEN would travel unencrypted; use https.")
@@ -100,9 +98,9 @@ class Connection:
         self._session.headers["Accept"] = "application/vnd.github+json"
         self._session.headers["User-Agent"] = "mds-assets"
         self._session.headers["X-GitHub-Api-Version"] = api_version
-        # Also without a token: where a session has no `auth`, requests sends what ~/.netrc has for the host instead.
+        # Set even without a token: if a session has no `auth`, requests sends the host's entry in ~/.netrc.
         self._session.auth = self._authenticate
-        # Over plain http a proxy of the environment would see the token, and would be asked for this machine's own.
+        # Over plain http, a proxy from the environment would see the token, even for requests to this machine.
         self._session.trust_env = not (api.scheme == "http" and is_loopback(api.host or ""))
         if transport:
             self._session.mount(api_url, transport)
@@ -112,22 +110,22 @@ class Connection:
         self._session.close()
 
     def get(self, organisation: str, url: str, query: dict[str, str] | None = None) -> Response:
-        """Ask once, or again where a failure passes.
+        """Send a request, and retry it on transient errors.
 
-        Network errors, time-outs, 5xx and truncated bodies are retried 4 times, after 1, 2, 4 and 8 seconds and up to a
-        second more. A rate limit is waited for as GitHub asks: `retry-after`, else until `x-ratelimit-reset` when
-        nothing remains, else a minute, doubled each time.
+        Network errors, time-outs, 5xx and truncated bodies are retried 4 times, after 1, 2, 4 and 8 seconds, each plus
+        up to a second. On a rate limit, wait as GitHub asks: `retry-after`, else until `x-ratelimit-reset` if nothing
+        remains, else a minute, doubled each time.
 
         Raises:
-            NotFoundError: GitHub answered 404.
-            GitHubError: Any other refusal; a failure that did not pass; a wait longer than `max_wait`.
+            NotFoundError: GitHub returned 404.
+            GitHubError: Any other error status; a transient error that persisted; a wait longer than `max_wait`.
         """
         request = requests.Request("GET", url, params=query).prepare().url or url
         line = f"GITHUB_ORG {organisation!r}: GET {request}: "
 
-        def tell(state: RetryCallState) -> None:
-            told = f"{organisation}: GET {request}: {_why(state)}; again in {state.upcoming_sleep:.0f} s"
-            self._log.warning("%s", self.redacted(told))
+        def log_retry(state: RetryCallState) -> None:
+            message = f"{organisation}: GET {request}: {_why(state)}; again in {state.upcoming_sleep:.0f} s"
+            self._log.warning("%s", self.redacted(message))
 
         def failed(state: RetryCallState) -> Response:
             raise GitHubError(
@@ -144,7 +142,7 @@ class Connection:
             wait=wait_exponential_jitter(initial=1, max=30),
             stop=stop_after_attempt(_ATTEMPTS),
             sleep=self._sleep,
-            before_sleep=tell,
+            before_sleep=log_retry,
             retry_error_callback=failed,
         )
         limits = Retrying(
@@ -154,7 +152,7 @@ class Connection:
                 state.attempt_number >= _ATTEMPTS_AT_LIMIT or state.idle_for + state.upcoming_sleep > self._max_wait
             ),
             sleep=self._sleep,
-            before_sleep=tell,
+            before_sleep=log_retry,
             retry_error_callback=limited,
         )
         return limits(passing, self._once, organisation, request)
@@ -171,12 +169,12 @@ class Connection:
         return self._read(organisation, response)
 
     def _same_host_url(self, organisation: str, response: requests.Response, target: str, what: str) -> str:
-        """The URL that an answer names, if it leads to the configured host: the token goes nowhere else.
+        """The URL from a response, if it is on the configured host: the token is sent nowhere else.
 
         Raises:
-            GitHubError: It leads elsewhere.
+            GitHubError: It is on another host.
         """
-        with suppress(ValueError):  # it is none
+        with suppress(ValueError):  # not a URL
             url = urljoin(response.url, target)
             if self._is_api_host(url):
                 return url
@@ -186,7 +184,7 @@ class Connection:
         )
 
     def redacted(self, text: str) -> str:
-        """The text without the token, which GitHub or whatever stands between may have quoted."""
+        """The text without the token, which GitHub or a proxy may have quoted."""
         return text.replace(self._token, "***") if self._token else text
 
     def _is_api_host(self, url: str) -> bool:
@@ -207,12 +205,12 @@ class Connection:
         except _TRANSIENT_ERRORS as error:
             reason = _innermost(error)
             said = str(reason) or type(reason).__name__
-            # A name that does not exist and a certificate that is not trusted do not pass.
+            # An unknown host name and an untrusted certificate are not transient.
             unknown_name = isinstance(reason, socket.gaierror) and reason.errno == socket.EAI_NONAME
             if unknown_name or isinstance(reason, ssl.SSLCertVerificationError):
                 raise self._failed(organisation, url, said) from None
             raise TransientError(self._clean(said)) from None
-        except (OSError, ValueError, TypeError) as error:  # a URL, proxy or certificate file that cannot be used
+        except (OSError, ValueError, TypeError) as error:  # an unusable URL, proxy or certificate file
             raise self._failed(organisation, url, str(_innermost(error))) from None
         remaining = response.headers.get("x-ratelimit-remaining", "")
         self.rate_limit_remaining = int(remaining) if remaining.isdecimal() else None
@@ -221,7 +219,7 @@ class Connection:
     def _failed(self, organisation: str, url: str, reason: str) -> GitHubError:
         return GitHubError(
             f"GITHUB_ORG {organisation!r}: GET {url} failed: {self._clean(reason)}. Check GITHUB_API_URL, the network, "
-            "and what the environment says of proxies and certificates."
+            "and the environment's proxy and certificate settings."
         )
 
     def _read(self, organisation: str, response: requests.Response) -> Response:
@@ -242,7 +240,7 @@ class Connection:
         return Response(response.url, body, following, int(number[1]) if number else None)
 
     def _message(self, response: requests.Response) -> str:
-        """What GitHub says of it, in one line and without the token."""
+        """GitHub's message, on one line and without the token."""
         text = response.text
         with suppress(ValueError, RecursionError, KeyError, TypeError):
             text = str(json.loads(text)["message"])
@@ -275,13 +273,13 @@ def _wait(state: RetryCallState) -> float:
 
 
 def _innermost(error: BaseException) -> BaseException:
-    """What went wrong: requests and urllib3 wrap it several times, each quoting the other."""
+    """The original error: requests and urllib3 wrap it several times, each quoting the last."""
     while error.__context__:
         error = error.__context__
     return error
 
 
 def _origin(url: str) -> tuple[str | None, str | None, int | None]:
-    """Scheme, host and port, read as the library reads them that connects to them."""
+    """Scheme, host and port, parsed by the library that connects to them."""
     parts = parse_url(url)
     return parts.scheme, parts.host, parts.port or {"http": 80, "https": 443}.get(parts.scheme or "")

@@ -1,4 +1,4 @@
-"""GitHub's settings. What does not belong here: where tables go and what a run may show, which are the stack's."""
+"""GitHub's settings. Settings that every source shares are in `stack/settings.py`."""
 
 import re
 from collections.abc import Sequence
@@ -10,10 +10,10 @@ from pydantic_settings import SettingsConfigDict
 from mds_assets.stack.environment import SourceSettings, http_url, load
 from mds_assets.stack.loopback import is_loopback
 
-# GitHub's own rule for logins: letters, digits and single hyphens, at most 39 characters. Users of an Enterprise with
-# managed accounts carry an underscore and a short code besides.
+# GitHub's own rule for logins: letters, digits and single hyphens, at most 39 characters. Enterprise managed users also
+# have an underscore and a short code.
 _LOGIN = re.compile(r"[A-Za-z0-9](?:-?[A-Za-z0-9_])*")
-# The page of an organisation or user, as copied from a browser. Without @: nothing of a password is suggested.
+# The page of an organisation or user, as copied from a browser. No @, so that a suggestion never repeats a password.
 _PAGE = re.compile(r"(?:https?://)?[^\s/@]+\.[^\s/@]+/(?:orgs/)?([\w-]+)(?:[/?#][^@]*)?")
 
 
@@ -63,11 +63,11 @@ class GitHubSettings(SourceSettings):
     )
 
     def summary(self) -> str:
-        """Whose repositories a run reads."""
+        """The organisations that a run reads."""
         return ", ".join(self.organisations) or "the built-in sample"
 
     def hints(self) -> Sequence[str]:
-        """How to leave the sample."""
+        """How to switch from the sample to real data."""
         if self.organisations:
             return ()
         return (
@@ -87,7 +87,7 @@ class GitHubSettings(SourceSettings):
                 if page and _is_login(page[1]):
                     raise ValueError(f"{name!r} is a URL; write {page[1]!r}")
                 raise ValueError(f"{name!r} is not an organisation name")
-        # GitHub compares logins without regard to case. Two spellings in one lake would count a repository twice.
+        # GitHub logins are case-insensitive. Two spellings in one lake would count a repository twice.
         return tuple(dict.fromkeys(name.lower() for name in names))
 
     @field_validator("token", mode="after")

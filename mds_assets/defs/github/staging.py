@@ -1,6 +1,6 @@
 """Staging: raw renamed, cast and deduplicated by DuckDB SQL, one row per repository and day.
 
-The queries are in `staging/`, one file per table. What does not belong here: business logic, aggregation.
+The queries are in `staging/`, one file per table. Business logic and aggregation belong in `marts.py`.
 """
 
 from mds_assets.stack.blocks import staging_table
