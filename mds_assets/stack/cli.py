@@ -1,7 +1,6 @@
-"""`mds`: a short way to run the whole project from a terminal. It calls Dagster underneath, on the same instance.
+"""`mds`: run the whole project from a terminal. It calls Dagster underneath, on the same instance.
 
-What does not belong here: anything about runs that Dagster's own CLI and UI do as well; anything of one source. A
-source adds options to `mds run` by a module `options.py`, and closing lines by its settings.
+A source adds options to `mds run` with a module `options.py`, and closing lines with its settings.
 """
 
 import glob
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
 
     from mds_assets.stack.lake import Lake
 
-# Dagster and the project are imported inside the commands, once the options have become settings.
+# Dagster and the project are imported inside the commands, after the options have been turned into settings.
 
 app = typer.Typer(
     help="The modern data stack in a box: a local lake of Parquet, run by Dagster.",
@@ -49,10 +48,10 @@ _RANGE_START, _RANGE_END = "dagster/asset_partition_range_start", "dagster/asset
 
 
 def main() -> None:
-    """Run the command; what is wrong is one line on standard error and exit code 1."""
+    """Run the command; an error is one line on standard error and exit code 1."""
     try:
         app()
-    except click.ClickException as error:  # typer carries a click of its own, which does not know this one
+    except click.ClickException as error:  # typer vendors its own click, which doesn't recognise this exception class
         error.show()
         sys.exit(error.exit_code)
 
@@ -69,11 +68,11 @@ def run(
         datetime | None, typer.Option("--to", formats=["%Y-%m-%d"], help="Last day (UTC); default yesterday.")
     ] = None,
     skip_ingest: Annotated[
-        bool, typer.Option("--skip-ingest", help="Ask no source: rebuild staging and marts from raw.")
+        bool, typer.Option("--skip-ingest", help="Query no source: rebuild staging and marts from raw.")
     ] = False,
     **source_options: str | None,
 ) -> None:
-    """Materialize all of the window that ends yesterday, and show what was made."""
+    """Materialize every table for the window ending yesterday and print a summary."""
     variables = {name: variable for name, (variable, _) in source_run_options().items()}
     for variable, value in (
         ("MDS_LOOKBACK_DAYS", lookback_days),
@@ -104,9 +103,9 @@ def run(
 
 
 def source_run_options(package: str = "mds_assets.defs") -> dict[str, tuple[str, str]]:
-    """Options of `mds run` that stand for a source's settings: by name the variable and the help.
+    """Options of `mds run` that set a source's settings: for each option, its variable and help text.
 
-    They come from `RUN_OPTIONS` in each source's `options.py`, which imports nothing: the settings are read later.
+    They come from `RUN_OPTIONS` in each source's `options.py`, which imports nothing, because settings are read later.
     """
     options: dict[str, tuple[str, str]] = {}
     for source in pkgutil.iter_modules(importlib.import_module(package).__path__, f"{package}."):
@@ -138,7 +137,7 @@ _add_run()
 
 @app.command()
 def show() -> None:
-    """Print which days of which table exist, and the newest marts."""
+    """List the partitions that exist for each table, and print the newest marts."""
     from mds_assets.stack.partitions import days_between
 
     lake = _lake()
@@ -171,11 +170,11 @@ def dictionary() -> None:
 
 @app.command()
 def sql(
-    query: Annotated[str, typer.Argument(help="DuckDB's SQL; `SHOW ALL TABLES` lists the tables.")],
+    query: Annotated[str, typer.Argument(help="DuckDB SQL; `SHOW ALL TABLES` lists the tables.")],
     as_csv: Annotated[bool, typer.Option("--csv", help="Print all rows as CSV.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print all rows as a JSON list of objects.")] = False,
 ) -> None:
-    """Ask the warehouse, which is only read; timestamps are in UTC."""
+    """Query the warehouse (read-only); timestamps are in UTC."""
     import duckdb
 
     from mds_assets.stack.names import WAREHOUSE
@@ -209,22 +208,24 @@ def sql(
 
 @app.command()
 def report(
-    open_it: Annotated[bool, typer.Option("--open/--no-open", help="Whether to open it in the browser.")] = True,
+    open_it: Annotated[
+        bool, typer.Option("--open/--no-open", help="Open it in the browser, or only print its path.")
+    ] = True,
 ) -> None:
-    """Open the newest report in the browser and print its path; where there is no display, print it only."""
+    """Open the newest report in the browser and print its path; without a display, only print the path."""
     from mds_assets.stack.names import LATEST_REPORT
 
     # The browser reads it after this command has ended.
     page = _local(LATEST_REPORT, mkdtemp)
     typer.echo(page)
-    # Without a display Python would look for a browser that runs in the terminal.
+    # Without a display, Python would open a browser in the terminal.
     displays = ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")
     if open_it and (sys.platform in ("darwin", "win32") or any(os.environ.get(name) for name in displays)):
         webbrowser.open(page.as_uri())
 
 
 def _local(name: str, folder: Callable[[], str]) -> Path:
-    """A file of the lake; of an object store's its copy in this folder."""
+    """A file of the lake; if the lake is in an object store, a copy in this folder."""
     from mds_assets.stack.settings import is_remote, settings
 
     if not is_remote(settings.data_dir):
@@ -241,7 +242,7 @@ def _local(name: str, folder: Callable[[], str]) -> Path:
 
 
 def _lies_elsewhere(con: "DuckDBPyConnection", root: str) -> bool:
-    """Whether the views read files below another folder than this lake's, as those of a copied lake do."""
+    """Whether the views read files outside this lake's folder, as they do in a copied lake."""
     folder = glob.escape(root).replace("'", "''") + "/"
     query = "SELECT bool_or(NOT contains(sql, ?)) FROM duckdb_views() WHERE NOT internal AND contains(sql, 'parquet')"
     ((elsewhere,),) = con.execute(query, [folder]).fetchall()
@@ -256,13 +257,13 @@ def _lake() -> "Lake":
 
 
 def _materialize(start: date, end: date, *, skip_ingest: bool) -> "ExecuteInProcessResult":
-    """One Dagster run of the job `daily_refresh` over these days; its failure ends the command with one line."""
+    """Run the Dagster job `daily_refresh` once over these days; a failure ends the command with one line."""
     from dagster import DagsterInstance, Definitions
 
     from mds_assets.definitions import defs
     from mds_assets.stack.settings import PROJECT_ROOT
 
-    # The same instance as `make dev` has, so that the UI shows what ran here.
+    # The instance that `make dev` uses, so that its UI shows this run.
     os.environ.setdefault("DAGSTER_HOME", str(PROJECT_ROOT / ".dagster"))
     with DagsterInstance.get() as instance, console.status("Starting") as status:
         progress = Definitions(loggers={"progress": _progress_logger(lambda step: status.update(step))})
@@ -271,7 +272,7 @@ def _materialize(start: date, end: date, *, skip_ingest: bool) -> "ExecuteInProc
         result = job.execute_in_process(
             instance=instance,
             asset_selection=[key for key in keys if not (skip_ingest and key.has_prefix(["raw"]))],
-            # Dagster shows the day of a run of one partition, but not the range of a run of several.
+            # With a partition key, Dagster shows the run's day; it has no such display for ranges.
             partition_key=str(end) if start == end else None,
             tags={_RANGE_START: str(start), _RANGE_END: str(end)} if start < end else None,
             run_config={"loggers": {"progress": {}}},
@@ -283,16 +284,16 @@ def _materialize(start: date, end: date, *, skip_ingest: bool) -> "ExecuteInProc
 
 
 def _progress_logger(on_step: Callable[[str], None]) -> "LoggerDefinition":
-    """A Dagster logger that prints the steps as they start and end, and what assets log themselves."""
+    """A Dagster logger that prints steps as they start and end, and the assets' own log messages."""
     from dagster import AssetCheckSeverity, InitLoggerContext, logger
 
-    passed: dict[str | None, list[str]] = {}  # by step of checks the tables whose checks passed, once a check
-    tables: dict[str | None, list[str]] = {}  # of each step, once each, though each day has a materialization
+    passed: dict[str | None, list[str]] = {}  # by check step: the table of each check that passed
+    tables: dict[str | None, list[str]] = {}  # by step: its tables, once each, though every day is materialized
 
     class Handler(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             event: DagsterEvent | None = getattr(record, "dagster_event", None)
-            if event is None and record.levelno in (logging.INFO, logging.WARNING):  # what an asset logs itself
+            if event is None and record.levelno in (logging.INFO, logging.WARNING):  # an asset's own message
                 message: str = getattr(record, "dagster_meta", {}).get("orig_message", record.getMessage())
                 style = "dim" if record.levelno == logging.INFO else "yellow"
                 console.print(f"  [{style}]{escape(message)}[/]", soft_wrap=True)
@@ -350,7 +351,7 @@ def _first_failure(result: "ExecuteInProcessResult") -> str:
 
 
 def _tables() -> "list[AssetSpec]":
-    """The assets that are tables of the lake, those that declare columns, in the order of the layers."""
+    """The assets that are tables of the lake (they declare columns), in layer order."""
     from mds_assets.definitions import defs
     from mds_assets.stack.table import TABLE
 
@@ -359,7 +360,7 @@ def _tables() -> "list[AssetSpec]":
 
 
 def _show_made(result: "ExecuteInProcessResult") -> None:
-    """Print how many rows the run made of which table."""
+    """Print how many rows the run wrote to each table."""
     rows: dict[str, int] = {}
     days: dict[str, set[str]] = {}
     for event in result.get_asset_materialization_events():
@@ -375,7 +376,7 @@ def _show_made(result: "ExecuteInProcessResult") -> None:
 
 
 def _show_marts(day: date) -> None:
-    """Print the main marts of this day, and name the others."""
+    """Print the headline marts of this day, and list the others."""
     from mds_assets.stack.io_managers.polars import scan
     from mds_assets.stack.settings import previews_allowed
     from mds_assets.stack.table import DAY, declared_table
@@ -387,7 +388,7 @@ def _show_marts(day: date) -> None:
         name = spec.key.to_user_string()
         files, options = lake.files(spec.key, day), lake.polars_options
         frame = scan(files, declared_table(name, spec.metadata), polars_options=options)
-        # The terminal may be a log that others read.
+        # The terminal's output may end up in a log that others read.
         rows = frame.drop([DAY, *([] if previews_allowed() else ["repo_name"])], strict=False).collect()
         shown = f", {_MAX_ROWS} of {rows.height} rows" if rows.height > _MAX_ROWS else ""
         numeric = {column: dtype.is_numeric() for column, dtype in rows.schema.items()}
@@ -398,7 +399,7 @@ def _show_marts(day: date) -> None:
 
 
 def _show_result(result: "DuckDBPyRelation") -> None:
-    """Print the first rows of a query: as a table, or each row on its own where a table would have to break words."""
+    """Print the first rows of a query: as a table, or row by row if the table would be too wide."""
     rows = _as_text(result).limit(_MAX_SQL_ROWS + 1).fetchall()
     more, rows = rows[_MAX_SQL_ROWS:], rows[:_MAX_SQL_ROWS]
     types = (sql_type.id for sql_type in result.types)
@@ -420,12 +421,12 @@ def _show_result(result: "DuckDBPyRelation") -> None:
 
 
 def _as_text(result: "DuckDBPyRelation") -> "DuckDBPyRelation":
-    """Each value as DuckDB itself writes it, whatever its type."""
+    """Each value as text, formatted by DuckDB."""
     return result.project("COLUMNS(*)::VARCHAR")
 
 
 def _rich_table(numeric: Mapping[str, bool], rows: Iterable[Sequence[object]], title: str | None = None) -> Table:
-    """Rows as a table; `numeric` says of each column whether it holds numbers. Text gives way where space is short."""
+    """Rows as a table. `numeric` maps each column to whether it is numeric. Text is truncated if space is short."""
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     for name, is_number in numeric.items():
         if is_number:

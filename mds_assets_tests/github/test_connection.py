@@ -379,7 +379,7 @@ def test_a_certificate_file_that_is_not_there_is_one_line(monkeypatch: pytest.Mo
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/no/such/file")
     server = GitHubServer({})
     server.url = "https://127.0.0.1:9"
-    with pytest.raises(GitHubError, match=r"/no/such/file.*certificates"):
+    with pytest.raises(GitHubError, match=r"/no/such/file.*certificate settings"):
         crawl(server)
 
 
