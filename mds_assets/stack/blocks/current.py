@@ -90,7 +90,7 @@ def _has_gaps(
     own: Iterable[Any],
     changed: Mapping[Partition, Mapping[Any, str]],
 ) -> bool:
-    """Whether a key's newest row came from one of these days and is gone, so that an earlier day's is now the newest."""
+    """Whether a key's newest row came from one of these days and is gone, so an earlier day's is now the newest."""
     files = [file for of_day in changed.values() for file in of_day]
     read(session.connection, own, declared, partitioned=False).create_view("before", replace=True)
     read(session.connection, files, kept).create_view("changed", replace=True)
