@@ -55,8 +55,8 @@ def warehouse(tables: Sequence[AssetSpec]) -> AssetsDefinition:
         except (InputsChangedError, duckdb.Error, OSError) as error:
             if not lake.is_remote:
                 raise
-            # In a store, another run may replace any file while it is being read, or replace the warehouse with an
-            # older view.
+            # In a store, another run may replace any file while it is being read, or replace the warehouse with one
+            # built from older tables.
             raise RetryRequested(max_retries=_RETRIES, seconds_to_wait=1) from Failure(f"{error}: build it again.")
         built = MetadataValue.path(str(lake.path(WAREHOUSE)))
         return MaterializeResult(metadata={"views": views, "dagster/uri": built, "bytes": size})

@@ -50,7 +50,7 @@ class GitHubSettings(SourceSettings):
         ge=0,
         le=86_400,
         title="How long one request may wait for rate limits and between attempts. A run that would have to wait "
-        "longer ends and says when to come back.",
+        "longer fails and says when to retry.",
         description="a whole number of seconds, 0 to 86400",
     )
     orgs_per_run: int | None = Field(
@@ -58,7 +58,7 @@ class GitHubSettings(SourceSettings):
         ge=1,
         le=10_000,
         validation_alias="MDS_ORGS_PER_RUN",
-        title="Splits the daily run, where there are many organisations. Without it: all in one run.",
+        title="Splits the daily run if there are many organisations. Without it: all in one run.",
         description="how many organisations a run crawls, 1 to 10000",
     )
 
