@@ -14,8 +14,8 @@ from mds_assets.stack.cli import app, source_run_options
 _INTRODUCTION = """\
 # Commands
 
-For anyone who works in a terminal. `mds` is `.venv/bin/mds`; `mds COMMAND --help` prints the same as this page. `make
-run` is `mds run`. If you come from scripts, see the table in [TECHNICAL.md](../../TECHNICAL.md).
+For anyone who works in a terminal. `mds` is `.venv/bin/mds`; `mds COMMAND --help` prints the same as this page.
+`make run` is `mds run`. If you come from scripts, see the table in [TECHNICAL.md](../../TECHNICAL.md).
 
 This page is generated: `.venv/bin/python -m mds_assets.stack.cli_reference > docs/reference/cli.md`.
 """

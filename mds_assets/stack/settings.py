@@ -131,7 +131,7 @@ class Settings(EnvironmentSettings):
     duckdb_memory_limit: str | None = Field(
         default=None,
         validation_alias="MDS_DUCKDB_MEMORY_LIMIT",
-        title="Memory that DuckDB may use in one run before it spills to disk. Without it: 80% of the machine's memory.",
+        title="Memory that DuckDB may use in one run before it spills to disk. Without it: 80% of the machine's.",
         description="an amount of memory such as 4GB or 512MiB",
     )
     duckdb_threads: int | None = Field(

@@ -80,8 +80,7 @@ class Backend(ABC):
 
     @abstractmethod
     def replacing(self, name: str, folder: UPath, targets: Collection[Path]) -> AbstractContextManager[Move]:
-        """Replace targets as the only writer: under a lock of this name, or conditional on nobody else having replaced
-        them.
+        """Replace targets as the only writer: under a lock of this name, or on condition that nobody else has.
 
         Args:
             name: Identifies what is replaced; the same for all its writers.

@@ -151,7 +151,7 @@ def one_line(path: str) -> Generator[None]:
 
 
 def _reason(error: BaseError) -> str:
-    """The store's error code and message, or why it did not respond; nothing else, because a response may repeat the key."""
+    """The store's error code and message, or why it did not respond. No more: a response may repeat the key."""
     text, _, _ = str(error).partition("\n\nDebug source")
     if answer := re.search(r"<Code>([^<]*)</Code>(?:\s*<Message>([^<]*)</Message>)?", text):
         return ": ".join(part for part in answer.groups() if part)

@@ -1,7 +1,7 @@
 """The lake in S3 or an S3-compatible store: a put is the atomic step, and a condition replaces the lock.
 
-A reader sees the old object or the new one. A writer's put is conditional on the object still being the version that the
-writer saw.
+A reader sees the old object or the new one. A writer's put is conditional on the object still being the version that
+the writer saw.
 
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
 """

@@ -29,7 +29,7 @@ class IsoDatetime(datetime):
 
 
 class Cursor(Incremental[Any]):
-    """See `Days.cursor`. It has no state of its own, because dlt merges and copies cursors through their constructor."""
+    """See `Days.cursor`. It has no state of its own, because dlt copies cursors through their constructor."""
 
     # Otherwise dlt copies the cursor into the class from the resource's annotation, which filters again.
     __orig_class__: Any
