@@ -129,13 +129,13 @@ class Connection:
 
         def failed(state: RetryCallState) -> Response:
             raise GitHubError(
-                f"{line}{_why(state)}, at the last of {state.attempt_number} attempts. Check GITHUB_API_URL, the "
+                f"{line}{_why(state)}, after {state.attempt_number} attempts. Check GITHUB_API_URL, the "
                 "network and https://www.githubstatus.com, and run it again.",
                 retryable=True,
             )
 
         def limited(state: RetryCallState) -> Response:
-            raise GitHubError(line + self._come_back(state))
+            raise GitHubError(line + self._limit_exceeded(state))
 
         passing = Retrying(
             retry=retry_if_exception_type(TransientError),
@@ -180,7 +180,7 @@ class Connection:
                 return url
         raise GitHubError(
             f"GITHUB_ORG {organisation!r}: {what} {target!r}, which is on another host than "
-            f"GITHUB_API_URL={self._api_url!r} and is not asked for. Check GITHUB_API_URL and any proxy."
+            f"GITHUB_API_URL={self._api_url!r} and was not requested. Check GITHUB_API_URL and any proxy."
         )
 
     def redacted(self, text: str) -> str:
@@ -227,7 +227,7 @@ class Connection:
             body = json.loads(response.content)
         except (ValueError, RecursionError):
             if response.content.lstrip()[:1] in {b"[", b"{"}:
-                raise TransientError(f"answered {response.status_code} with JSON that breaks off") from None
+                raise TransientError(f"answered {response.status_code} with truncated JSON") from None
             raise GitHubError(
                 f"GITHUB_ORG {organisation!r}: GET {response.url} answered {response.status_code} with "
                 f"{self._message(response)!r}, which is not JSON: no list of repositories. Check GITHUB_API_URL (a "
@@ -250,13 +250,13 @@ class Connection:
         text = " ".join(self.redacted(text).split())
         return text if len(text) <= 200 else f"{text[:197]}..."
 
-    def _come_back(self, state: RetryCallState) -> str:
+    def _limit_exceeded(self, state: RetryCallState) -> str:
         wait, waited = state.upcoming_sleep, state.idle_for
         back = datetime.now(UTC) + timedelta(seconds=wait + 1)
         token = "" if self._token else " Without GITHUB_TOKEN there are 60 requests an hour, with one 5,000."
         return (
-            f"{_why(state)}. Come back at {back:%Y-%m-%d %H:%M:%S} UTC: after {waited:.0f} s of waiting, {wait:.0f} s "
-            f"more are asked for, beyond GITHUB_MAX_WAIT_SECONDS={self._max_wait:.0f} or {_ATTEMPTS_AT_LIMIT} attempts."
+            f"{_why(state)}. Retry at {back:%Y-%m-%d %H:%M:%S} UTC: after {waited:.0f} s of waiting, another {wait:.0f} s "
+            f"would exceed GITHUB_MAX_WAIT_SECONDS={self._max_wait:.0f} or {_ATTEMPTS_AT_LIMIT} attempts."
             f"{token}"
         )
 

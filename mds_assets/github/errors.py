@@ -78,7 +78,7 @@ def refusal(
 
 def _not_found(api_url: str) -> str:
     way_out = (
-        "GitHub knows no organisation or user of this name, or GITHUB_TOKEN may not see it. Check the spelling and "
+        "GitHub has no organisation or user of this name, or GITHUB_TOKEN may not see it. Check the spelling and "
         "whether it was renamed; a private one needs a GITHUB_TOKEN that may read it."
     )
     if urlsplit(api_url).hostname != "api.github.com":

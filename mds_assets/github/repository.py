@@ -29,7 +29,7 @@ def _moment(value: object) -> datetime | None:
     try:
         return moment.astimezone(UTC)
     except OverflowError:
-        raise ValueError("it lies outside the years 1 to 9999") from None
+        raise ValueError("it is outside the years 1 to 9999") from None
 
 
 Number = Annotated[int, Field(ge=-(2**63), lt=2**63)]
@@ -105,7 +105,7 @@ def row(sent: Json, repository: Repository, organisation: str, observed_at: date
             json.dumps([name, value], ensure_ascii=False).encode()
         except UnicodeEncodeError:
             field = f"{ascii(name)[1:-1]}={_quotable(sent, value)}"
-            raise _invalid(sent, organisation, f"{field}: it is no Unicode text") from None
+            raise _invalid(sent, organisation, f"{field}: it is not Unicode text") from None
         if isinstance(value, str) and re.match("[\ufdd0-\ufdef]", value):
             raise _invalid(sent, organisation, f"{name}={_quotable(sent, value)}: it begins with a noncharacter")
     moments = {name: getattr(repository, name) for name in ("created_at", "updated_at", "pushed_at")}

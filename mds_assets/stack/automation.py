@@ -26,9 +26,9 @@ _blocked = AutomationCondition.any_deps_match(
 # considers only the newest day of a run. Here, each day's timestamps are compared. For that, both conditions of a
 # `since` must stand alone, because Dagster drops the timestamps when it combines conditions.
 FOLLOWS_STAGING = (
-    _changed.since(AutomationCondition.newly_updated()).with_label("what it reads is newer")
+    _changed.since(AutomationCondition.newly_updated()).with_label("an input is newer")
     # Once per change: a mart that fails is not requested over and over.
-    & _changed.since(AutomationCondition.newly_requested()).with_label("not asked for since")
+    & _changed.since(AutomationCondition.newly_requested()).with_label("not requested since")
     # Missing partitions are left to backfills.
     & ~AutomationCondition.missing()
     # A table blocked by a check still exists: everything downstream waits until it is repaired.

@@ -84,14 +84,14 @@ def run(
     from mds_assets.stack.settings import settings
 
     if days and first:
-        raise click.ClickException("--days and --from both say where to start: give one of them")
+        raise click.ClickException("--days and --from both set the start: use only one")
     yesterday = datetime.now(UTC).date() - timedelta(days=1)
     end = last.date() if last else yesterday
     start_of_window = end - timedelta(days=(days or settings.lookback_days) - 1)
     start = first.date() if first else max(start_of_window, settings.start_date)
     if not settings.start_date <= start <= end <= yesterday:
         raise click.ClickException(
-            f"{start} to {end} is no range of days between {settings.start_date} (MDS_START_DATE) and {yesterday}, "
+            f"{start} to {end} is not a range of days between {settings.start_date} (MDS_START_DATE) and {yesterday}, "
             "the last day that has ended (UTC)"
         )
     period = f"{(end - start).days + 1} days, {start} to {end}" if start < end else f"{end}"
@@ -181,7 +181,7 @@ def sql(
     from mds_assets.stack.settings import is_remote, settings
 
     if as_csv and as_json:
-        raise click.ClickException("--csv and --json both say how to print: give one of them")
+        raise click.ClickException("--csv and --json both set the output format: use only one")
     try:
         if not duckdb.extract_statements(query):
             raise click.ClickException("there is no statement to execute")
@@ -191,7 +191,7 @@ def sql(
             con.execute("SET TimeZone = 'UTC'")
             if _lies_elsewhere(con, settings.data_dir):
                 file = f"{settings.data_dir}/{WAREHOUSE}"
-                raise click.ClickException(f"{file} belongs to a lake that lay elsewhere: `mds run` makes a new one")
+                raise click.ClickException(f"{file} belongs to a lake in another folder: `mds run` builds a new one")
             result = con.sql(query)
             if as_csv:
                 sys.stdout.write(_as_text(result).pl().write_csv())
@@ -233,7 +233,7 @@ def _local(name: str, folder: Callable[[], str]) -> Path:
     else:
         stored = _lake().path(name)
     if not stored.exists():
-        raise click.ClickException(f"there is no {stored} yet: `mds run` makes it")
+        raise click.ClickException(f"there is no {stored} yet: `mds run` creates it")
     if isinstance(stored, Path):
         return stored
     copied = Path(folder(), stored.name)
@@ -459,5 +459,5 @@ def _hints() -> Iterator[str]:
         (spec for spec in _tables() if spec.key.has_prefix(["marts"])), key=lambda spec: spec.tags.get(HEADLINE, "~")
     )
     if marts:
-        yield f'[bold].venv/bin/mds sql "FROM marts.{marts[0].key.path[-1]}_latest"[/] asks in SQL'
+        yield f'[bold].venv/bin/mds sql "FROM marts.{marts[0].key.path[-1]}_latest"[/] queries it in SQL'
     yield "[bold]make dev[/] opens Dagster's UI on http://127.0.0.1:3000"

@@ -47,7 +47,7 @@ _KUBERNETES = re.compile(r"\w+_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|
 
 
 class SettingsError(click.ClickException):
-    """A setting has a wrong value or an unknown name. The message is one line that says what is allowed.
+    """A setting has an invalid value or an unknown name. The message is one line that lists what is allowed.
 
     It is a click exception, so that `dagster` and `mds` both print just that line and exit with code 1; Dagster's code
     server shows it like any other exception.
@@ -242,7 +242,7 @@ def http_url(value: str) -> SplitResult:
         ValueError: It is none.
     """
     url = urlsplit(value)
-    if not _HOST.fullmatch(url.hostname or "") or (url.port or 0) < 0:  # `port` raises where it is no number
+    if not _HOST.fullmatch(url.hostname or "") or (url.port or 0) < 0:  # `port` raises if it is not a number
         raise ValueError("its host or port is wrong")
     if url.scheme not in {"http", "https"} or url.fragment or "@" in url.netloc:
         raise ValueError("it is not a plain http(s) URL")

@@ -77,14 +77,14 @@ def _alert(context: RunStatusSensorContext, text: str) -> None:
         trouble = post(settings.alert_webhook.get_secret_value(), text)
         if trouble:
             run_id = context.dagster_run.run_id
-            context.log.warning("MDS_ALERT_WEBHOOK was not told of run %s: %s", run_id, trouble)
+            context.log.warning("MDS_ALERT_WEBHOOK was not notified of run %s: %s", run_id, trouble)
 
 
 def summary_of_checks(run: DagsterRun, failed: Iterable[AssetCheckEvaluation]) -> str:
     """Which checks failed, their messages, and where to look, without secrets."""
     checks = sorted((f"{one.asset_key.to_user_string()} {one.check_name}", one.description or "") for one in failed)
     lines = [
-        f"Checks do not pass: {', '.join(name for name, _ in checks)}",
+        f"Failed checks: {', '.join(name for name, _ in checks)}",
         *(f"{name}: {said}"[:_LONGEST_REASON] for name, said in checks),
         _where(run),
     ]

@@ -52,7 +52,7 @@ class Settings(EnvironmentSettings):
         default="data",
         validation_alias="MDS_DATA_DIR",
         title="The root of the lake.",
-        description="a folder (a relative one lies beside pyproject.toml) or a file:// URL, without %, ? and \\; or "
+        description="a folder (if relative, beside pyproject.toml) or a file:// URL, without %, ? and \\; or "
         "s3://bucket/prefix, of lower-case letters, digits, dots and hyphens, the prefix also of capitals, _ and /",
     )
     aws_endpoint_url: str | None = Field(
@@ -163,7 +163,7 @@ class Settings(EnvironmentSettings):
     @field_validator("alert_webhook", mode="after")
     @classmethod
     def _webhook_is_encrypted(cls, value: SecretStr | None) -> SecretStr | None:
-        # Whoever has the URL may post to it, so that no message may quote it: not urllib's either, which does.
+        # Anyone who has the URL can post to it, so no message may quote it; urllib's errors do.
         if value:
             secret = value.get_secret_value()
             try:
@@ -171,7 +171,7 @@ class Settings(EnvironmentSettings):
             except ValueError:
                 raise ValueError("it is not a plain http(s) URL") from None
             if not re.fullmatch(r"[!-~]+", secret):
-                raise ValueError("it holds blanks or characters that no URL has")
+                raise ValueError("it contains blanks or characters that are not allowed in a URL")
             if url.scheme == "http" and not is_loopback(url.hostname or ""):
                 raise ValueError("it would travel unencrypted; use https")
         return value
@@ -203,7 +203,7 @@ class Settings(EnvironmentSettings):
     @classmethod
     def _region_is_a_name(cls, value: str | None, others: ValidationInfo) -> str | None:
         if value and _on_a_store(others) and not re.fullmatch(r"[a-z0-9-]+", value):
-            raise ValueError("it is no name of a region")
+            raise ValueError("it is not a region name")
         return value
 
     @field_validator("aws_secret_access_key", mode="after")
@@ -252,10 +252,10 @@ def _bucket_url(value: str) -> str:
         ValueError: It is not such a URL, or the environment's settings for the store are unusable.
     """
     if not _BUCKET_URL.fullmatch(value) or any(part in {"", ".", ".."} for part in value.rstrip("/").split("/")[3:]):
-        raise ValueError("it is no s3://bucket/prefix")
+        raise ValueError("it is not s3://bucket/prefix")
     for name, instead in _NOT_AWS.items():
         if os.environ.get(name):
-            raise ValueError(f"{name} is set, which not all of its readers know; {instead}")
+            raise ValueError(f"{name} is set, which only some clients honour; {instead}")
     if not find_spec("obstore"):
         raise ValueError("the extra `scale` is not installed: `.venv/bin/uv sync --extra scale`")
     return value.rstrip("/")

@@ -84,7 +84,7 @@ PASSING: dict[str, tuple[Fault, str]] = {
     "connection reset": (resets, "Connection reset"),
     "hang-up": (hangs_up, "closed connection without response"),
     "truncated body": (breaks_off, "more expected"),
-    "half a document": (half_a_document, "JSON that breaks off"),
+    "half a document": (half_a_document, "truncated JSON"),
     "429 with retry-after": (answers(429, retry_after="1"), "answered 429"),
     "403 limit": (nothing_left(403, 1), "answered 403"),
     "secondary limit": (answers(403, {"message": "secondary rate limit"}, retry_after="1"), "answered 403"),
@@ -137,7 +137,7 @@ ENDING: dict[str, tuple[Fault, str]] = {
     "403 forbidden": (answers(403), "answered 403 'said by GitHub': GITHUB_TOKEN may not read it"),
     "401": (answers(401, {"message": "Bad credentials"}), "answered 401 'Bad credentials': GITHUB_TOKEN was refused"),
     "404": (answers(404, {"message": "Not Found"}), "answered 404 'Not Found': GitHub knows no organisation"),
-    "a limit of an hour": (answers(429, retry_after="3600"), "Come back at "),
+    "a limit of an hour": (answers(429, retry_after="3600"), "Retry at "),
     "foreign next": (
         answers(200, [], Link='<https://evil.example/orgs/acme/repos?page=2>; rel="next"'),
         "'https://evil.example/orgs/acme/repos?page=2', which is on another host",

@@ -94,7 +94,7 @@ class GitHubSettings(SourceSettings):
     @classmethod
     def _token_is_a_header_value(cls, value: SecretStr | None) -> SecretStr | None:
         if value and not re.fullmatch(r"[!-~]+", value.get_secret_value()):
-            raise ValueError("it holds blanks or characters that no token has")
+            raise ValueError("it contains blanks or characters that are not allowed in a token")
         return value
 
     @field_validator("api_url", mode="after")

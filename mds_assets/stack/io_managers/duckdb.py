@@ -41,7 +41,7 @@ def read(
         table: The declaration.
         partitioned: Whether the files are in partitions, so that `day` comes from their path.
     """
-    # A bracket or star in the lake's own path is no pattern.
+    # Escape brackets and stars in the lake's own path.
     patterns = [glob.escape(str(file)) for file in files]
     types = {column.name: column.type for column in (table.with_day() if partitioned else table).columns}
     return con.sql(scan(patterns, types, partitioned=partitioned))

@@ -167,7 +167,7 @@ def _items(source: Any, name: str) -> Iterator[Any]:
     if isinstance(source, Mapping | pa.Table | pa.RecordBatch):
         source = [source]
     if not isinstance(source, DltResource | Iterable) or isinstance(source, str | bytes):
-        raise LandingError(f"{name}: a {type(source).__name__} is no source: return a dlt resource or rows.")
+        raise LandingError(f"{name}: a {type(source).__name__} is not a source: return a dlt resource or rows.")
     for item in source:
         if isinstance(item, list | tuple):
             yield from item
