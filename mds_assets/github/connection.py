@@ -255,8 +255,8 @@ class Connection:
         back = datetime.now(UTC) + timedelta(seconds=wait + 1)
         token = "" if self._token else " Without GITHUB_TOKEN there are 60 requests an hour, with one 5,000."
         return (
-            f"{_why(state)}. Retry at {back:%Y-%m-%d %H:%M:%S} UTC: after {waited:.0f} s of waiting, another {wait:.0f} s "
-            f"would exceed GITHUB_MAX_WAIT_SECONDS={self._max_wait:.0f} or {_ATTEMPTS_AT_LIMIT} attempts."
+            f"{_why(state)}. Retry at {back:%Y-%m-%d %H:%M:%S} UTC: after {waited:.0f} s of waiting, another "
+            f"{wait:.0f} s would exceed GITHUB_MAX_WAIT_SECONDS={self._max_wait:.0f} or {_ATTEMPTS_AT_LIMIT} attempts."
             f"{token}"
         )
 

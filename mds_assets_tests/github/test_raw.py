@@ -107,7 +107,7 @@ def test_a_new_field_of_github_lands_and_staging_passes_over_it(tmp_path: Path):
         ({"updated_at": None}, "neither updated_at nor pushed_at"),
         ({"description": "broken \ud800"}, "description="),
         ({"novelty": "\ufdd0abc"}, "novelty='\\ufdd0abc': it begins with a noncharacter"),
-        ({"novelty": {"deep": ["broken \udfff"]}}, "no Unicode"),
+        ({"novelty": {"deep": ["broken \udfff"]}}, "not Unicode"),
     ],
 )
 def test_a_field_of_another_type_fails_the_run_by_name_and_lands_nothing(
