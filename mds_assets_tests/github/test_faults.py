@@ -136,7 +136,7 @@ ENDING: dict[str, tuple[Fault, str]] = {
     "object instead of list": (answers(200, {"a": 1}), "answered 200 with dict {'a': 1}: no list of repositories"),
     "403 forbidden": (answers(403), "answered 403 'said by GitHub': GITHUB_TOKEN may not read it"),
     "401": (answers(401, {"message": "Bad credentials"}), "answered 401 'Bad credentials': GITHUB_TOKEN was refused"),
-    "404": (answers(404, {"message": "Not Found"}), "answered 404 'Not Found': GitHub knows no organisation"),
+    "404": (answers(404, {"message": "Not Found"}), "answered 404 'Not Found': GitHub has no organisation"),
     "a limit of an hour": (answers(429, retry_after="3600"), "Retry at "),
     "foreign next": (
         answers(200, [], Link='<https://evil.example/orgs/acme/repos?page=2>; rel="next"'),
