@@ -42,11 +42,11 @@ class Lakes:
         """The project's lake."""
         return self.folder / "ours"
 
-    def prepare(self, told: Callable[[str], None], *, row_group_rows: int = ROW_GROUP_ROWS) -> None:
+    def prepare(self, log: Callable[[str], None], *, row_group_rows: int = ROW_GROUP_ROWS) -> None:
         """Generate raw, unless it is there, and let each stage the days before the last."""
         raw = self.folder / "raw"
         if not raw.exists():
-            told(f"generating {len(self.days)} days of {self.rows:,} rows")
+            log(f"generating {len(self.days)} days of {self.rows:,} rows")
             generate(self.folder, self.days, self.rows, row_group_rows=row_group_rows)
         for lake in (self.limit, self.ours):
             if not (lake / "raw").exists():
@@ -54,7 +54,7 @@ class Lakes:
                 (lake / "raw").symlink_to(raw, target_is_directory=True)
         earlier = self.days[:-1]
         if earlier and not (self.limit / "staging").exists():
-            told("staging the earlier days")
+            log("staging the earlier days")
             self.limit_command(earlier, "--skip-marts").run()
             self.ours_command(earlier, select="group:staging").run()
 

@@ -12,12 +12,12 @@ CASES = ("limit", "ours", "floor", "bare", "defaults")
 
 
 def measure(
-    lakes: Lakes, days: Sequence[date], cases: Sequence[str], count: int, told: Callable[[str], None], *, warm_up: bool
+    lakes: Lakes, days: Sequence[date], cases: Sequence[str], count: int, log: Callable[[str], None], *, warm_up: bool
 ) -> Section:
     """Run the cases on these days and compare what they wrote."""
     span = "a day" if len(days) == 1 else f"a range of {len(days)} days"
     section = Section(f"{lakes.rows:,} rows a day: staging and marts of {span}, window of {LOOKBACK_DAYS} days")
-    told(section.title)
+    log(section.title)
     commands: dict[str, Command] = {
         "limit": lakes.limit_command(days),
         "floor": lakes.floor_command(days),
@@ -26,7 +26,7 @@ def measure(
         "defaults": lakes.ours_command(days, module="benchmarks.defaults", home="defaults"),
     }
     commands = {name: command for name, command in commands.items() if name in cases}
-    section.took = rounds(commands, count, told, warm_up=warm_up)
+    section.took = rounds(commands, count, log, warm_up=warm_up)
     if {"limit", "ours"} <= commands.keys():
         section.remarks.append(f"limit and ours: {compare(lakes.limit, lakes.ours, days)}.")
     section.ratios = ratios({name: median(took) for name, took in section.took.items()}, lakes.rows, len(days))

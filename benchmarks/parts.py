@@ -19,7 +19,7 @@ from benchmarks.report import Ratio, Section
 from mds_assets_tests.github.recordings import RECORDINGS, jenkinsci
 from mds_assets_tests.github.server import GitHubServer
 
-Told = Callable[[str], None]
+Log = Callable[[str], None]
 _FLOOR = ("repos", "repos_per_language", "daily_activity")
 TABLES = ("raw/github_repos", "staging/repos", "marts/repos_per_language", "marts/daily_activity")
 
@@ -47,7 +47,7 @@ class Sizes:
     warm_up: bool = True
 
 
-def imports(_work: Path, count: int, told: Told, _sizes: Sizes) -> Section:
+def imports(_work: Path, count: int, log: Log, _sizes: Sizes) -> Section:
     """What is imported before anything is needed."""
     section = Section("Imports")
     commands = {
@@ -55,13 +55,13 @@ def imports(_work: Path, count: int, told: Told, _sizes: Sizes) -> Section:
         "import mds_assets.definitions": Command(python("-c", "import mds_assets.definitions")),
         "import the engines": Command(python("-c", "import duckdb, polars, pyarrow.parquet")),
     }
-    section.took = rounds(commands, count, told)
+    section.took = rounds(commands, count, log)
     alone, ours, _ = (median(took).wall for took in section.took.values())
     section.ratios = [Ratio("wall: import mds_assets.definitions / import dagster", ours / alone, 1.6)]
     return section
 
 
-def raw(work: Path, count: int, told: Told, sizes: Sizes) -> Section:
+def raw(work: Path, count: int, log: Log, sizes: Sizes) -> Section:
     """A day from GitHub to the marts, on the recorded organisation; on the sample where there are no recordings."""
     day = date(2019, 10, 25)
     lakes = Lakes(work / "raw", 75, [day], start=date(2019, 1, 1))
@@ -74,13 +74,13 @@ def raw(work: Path, count: int, told: Told, sizes: Sizes) -> Section:
                 days, select=f'key:"raw/github_repos" or {STAGING_AND_MARTS}', variables=variables
             ),
         }
-        section.took = rounds(commands, count, told, warm_up=sizes.warm_up)
+        section.took = rounds(commands, count, log, warm_up=sizes.warm_up)
     floor, ours = (median(took).wall for took in section.took.values())
     section.ratios = [Ratio("wall: ours with raw / floor", ours / floor, 2.5)]
     return section
 
 
-def long_range(work: Path, count: int, told: Told, sizes: Sizes) -> Section:
+def long_range(work: Path, count: int, log: Log, sizes: Sizes) -> Section:
     """A long range in one run, against a short one."""
     section = Section(f"Staging and marts of a range of days of {sizes.range_rows} rows")
     commands: dict[str, Command] = {}
@@ -91,7 +91,7 @@ def long_range(work: Path, count: int, told: Told, sizes: Sizes) -> Section:
             generate(lakes.ours, days, sizes.range_rows)
         commands[f"{length} days"] = lakes.ours_command(days)
         commands[f"floor, {length} days"] = lakes.floor_command(days)
-    section.took = rounds(commands, count, told, warm_up=sizes.warm_up)
+    section.took = rounds(commands, count, log, warm_up=sizes.warm_up)
     long, long_floor, short, short_floor = (median(took).wall for took in section.took.values())
     compared = f"{sizes.ranges[0]} days / {sizes.ranges[1]} days"
     section.ratios = [
@@ -101,7 +101,7 @@ def long_range(work: Path, count: int, told: Told, sizes: Sizes) -> Section:
     return section
 
 
-def history(work: Path, count: int, told: Told, sizes: Sizes) -> Section:
+def history(work: Path, count: int, log: Log, sizes: Sizes) -> Section:
     """A day with thousands of earlier days in the lake and in Dagster's records, against one with a few."""
     section = Section("A day of 100 rows after a history")
     runs: dict[str, Command] = {}
@@ -112,7 +112,7 @@ def history(work: Path, count: int, told: Told, sizes: Sizes) -> Section:
         lakes = Lakes(work / f"history-{length}", 100, days, start=days[0])
         run = lakes.ours_command([LAST])
         if not lakes.ours.exists():
-            told(f"making {length} earlier days")
+            log(f"making {length} earlier days")
             generate(lakes.ours, days[-1:], 100)
             run.run()
             _repeat(lakes.ours, days[:-1])
@@ -128,7 +128,7 @@ def history(work: Path, count: int, told: Told, sizes: Sizes) -> Section:
         ):
             words = python("-m", "benchmarks.asset_page", *asked)
             pages[f"{length} earlier days: {name}"] = Command(words, at_home, prints_steps=True)
-    section.took = rounds(runs | loads | pages, count, told)
+    section.took = rounds(runs | loads | pages, count, log)
     long, short, long_load, short_load, *_ = (median(took).wall for took in section.took.values())
     long_page, long_floor, short_page, short_floor = (median(section.took[name]).inside for name in pages)
     section.ratios = [
@@ -160,12 +160,12 @@ def _record(home: Path, days: list[date]) -> None:
                 instance.report_runless_asset_event(event)
 
 
-def hand_off(work: Path, _count: int, told: Told, sizes: Sizes) -> Section:
+def hand_off(work: Path, _count: int, log: Log, sizes: Sizes) -> Section:
     """Staging as the marts get it, against a plain scan of the same files with the same columns."""
     section = Section(f"The hand-off: 7 days of {sizes.hand_off:,} rows as a LazyFrame")
     # As large a lake as the main job's, which may be there already.
     lakes = Lakes(work / f"{sizes.hand_off}", sizes.hand_off, days_until(LAST, DAYS_READ))
-    lakes.prepare(told)
+    lakes.prepare(log)
     if not (lakes.ours / "staging/repos" / f"day={LAST}").exists():
         lakes.ours_command([LAST]).run()
     words = python("-m", "benchmarks.hand_off", str(lakes.ours), str(days_until(LAST, 7)[0]), str(LAST))
@@ -178,7 +178,7 @@ def hand_off(work: Path, _count: int, told: Told, sizes: Sizes) -> Section:
     return section
 
 
-def dlt(_work: Path, count: int, told: Told, _sizes: Sizes) -> Section:
+def dlt(_work: Path, count: int, log: Log, _sizes: Sizes) -> Section:
     """What dlt takes after GitHub has answered."""
     section = Section("dlt: 2,204 recorded repositories")
     if not RECORDINGS.is_dir():
@@ -194,7 +194,7 @@ def dlt(_work: Path, count: int, told: Told, _sizes: Sizes) -> Section:
             name: Command(python("-m", "benchmarks.landing", str(days)), variables, prints_steps=True)
             for name, days, variables in (("one day", 1, one_day), ("30 days", 30, thirty_days))
         }
-        section.took = rounds(commands, count, told)
+        section.took = rounds(commands, count, log)
     one, many = (median(took) for took in section.took.values())
     section.ratios = [
         Ratio("seconds after the last byte, one day", one.steps["after the last byte"], 2),
@@ -203,11 +203,11 @@ def dlt(_work: Path, count: int, told: Told, _sizes: Sizes) -> Section:
     return section
 
 
-def bounded(work: Path, _count: int, told: Told, sizes: Sizes) -> Section:
+def bounded(work: Path, _count: int, log: Log, sizes: Sizes) -> Section:
     """A day of many rows in a process that may not have much memory."""
     section = Section(f"Bounded memory: {sizes.bounded:,} rows a day in {sizes.bound_mb:,} MiB")
     lakes = Lakes(work / f"{sizes.bounded}", sizes.bounded, days_until(LAST, DAYS_READ))
-    lakes.prepare(told)
+    lakes.prepare(log)
     commands = {
         "limit, unbounded": lakes.limit_command([LAST]),
         "ours, bounded": lakes.ours_command(
@@ -217,7 +217,7 @@ def bounded(work: Path, _count: int, told: Told, sizes: Sizes) -> Section:
         ),
     }
     try:
-        section.took = rounds(commands, 1, told, warm_up=sizes.warm_up)
+        section.took = rounds(commands, 1, log, warm_up=sizes.warm_up)
         section.remarks.append(f"With and without the bound: {compare(lakes.limit, lakes.ours, [LAST])}.")
     except RuntimeError as failed:
         section.remarks.append(f"It fails: {str(failed).strip().splitlines()[-1]}")
@@ -229,7 +229,7 @@ def bounded(work: Path, _count: int, told: Told, sizes: Sizes) -> Section:
     return section
 
 
-PARTS: dict[str, Callable[[Path, int, Told, Sizes], Section]] = {
+PARTS: dict[str, Callable[[Path, int, Log, Sizes], Section]] = {
     "imports": imports,
     "raw": raw,
     "long-range": long_range,

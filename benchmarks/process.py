@@ -105,14 +105,14 @@ def dagster(*words: str) -> list[str]:
 
 
 def rounds(
-    commands: Mapping[str, Command], count: int, told: Callable[[str], None], *, warm_up: bool = True
+    commands: Mapping[str, Command], count: int, log: Callable[[str], None], *, warm_up: bool = True
 ) -> dict[str, list[Took]]:
     """Run the commands one after the other, `count` times over, so that what disturbs the machine meets them all.
 
     Args:
         commands: By name.
         count: How many rounds.
-        told: Is told of each run.
+        log: Gets a line per run.
         warm_up: Whether a command without a home of Dagster's runs once before: the first run makes the databases.
     """
     for command in commands.values():
@@ -122,7 +122,7 @@ def rounds(
     for number in range(count):
         for name, command in commands.items():
             took[name].append(one := command.run())
-            told(f"round {number + 1} of {count}, {name}: {one.wall:.2f} s, {one.peak_mb:.0f} MiB")
+            log(f"round {number + 1} of {count}, {name}: {one.wall:.2f} s, {one.peak_mb:.0f} MiB")
     return took
 
 

@@ -48,7 +48,7 @@ def main(
     sizes = Sizes((12, 4), (8, 3), 20, 200, 200, warm_up=False) if tiny else Sizes()
     work = work.resolve()
 
-    def told(line: str) -> None:
+    def log(line: str) -> None:
         console.print(f"[dim]{datetime.now(UTC):%H:%M:%S}[/] {line}")
 
     command = " ".join(["python -m benchmarks.run", *sys.argv[1:]])
@@ -62,12 +62,12 @@ def main(
     try:
         for size in rows if rows is not None else [] if wanted else [100, 1_000_000]:
             lakes = Lakes(work / f"{size}", size, days_until(LAST, DAYS_READ))
-            lakes.prepare(told, row_group_rows=row_group_rows)
+            lakes.prepare(log, row_group_rows=row_group_rows)
             for span in spans() if days is None else [days_until(LAST, length) for length in days]:
-                done(measure(lakes, span, case or CASES, rounds, told, warm_up=sizes.warm_up))
+                done(measure(lakes, span, case or CASES, rounds, log, warm_up=sizes.warm_up))
         for name in wanted:
-            told(name)
-            done(PARTS[name](work, rounds, told, sizes))
+            log(name)
+            done(PARTS[name](work, rounds, log, sizes))
     finally:
         if not keep:
             remove(work)

@@ -1,4 +1,4 @@
-"""The project: whatever lies in `defs/`, or the sources that MDS_SOURCES names, and what the stack makes of it.
+"""The project: everything in `defs/`, or the sources that MDS_SOURCES names, completed by the stack.
 
 `dg`, the webserver, the daemon and `dagster asset materialize` load `defs`; tests build their own.
 
@@ -24,16 +24,16 @@ def build_definitions(
     """The whole project.
 
     Args:
-        resource_overrides: Resources by name (`lake`, `github`, ...) that replace those of the settings; what depends
-            on one follows.
+        resource_overrides: Resources by name (`lake`, `github`, ...) that replace the configured ones; resources that
+            depend on one of them use the override.
         settings: The stack's settings.
     """
     with warnings.catch_warnings():
-        # Of links to the code and of the backfill policy, which are in beta, and of the loader.
+        # From code references and the backfill policy, which are in beta, and from the loader.
         warnings.simplefilter("ignore", BetaWarning)
         warnings.simplefilter("ignore", PreviewWarning)
         packages = [import_module(f"{mds_assets.defs.__name__}.{name}") for name in settings.sources]
-        # As `load_from_defs_folder` does, but that looks for pyproject.toml, which an image has not.
+        # Like `load_from_defs_folder`, which needs pyproject.toml; a container image has none.
         loaded = [ComponentTree.from_module(each, PROJECT_ROOT).build_defs() for each in packages or [mds_assets.defs]]
         sources = loaded[0] if len(loaded) == 1 else Definitions.merge(*loaded)
         return build.build_definitions(sources, resource_overrides, settings)

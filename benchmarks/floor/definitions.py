@@ -27,20 +27,20 @@ warnings.filterwarnings("ignore", message="Parameter `backfill_policy`")
 
 DAILY = DailyPartitionsDefinition(start_date=os.environ["MDS_START_DATE"], timezone="UTC")
 LOOKBACK = TimeWindowPartitionMapping(start_offset=-6, end_offset=0)
-ONE_RUN = BackfillPolicy.single_run()
+SINGLE_RUN = BackfillPolicy.single_run()
 
 
-@asset(partitions_def=DAILY, backfill_policy=ONE_RUN)
+@asset(partitions_def=DAILY, backfill_policy=SINGLE_RUN)
 def repos() -> None:
     """Stands for staging."""
 
 
-@asset(partitions_def=DAILY, backfill_policy=ONE_RUN, deps=[AssetDep(repos, partition_mapping=LOOKBACK)])
+@asset(partitions_def=DAILY, backfill_policy=SINGLE_RUN, deps=[AssetDep(repos, partition_mapping=LOOKBACK)])
 def repos_per_language() -> None:
     """Stands for a mart."""
 
 
-@asset(partitions_def=DAILY, backfill_policy=ONE_RUN, deps=[AssetDep(repos, partition_mapping=LOOKBACK)])
+@asset(partitions_def=DAILY, backfill_policy=SINGLE_RUN, deps=[AssetDep(repos, partition_mapping=LOOKBACK)])
 def daily_activity() -> None:
     """Stands for the other mart."""
 

@@ -1,7 +1,7 @@
-"""Which repositories of the configured organisations were active on which days, as GitHub's REST API tells.
+"""Lists the repositories of the configured organisations that were active on given days.
 
-A repository is active at the later of `updated_at` and `pushed_at`. One third of real pushes leave `updated_at` as it
-was, so the list is read in both orders, each until it is older than the range that was asked for.
+A repository is active at the later of `updated_at` and `pushed_at`. One third of real pushes leave `updated_at`
+unchanged, so the list is read in both sort orders, each until it is older than the requested range.
 
 https://docs.github.com/en/rest/repos/repos#list-organization-repositories
 """
@@ -21,7 +21,7 @@ from mds_assets.github.repository import Json, Repository, parse, row
 if TYPE_CHECKING:
     from requests.adapters import BaseAdapter
 
-    from mds_assets.github.connection import Answer, Connection
+    from mds_assets.github.connection import Connection, Response
 
 Log = logging.Logger | logging.LoggerAdapter[Any]
 
@@ -36,12 +36,12 @@ class GitHub:
     Attributes:
         organisations: Their logins.
         api_url: The API's root, `https://api.github.com` or a GitHub Enterprise Server's `https://HOST/api/v3`.
-        token: Sent to that host only, over that scheme only.
+        token: Sent only to that host, over that scheme.
         api_version: The version of the API, a date.
-        max_wait: Seconds that one request may wait for rate limits and between attempts; a longer wait is an error.
-        timeout: Seconds to connect, seconds between two bytes.
-        transport: Answers in GitHub's place, in process.
-        sleep: Waits some seconds.
+        max_wait: Seconds that one request may wait for rate limits and between attempts. A longer wait is an error.
+        timeout: Connect and read timeouts, in seconds.
+        transport: An adapter that replaces GitHub, in process.
+        sleep: Sleeps for a number of seconds.
     """
 
     organisations: Sequence[str]
@@ -58,28 +58,29 @@ class GitHub:
 
         Args:
             days: UTC days, in order, without gaps.
-            log: Gets a line a page, and one for each failure that is tried again.
+            log: Receives a line per page, and one per retried failure.
 
         Returns:
-            A crawl that begins when it is iterated.
+            A crawl that starts when it is iterated.
         """
         return Crawl(self, days, log)
 
 
 @dataclass
 class Crawl:
-    """One crawl. Iterate it once for the rows to land, a page of GitHub's at a time.
+    """One crawl. Iterate it once for the rows to land, one page at a time.
 
-    A row is GitHub's repository plus `org` and `observed_at`. Each repository comes once, or twice where it was active
-    again between the two orders. One that was active again after the last day comes too: no later crawl may see that
-    state. Iterating raises GitHubError when GitHub refuses, or sends something else than repositories.
+    A row is GitHub's repository plus `org` and `observed_at`. Each repository appears once, or twice if it was active
+    again between the two passes. Repositories active after the last day are included, because no later crawl may see
+    that state. Iterating raises GitHubError if GitHub returns an error, or anything but repositories.
 
     Attributes:
-        observed_at: When it began, UTC. Every row bears it.
+        observed_at: When the crawl started, UTC. Stored on every row.
         requests: Requests sent so far, failed ones included.
-        rate_limit_remaining: Requests left in the current hour, as GitHub last said; None when it did not.
-        listed: For each organisation, how many repositories GitHub lists: exactly up to 100, above that at most.
-        warnings: What looks wrong, though nothing was refused.
+        rate_limit_remaining: Requests left in the current hour, from GitHub's last response; None if it had no such
+            header.
+        listed: For each organisation, how many repositories GitHub lists: exact up to 100, an upper bound above.
+        warnings: Anomalies that are not errors.
     """
 
     github: GitHub
@@ -90,11 +91,11 @@ class Crawl:
     rate_limit_remaining: int | None = field(default=None, init=False)
     listed: dict[str, int] = field(default_factory=dict[str, int], init=False)
     warnings: list[str] = field(default_factory=list[str], init=False)
-    _pages_told: int | None = field(default=None, init=False, repr=False)
+    _reported_pages: int | None = field(default=None, init=False, repr=False)
 
     def __iter__(self) -> Iterator[list[Json]]:
-        """Ask GitHub, one organisation after the other."""
-        # requests takes a tenth of Dagster's time to import: only a crawl pays for it.
+        """Query GitHub, one organisation after another."""
+        # Importing requests takes a tenth as long as importing Dagster: only a crawl pays for it.
         from mds_assets.github.connection import Connection
 
         github = self.github
@@ -127,7 +128,7 @@ class Crawl:
             connection.close()
 
     def _listing(self, connection: "Connection", organisation: str) -> Iterator[list[tuple[Json, Repository]]]:
-        """Everything active since the first day, and a little more; in both orders where one is not enough."""
+        """Everything active since the first day, plus the rest of the last page; in both orders if needed."""
         since = datetime.combine(self.days[0], time_of_day(), UTC)
         kind = "orgs"
         for order in _ORDERS:
@@ -136,15 +137,15 @@ class Crawl:
             with suppress(NotFoundError) if order == _ORDERS[0] else nullcontext():
                 first = connection.get(organisation, self._url(kind, organisation), query)
             if not first:
-                # A user is not an organisation to GitHub, and has a path of its own.
+                # GitHub does not treat a user as an organisation: users have their own path.
                 kind = "users"
                 first = connection.get(organisation, self._url(kind, organisation), query)
             for number, answer in enumerate(self._pages(connection, organisation, first), start=1):
                 page = [(sent, parse(sent, organisation)) for sent in _repositories(answer, organisation)]
-                self._note(connection, organisation, order, number, answer, len(page))
+                self._log_page(connection, organisation, order, number, answer, len(page))
                 yield page
                 if not answer.next:
-                    return  # everything is listed: another order has nothing to add
+                    return  # everything is listed: the other order has nothing to add
                 moments = [getattr(repository, f"{order}_at") for _, repository in page]
                 if any(moment and moment < since for moment in moments):
                     break
@@ -152,28 +153,28 @@ class Crawl:
     def _url(self, kind: str, organisation: str) -> str:
         return f"{self.github.api_url}/{kind}/{organisation}/repos"
 
-    def _pages(self, connection: "Connection", organisation: str, answer: "Answer") -> Iterator["Answer"]:
-        """This page and those after it. The next may have another path: only GitHub's own link is right."""
+    def _pages(self, connection: "Connection", organisation: str, answer: "Response") -> Iterator["Response"]:
+        """This page and all following ones. Follow GitHub's own link: the next page may have a different path."""
         yield answer
         while answer.next:
             answer = connection.get(organisation, answer.next)
             yield answer
 
-    def _note(
-        self, connection: "Connection", organisation: str, order: str, number: int, answer: "Answer", length: int
+    def _log_page(
+        self, connection: "Connection", organisation: str, order: str, number: int, answer: "Response", length: int
     ) -> None:
-        """Tell of a page, and of what looks wrong with it."""
+        """Log the page and warn about anomalies."""
         self.requests, self.rate_limit_remaining = connection.requests, connection.rate_limit_remaining
         first = number == 1
         if first:
-            self._pages_told = answer.pages
+            self._reported_pages = answer.pages
             if order == _ORDERS[0] and not (answer.next and not answer.pages):
                 self.listed[organisation] = length if answer.pages is None else answer.pages * _PER_PAGE
         self.log.info(
             "%s: page %s of %s by %s_at; %s requests left this hour",
             organisation,
             number,
-            self._pages_told or number,
+            self._reported_pages or number,
             order,
             "unknown" if self.rate_limit_remaining is None else self.rate_limit_remaining,
         )
@@ -182,10 +183,10 @@ class Crawl:
                 f"GITHUB_ORG {organisation!r}: GitHub lists no repository at all. If it has some, GITHUB_TOKEN may not "
                 "see them."
             )
-        elif not length or (not answer.next and self._pages_told and number < self._pages_told):
+        elif not length or (not answer.next and self._reported_pages and number < self._reported_pages):
             self._warn(
                 f"GITHUB_ORG {organisation!r}: page {number} by {order}_at ends the listing or is empty, though GitHub "
-                f"told of {self._pages_told} pages. Run it again if repositories are missing."
+                f"reported {self._reported_pages} pages. Run it again if repositories are missing."
             )
 
     def _warn(self, warning: str) -> None:
@@ -193,7 +194,7 @@ class Crawl:
         self.log.warning("%s", warning)
 
 
-def _repositories(answer: "Answer", organisation: str) -> list[Json]:
+def _repositories(answer: "Response", organisation: str) -> list[Json]:
     body = answer.body
     if isinstance(body, list) and all(isinstance(item, dict) for item in body):
         return body

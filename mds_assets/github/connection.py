@@ -1,7 +1,4 @@
-"""Requests to GitHub's API: the token, the retries and the rate limits.
-
-What does not belong here: which repositories are asked for, and in which order (`client.py`); what a refusal means
-(`errors.py`).
+"""Requests to GitHub's API: authentication, retries and rate limits.
 
 https://docs.github.com/en/rest/using-the-rest-api/best-practices-for-using-the-rest-api
 """
@@ -29,17 +26,17 @@ from tenacity import (
 )
 from urllib3.util import parse_url
 
-from mds_assets.github.errors import GitHubError, LimitError, PassingError, refusal
+from mds_assets.github.errors import GitHubError, LimitError, TransientError, refusal
 from mds_assets.github.loopback import is_loopback
 
-_ATTEMPTS = 5  # at a request that fails for another reason than a rate limit
+_ATTEMPTS = 5  # for a request that fails for any reason but a rate limit
 _ATTEMPTS_AT_LIMIT = 10
 _REDIRECTS = 5
 _FIRST_WAIT_AT_LIMIT = 60.0  # seconds, when GitHub does not say how long; doubled each time
-_LONGEST_WAIT = 31_536_000.0  # a year: more is nonsense, and may be no date
+_LONGEST_WAIT = 31_536_000.0  # a year: more makes no sense, and may exceed what a date can hold
 
 
-_PASSING = (
+_TRANSIENT_ERRORS = (
     requests.ConnectionError,
     requests.Timeout,
     requests.exceptions.ChunkedEncodingError,
@@ -48,14 +45,14 @@ _PASSING = (
 
 
 @dataclass
-class Answer:
-    """A good answer.
+class Response:
+    """A successful response.
 
     Attributes:
-        url: What was asked.
+        url: The requested URL.
         body: The parsed JSON.
-        next: The URL of the next page, if there is one.
-        pages: How many pages the listing has; None on the last page, where GitHub does not say.
+        next: The URL of the next page, if any.
+        pages: How many pages the listing has; None on the last page, where GitHub omits it.
     """
 
     url: str
@@ -69,7 +66,8 @@ class Connection:
 
     Attributes:
         requests: Requests sent so far, failed ones included.
-        rate_limit_remaining: Requests left in the current hour, as GitHub last said; None when it did not.
+        rate_limit_remaining: Requests left in the current hour, from GitHub's last response; None if it had no such
+            header.
     """
 
     def __init__(
@@ -84,7 +82,7 @@ class Connection:
         log: logging.Logger | logging.LoggerAdapter[Any],
         transport: BaseAdapter | None = None,
     ) -> None:
-        """Open nothing yet; see `mds_assets.github.client.GitHub` for what the arguments mean."""
+        """Open nothing yet. `mds_assets.github.client.GitHub` documents the arguments."""
         api = parse_url(api_url)
         if token and api.scheme != "https" and not is_loopback(api.host or ""):
             raise GitHubError(f"GITHUB_API_URL={api_url!r}: GITHUB_TOKEN would travel unencrypted; use https.")
@@ -100,9 +98,9 @@ class Connection:
         self._session.headers["Accept"] = "application/vnd.github+json"
         self._session.headers["User-Agent"] = "mds-assets"
         self._session.headers["X-GitHub-Api-Version"] = api_version
-        # Also without a token: where a session has no `auth`, requests sends what ~/.netrc has for the host instead.
+        # Set even without a token: if a session has no `auth`, requests sends the host's entry in ~/.netrc.
         self._session.auth = self._authenticate
-        # Over plain http a proxy of the environment would see the token, and would be asked for this machine's own.
+        # Over plain http, a proxy from the environment would see the token, even for requests to this machine.
         self._session.trust_env = not (api.scheme == "http" and is_loopback(api.host or ""))
         if transport:
             self._session.mount(api_url, transport)
@@ -111,40 +109,40 @@ class Connection:
         """Close the sockets."""
         self._session.close()
 
-    def get(self, organisation: str, url: str, query: dict[str, str] | None = None) -> Answer:
-        """Ask once, or again where a failure passes.
+    def get(self, organisation: str, url: str, query: dict[str, str] | None = None) -> Response:
+        """Send a request, and retry it on transient errors.
 
-        Network errors, time-outs, 5xx and truncated bodies are retried 4 times, after 1, 2, 4 and 8 seconds and up to a
-        second more. A rate limit is waited for as GitHub asks: `retry-after`, else until `x-ratelimit-reset` when
-        nothing remains, else a minute, doubled each time.
+        Network errors, time-outs, 5xx and truncated bodies are retried 4 times, after 1, 2, 4 and 8 seconds, each plus
+        up to a second. On a rate limit, wait as GitHub asks: `retry-after`, else until `x-ratelimit-reset` if nothing
+        remains, else a minute, doubled each time.
 
         Raises:
-            NotFoundError: GitHub answered 404.
-            GitHubError: Any other refusal; a failure that did not pass; a wait longer than `max_wait`.
+            NotFoundError: GitHub returned 404.
+            GitHubError: Any other error status; a transient error that persisted; a wait longer than `max_wait`.
         """
         request = requests.Request("GET", url, params=query).prepare().url or url
         line = f"GITHUB_ORG {organisation!r}: GET {request}: "
 
-        def tell(state: RetryCallState) -> None:
-            told = f"{organisation}: GET {request}: {_why(state)}; again in {state.upcoming_sleep:.0f} s"
-            self._log.warning("%s", self.redacted(told))
+        def log_retry(state: RetryCallState) -> None:
+            message = f"{organisation}: GET {request}: {_why(state)}; again in {state.upcoming_sleep:.0f} s"
+            self._log.warning("%s", self.redacted(message))
 
-        def failed(state: RetryCallState) -> Answer:
+        def failed(state: RetryCallState) -> Response:
             raise GitHubError(
-                f"{line}{_why(state)}, at the last of {state.attempt_number} attempts. Check GITHUB_API_URL, the "
+                f"{line}{_why(state)}, after {state.attempt_number} attempts. Check GITHUB_API_URL, the "
                 "network and https://www.githubstatus.com, and run it again.",
                 retryable=True,
             )
 
-        def limited(state: RetryCallState) -> Answer:
-            raise GitHubError(line + self._come_back(state))
+        def limited(state: RetryCallState) -> Response:
+            raise GitHubError(line + self._limit_exceeded(state))
 
         passing = Retrying(
-            retry=retry_if_exception_type(PassingError),
+            retry=retry_if_exception_type(TransientError),
             wait=wait_exponential_jitter(initial=1, max=30),
             stop=stop_after_attempt(_ATTEMPTS),
             sleep=self._sleep,
-            before_sleep=tell,
+            before_sleep=log_retry,
             retry_error_callback=failed,
         )
         limits = Retrying(
@@ -154,48 +152,48 @@ class Connection:
                 state.attempt_number >= _ATTEMPTS_AT_LIMIT or state.idle_for + state.upcoming_sleep > self._max_wait
             ),
             sleep=self._sleep,
-            before_sleep=tell,
+            before_sleep=log_retry,
             retry_error_callback=limited,
         )
         return limits(passing, self._once, organisation, request)
 
-    def _once(self, organisation: str, url: str) -> Answer:
+    def _once(self, organisation: str, url: str) -> Response:
         response = self._send(organisation, url)
         for _ in range(_REDIRECTS):
             if not response.is_redirect:
                 break
-            target = self._own(organisation, response, response.headers["location"], "GitHub redirects to")
+            target = self._same_host_url(organisation, response, response.headers["location"], "GitHub redirects to")
             response = self._send(organisation, target)
         if not 200 <= response.status_code < 300:
             raise refusal(organisation, response, self._message(response), self._api_url, with_token=bool(self._token))
         return self._read(organisation, response)
 
-    def _own(self, organisation: str, response: requests.Response, target: str, what: str) -> str:
-        """The URL that an answer names, if it leads to the configured host: the token goes nowhere else.
+    def _same_host_url(self, organisation: str, response: requests.Response, target: str, what: str) -> str:
+        """The URL from a response, if it is on the configured host: the token is sent nowhere else.
 
         Raises:
-            GitHubError: It leads elsewhere.
+            GitHubError: It is on another host.
         """
-        with suppress(ValueError):  # it is none
+        with suppress(ValueError):  # not a URL
             url = urljoin(response.url, target)
-            if self._is_own(url):
+            if self._is_api_host(url):
                 return url
         raise GitHubError(
             f"GITHUB_ORG {organisation!r}: {what} {target!r}, which is on another host than "
-            f"GITHUB_API_URL={self._api_url!r} and is not asked for. Check GITHUB_API_URL and any proxy."
+            f"GITHUB_API_URL={self._api_url!r} and was not requested. Check GITHUB_API_URL and any proxy."
         )
 
     def redacted(self, text: str) -> str:
-        """The text without the token, which GitHub or whatever stands between may have quoted."""
+        """The text without the token, which GitHub or a proxy may have quoted."""
         return text.replace(self._token, "***") if self._token else text
 
-    def _is_own(self, url: str) -> bool:
+    def _is_api_host(self, url: str) -> bool:
         with suppress(ValueError):
             return _origin(url) == _origin(self._api_url)
         return False
 
     def _authenticate(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        if self._token and self._is_own(request.url or ""):
+        if self._token and self._is_api_host(request.url or ""):
             request.headers["Authorization"] = f"Bearer {self._token}"
         return request
 
@@ -204,15 +202,15 @@ class Connection:
         try:
             # Redirects are followed by hand: requests would follow them to any host.
             response = self._session.get(url, timeout=self._timeout, allow_redirects=False)
-        except _PASSING as error:
+        except _TRANSIENT_ERRORS as error:
             reason = _innermost(error)
             said = str(reason) or type(reason).__name__
-            # A name that does not exist and a certificate that is not trusted do not pass.
+            # An unknown host name and an untrusted certificate are not transient.
             unknown_name = isinstance(reason, socket.gaierror) and reason.errno == socket.EAI_NONAME
             if unknown_name or isinstance(reason, ssl.SSLCertVerificationError):
                 raise self._failed(organisation, url, said) from None
-            raise PassingError(self._clean(said)) from None
-        except (OSError, ValueError, TypeError) as error:  # a URL, proxy or certificate file that cannot be used
+            raise TransientError(self._clean(said)) from None
+        except (OSError, ValueError, TypeError) as error:  # an unusable URL, proxy or certificate file
             raise self._failed(organisation, url, str(_innermost(error))) from None
         remaining = response.headers.get("x-ratelimit-remaining", "")
         self.rate_limit_remaining = int(remaining) if remaining.isdecimal() else None
@@ -221,15 +219,15 @@ class Connection:
     def _failed(self, organisation: str, url: str, reason: str) -> GitHubError:
         return GitHubError(
             f"GITHUB_ORG {organisation!r}: GET {url} failed: {self._clean(reason)}. Check GITHUB_API_URL, the network, "
-            "and what the environment says of proxies and certificates."
+            "and the environment's proxy and certificate settings."
         )
 
-    def _read(self, organisation: str, response: requests.Response) -> Answer:
+    def _read(self, organisation: str, response: requests.Response) -> Response:
         try:
             body = json.loads(response.content)
         except (ValueError, RecursionError):
             if response.content.lstrip()[:1] in {b"[", b"{"}:
-                raise PassingError(f"answered {response.status_code} with JSON that breaks off") from None
+                raise TransientError(f"answered {response.status_code} with truncated JSON") from None
             raise GitHubError(
                 f"GITHUB_ORG {organisation!r}: GET {response.url} answered {response.status_code} with "
                 f"{self._message(response)!r}, which is not JSON: no list of repositories. Check GITHUB_API_URL (a "
@@ -237,12 +235,12 @@ class Connection:
             ) from None
         following, last = (response.links.get(relation, {}).get("url") for relation in ("next", "last"))
         if following:
-            following = self._own(organisation, response, following, "the next page is")
+            following = self._same_host_url(organisation, response, following, "the next page is")
         number = re.search(r"[?&]page=(\d+)", last or "")
-        return Answer(response.url, body, following, int(number[1]) if number else None)
+        return Response(response.url, body, following, int(number[1]) if number else None)
 
     def _message(self, response: requests.Response) -> str:
-        """What GitHub says of it, in one line and without the token."""
+        """GitHub's message, on one line and without the token."""
         text = response.text
         with suppress(ValueError, RecursionError, KeyError, TypeError):
             text = str(json.loads(text)["message"])
@@ -252,13 +250,13 @@ class Connection:
         text = " ".join(self.redacted(text).split())
         return text if len(text) <= 200 else f"{text[:197]}..."
 
-    def _come_back(self, state: RetryCallState) -> str:
+    def _limit_exceeded(self, state: RetryCallState) -> str:
         wait, waited = state.upcoming_sleep, state.idle_for
         back = datetime.now(UTC) + timedelta(seconds=wait + 1)
         token = "" if self._token else " Without GITHUB_TOKEN there are 60 requests an hour, with one 5,000."
         return (
-            f"{_why(state)}. Come back at {back:%Y-%m-%d %H:%M:%S} UTC: after {waited:.0f} s of waiting, {wait:.0f} s "
-            f"more are asked for, beyond GITHUB_MAX_WAIT_SECONDS={self._max_wait:.0f} or {_ATTEMPTS_AT_LIMIT} attempts."
+            f"{_why(state)}. Retry at {back:%Y-%m-%d %H:%M:%S} UTC: after {waited:.0f} s of waiting, another "
+            f"{wait:.0f} s would exceed GITHUB_MAX_WAIT_SECONDS={self._max_wait:.0f} or {_ATTEMPTS_AT_LIMIT} attempts."
             f"{token}"
         )
 
@@ -275,13 +273,13 @@ def _wait(state: RetryCallState) -> float:
 
 
 def _innermost(error: BaseException) -> BaseException:
-    """What went wrong: requests and urllib3 wrap it several times, each quoting the other."""
+    """The original error: requests and urllib3 wrap it several times, each quoting the last."""
     while error.__context__:
         error = error.__context__
     return error
 
 
 def _origin(url: str) -> tuple[str | None, str | None, int | None]:
-    """Scheme, host and port, read as the library reads them that connects to them."""
+    """Scheme, host and port, parsed by the library that connects to them."""
     parts = parse_url(url)
     return parts.scheme, parts.host, parts.port or {"http": 80, "https": 443}.get(parts.scheme or "")

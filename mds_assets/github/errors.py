@@ -1,4 +1,4 @@
-"""What can go wrong with a request to GitHub, and the way out.
+"""What can go wrong with a request to GitHub, and how to fix it.
 
 https://docs.github.com/en/rest/using-the-rest-api/troubleshooting-the-rest-api
 """
@@ -16,28 +16,28 @@ if TYPE_CHECKING:
 
 
 class GitHubError(Exception):
-    """GitHub refused a request or sent what is not a list of repositories. One line: what, why and the way out.
+    """GitHub rejected a request, or returned something other than repositories. One line: what, why, how to fix it.
 
     Attributes:
-        retryable: Whether the same may succeed some minutes later.
+        retryable: Whether the same request may succeed some minutes later.
     """
 
     def __init__(self, message: str, *, retryable: bool = False) -> None:
-        """Take the one line."""
+        """Take the one-line message."""
         super().__init__(message)
         self.retryable = retryable
 
 
 class NotFoundError(GitHubError):
-    """GitHub answered 404."""
+    """GitHub returned 404."""
 
 
-class PassingError(Exception):
-    """A request failed in a way that passes: it is asked again."""
+class TransientError(Exception):
+    """A request failed in a way that may go away: retry it."""
 
 
 class LimitError(Exception):
-    """A rate limit: it is asked again later. `wait` is in seconds; None where GitHub did not say."""
+    """A rate limit: retry later. `wait` is in seconds; None if GitHub did not say how long."""
 
     def __init__(self, reason: str, wait: float | None) -> None:
         """Take the reason and the wait."""
@@ -48,19 +48,19 @@ class LimitError(Exception):
 def refusal(
     organisation: str, response: "requests.Response", message: str, api_url: str, *, with_token: bool
 ) -> Exception:
-    """What a status other than 2xx means: an error to raise, or one after which the same is asked again.
+    """Classify a status other than 2xx: a permanent error to raise, or one to retry.
 
     Args:
-        organisation: Whose repositories were asked for.
-        response: The answer.
-        message: What GitHub says of it.
+        organisation: Whose repositories were requested.
+        response: The response.
+        message: GitHub's message.
         api_url: The configured root of the API.
-        with_token: Whether there is a token.
+        with_token: Whether a token is set.
     """
     status, headers = response.status_code, response.headers
     said = f"answered {status} {message!r}"
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        return PassingError(said)
+        return TransientError(said)
     nothing_left = headers.get("x-ratelimit-remaining") == "0"
     if status == HTTPStatus.TOO_MANY_REQUESTS or (
         status == HTTPStatus.FORBIDDEN
@@ -78,7 +78,7 @@ def refusal(
 
 def _not_found(api_url: str) -> str:
     way_out = (
-        "GitHub knows no organisation or user of this name, or GITHUB_TOKEN may not see it. Check the spelling and "
+        "GitHub has no organisation or user of this name, or GITHUB_TOKEN may not see it. Check the spelling and "
         "whether it was renamed; a private one needs a GITHUB_TOKEN that may read it."
     )
     if urlsplit(api_url).hostname != "api.github.com":
@@ -105,7 +105,7 @@ def _way_out(status: int, single_sign_on: str, *, with_token: bool) -> str:
 
 
 def _retry_after(value: str, response: "requests.Response") -> float | None:
-    """The header's seconds; it may also be a date."""
+    """The header as seconds; its value may also be a date."""
     if value.isdecimal():
         return float(value)
     with suppress(ValueError, TypeError):
@@ -120,7 +120,7 @@ def _until_reset(value: str, response: "requests.Response") -> float | None:
 
 
 def _now(response: "requests.Response") -> datetime:
-    """The time by GitHub's clock: this machine's may be wrong."""
+    """The time by GitHub's clock: the local one may be wrong."""
     with suppress(KeyError, ValueError):
         return parsedate_to_datetime(response.headers["date"])
     return datetime.now(UTC)

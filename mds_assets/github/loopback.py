@@ -1,4 +1,4 @@
-"""Which hosts are this machine: a token may travel to them unencrypted. Imports nothing heavy, as settings need it."""
+"""Which hosts are this machine, so that a token may be sent unencrypted. Settings import this: keep it light."""
 
 from contextlib import suppress
 from ipaddress import ip_address

@@ -1,6 +1,6 @@
-"""What a repository is: the fields that staging reads and their types, and the day it belongs to.
+"""A repository: the fields that staging reads, with their types, and the day it belongs to.
 
-Everything else that GitHub sends is landed as it is. What does not belong here: asking GitHub (`client.py`).
+Everything else that GitHub sends lands unchanged.
 
 https://docs.github.com/en/rest/repos/repos#list-organization-repositories
 """
@@ -14,11 +14,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from mds_assets.github.errors import GitHubError
 
-Json = dict[str, Any]  # as GitHub sends it: some 100 fields, of which new ones appear any day
+Json = dict[str, Any]  # as GitHub sends it: about 100 fields, and new ones appear at any time
 
 
 def _moment(value: object) -> datetime | None:
-    """GitHub's timestamps are ISO 8601 text with a zone. What would have to be guessed or rounded is refused."""
+    """GitHub's timestamps are ISO 8601 text with a zone. Reject anything that would need guessing or rounding."""
     if value is None:
         return None
     if not isinstance(value, str) or re.search(r"\.\d{7}", value):
@@ -29,7 +29,7 @@ def _moment(value: object) -> datetime | None:
     try:
         return moment.astimezone(UTC)
     except OverflowError:
-        raise ValueError("it lies outside the years 1 to 9999") from None
+        raise ValueError("it is outside the years 1 to 9999") from None
 
 
 Number = Annotated[int, Field(ge=-(2**63), lt=2**63)]
@@ -37,7 +37,7 @@ Moment = Annotated[datetime, BeforeValidator(_moment)]
 
 
 class License(BaseModel):
-    """A licence, as far as staging reads it."""
+    """A licence: the field that staging reads."""
 
     model_config = ConfigDict(strict=True)
 
@@ -45,7 +45,7 @@ class License(BaseModel):
 
 
 class Repository(BaseModel):
-    """The fields that staging reads. Each may be null or absent, which is the same; another type is refused."""
+    """The fields that staging reads. Null and absent are equivalent; any other type is rejected."""
 
     model_config = ConfigDict(strict=True)
 
@@ -77,8 +77,9 @@ def parse(sent: Json, organisation: str) -> Repository:
     """The fields that staging reads.
 
     Raises:
-        GitHubError: A field has another type than GitHub documents, or text that is no Unicode. The message names the
-            organisation, the repository, the field and the value; of a private repository its id and the value's type.
+        GitHubError: A field's type differs from GitHub's documentation, or its text is not Unicode. The message gives
+            the organisation, the repository, the field and the value; for a private repository, its id and the value's
+            type.
     """
     try:
         repository = Repository.model_validate(sent)
@@ -86,39 +87,39 @@ def parse(sent: Json, organisation: str) -> Repository:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"]))
         reason = first["msg"].removeprefix("Value error, ")
-        raise _refused(sent, organisation, f"{field}={_told(sent, first['input'])}: {reason}") from None
+        raise _invalid(sent, organisation, f"{field}={_quotable(sent, first['input'])}: {reason}") from None
     if not (repository.updated_at or repository.pushed_at):
-        raise _refused(sent, organisation, "neither updated_at nor pushed_at: it belongs to no day")
+        raise _invalid(sent, organisation, "neither updated_at nor pushed_at: it belongs to no day")
     return repository
 
 
 def row(sent: Json, repository: Repository, organisation: str, observed_at: datetime) -> Json:
-    """What lands of a repository: all that GitHub sent but derivable URLs and credentials, and who was asked when.
+    """The row to land: everything GitHub sent except derivable URLs and credentials, plus `org` and `observed_at`.
 
     Raises:
-        GitHubError: It holds text that is no Unicode, which no file can hold.
+        GitHubError: It contains text that is not Unicode, which no file can store.
     """
-    landed = {f"github_{name}" if name in _OURS else name: value for name, value in _kept(sent).items()}
+    landed = {f"github_{name}" if name in _ADDED_FIELDS else name: value for name, value in _kept(sent).items()}
     for name, value in landed.items():
         try:
             json.dumps([name, value], ensure_ascii=False).encode()
         except UnicodeEncodeError:
-            field = f"{ascii(name)[1:-1]}={_told(sent, value)}"
-            raise _refused(sent, organisation, f"{field}: it is no Unicode text") from None
+            field = f"{ascii(name)[1:-1]}={_quotable(sent, value)}"
+            raise _invalid(sent, organisation, f"{field}: it is not Unicode text") from None
         if isinstance(value, str) and re.match("[\ufdd0-\ufdef]", value):
-            raise _refused(sent, organisation, f"{name}={_told(sent, value)}: it begins with a noncharacter")
+            raise _invalid(sent, organisation, f"{name}={_quotable(sent, value)}: it begins with a noncharacter")
     moments = {name: getattr(repository, name) for name in ("created_at", "updated_at", "pushed_at")}
     return {**landed, **moments, "org": organisation, "observed_at": observed_at}
 
 
-_OURS = {"org", "observed_at"}
+_ADDED_FIELDS = {"org", "observed_at"}
 
 
 def _kept(value: Any) -> Any:
-    """The same without what follows from the rest, and without credentials, in nested objects and lists too.
+    """The value without derivable URLs and credentials, in nested objects and lists too.
 
-    An object's `*_url` fields that extend its own `url`, such as `keys_url`, are three quarters of a repository's bytes
-    and say nothing that `url` does not say. `temp_clone_token` lets whoever has it clone a private repository.
+    An object's `*_url` fields that extend its own `url`, such as `keys_url`, make up three quarters of a repository's
+    bytes and add no information. Anyone with a `temp_clone_token` can clone a private repository.
     """
     if isinstance(value, list):
         return [_kept(item) for item in value]
@@ -134,7 +135,7 @@ def _kept(value: Any) -> Any:
     }
 
 
-def _refused(sent: Json, organisation: str, reason: str) -> GitHubError:
+def _invalid(sent: Json, organisation: str, reason: str) -> GitHubError:
     known = sent.get("full_name") or sent.get("name") or sent.get("id")
     name = f"of id {_short(sent.get('id'))}, which is private," if _is_private(sent) else _short(known)
     return GitHubError(
@@ -147,8 +148,8 @@ def _is_private(sent: Json) -> bool:
     return bool(sent.get("private")) or sent.get("visibility", "public") != "public"
 
 
-def _told(sent: Json, value: object) -> str:
-    """The value as an error, which logs and alerts repeat, may tell it: of a private repository its type only."""
+def _quotable(sent: Json, value: object) -> str:
+    """The value for an error message, which logs and alerts repeat; for a private repository, only its type."""
     return f"<{type(value).__name__}>" if _is_private(sent) else _short(value)
 
 

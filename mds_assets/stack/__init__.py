@@ -1,1 +1,1 @@
-"""The machinery: partitions, tables, landing, lake, IO managers, checks, catalog, warehouse. It knows no source."""
+"""The machinery that all sources share: partitions, tables, landing, lake, IO managers, checks, warehouse."""

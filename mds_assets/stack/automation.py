@@ -1,7 +1,5 @@
 """Declarative automation: what runs because something else has run.
 
-What does not belong here: what runs at a certain time (`schedules.py`), and what is told of a run (`sensors.py`).
-
 https://docs.dagster.io/guides/automate/declarative-automation
 """
 
@@ -23,17 +21,17 @@ _blocked = AutomationCondition.any_deps_match(
     AutomationCondition.any_checks_match(AutomationCondition.check_failed(), blocking_only=True)
 )
 
-# Dagster's own `any_deps_updated` leaves out updates by a run that also has the mart, whichever of its days that run
-# makes: when all tables of one day are repaired, the later days that look back on it would be forgotten. It also looks
-# at the newest day of a run only. Here each day's times are compared: both conditions of a `since` have to stand alone
-# for that, as Dagster drops the times where it joins conditions.
+# Dagster's own `any_deps_updated` ignores updates from a run that also includes the mart, whichever days that run
+# makes: after all tables of one day are repaired, the later days that look back on it would be missed. It also
+# considers only the newest day of a run. Here, each day's timestamps are compared. For that, both conditions of a
+# `since` must stand alone, because Dagster drops the timestamps when it combines conditions.
 FOLLOWS_STAGING = (
-    _changed.since(AutomationCondition.newly_updated()).with_label("what it reads is newer")
-    # Once for each change: a mart that fails is not asked for again and again.
-    & _changed.since(AutomationCondition.newly_requested()).with_label("not asked for since")
-    # A day that never was there is nobody's mistake to repair: backfills make it.
+    _changed.since(AutomationCondition.newly_updated()).with_label("an input is newer")
+    # Once per change: a mart that fails is not requested over and over.
+    & _changed.since(AutomationCondition.newly_requested()).with_label("not requested since")
+    # Missing partitions are left to backfills.
     & ~AutomationCondition.missing()
-    # A table that a check blocked is there all the same: what it would spread to waits until it is repaired.
+    # A table blocked by a check still exists: everything downstream waits until it is repaired.
     & ~_blocked
     & ~AutomationCondition.any_deps_in_progress()
     & ~AutomationCondition.in_progress()
@@ -41,7 +39,7 @@ FOLLOWS_STAGING = (
 
 
 def followers(assets: Iterable[AssetsDefinition]) -> set[AssetKey]:
-    """The tables that are made from other derived tables, not straight from raw: marts, reports, current tables."""
+    """The tables derived from other derived tables, not directly from raw: marts, reports, current tables."""
     return {
         spec.key
         for definition in assets
@@ -53,7 +51,7 @@ def followers(assets: Iterable[AssetsDefinition]) -> set[AssetKey]:
 
 
 def automated(definition: AssetsDefinition, following: set[AssetKey]) -> AssetsDefinition:
-    """The same assets; the followers run again when what they read was repaired, unless they say otherwise."""
+    """The same assets; followers without their own condition rerun when a table they read was repaired."""
     return definition.map_asset_specs(
         lambda spec: (
             spec.replace_attributes(automation_condition=FOLLOWS_STAGING)
@@ -66,8 +64,8 @@ def automated(definition: AssetsDefinition, following: set[AssetKey]) -> AssetsD
 def follow_staging(following: set[AssetKey]) -> AutomationConditionSensorDefinition:
     """The sensor that starts them.
 
-    On wherever a daemon runs, as the daily schedule is: it asks no source, it touches only days that somebody has made
-    before, and without it a mart would go on to say what staging no longer says.
+    Like the daily schedule, it is on wherever a daemon runs: it queries no source, it only touches days that already
+    exist, and without it a mart would keep serving stale data.
     """
     return AutomationConditionSensorDefinition(
         "follow_staging",

@@ -1,7 +1,7 @@
-"""From the definitions of the sources to those of the project: what the stack makes of whatever tables there are.
+"""Builds the project's definitions from those of its sources.
 
-A source brings assets, resources, jobs, schedules and sensors. The stack adds its resources, each table's checks, the
-warehouse, the jobs and what starts them. What does not belong here: anything of one source.
+A source provides assets, resources, jobs, schedules and sensors. The stack adds its resources, each table's checks, the
+warehouse, the jobs and what starts them.
 
 https://docs.dagster.io/api/dagster/definitions
 """
@@ -35,7 +35,7 @@ from mds_assets.stack.io_managers.io_manager import LakeIOManager
 from mds_assets.stack.io_managers.pages import PageIOManager
 from mds_assets.stack.jobs import daily_refresh, table_checks
 from mds_assets.stack.lake import Lake
-from mds_assets.stack.partitions import ONE_RUN, is_same_day
+from mds_assets.stack.partitions import SINGLE_RUN, is_same_day
 from mds_assets.stack.prune import prune_job
 from mds_assets.stack.schedules import daily_refresh_schedule, prune_schedule, table_checks_schedule
 from mds_assets.stack.sensors import failed_checks, failed_runs
@@ -50,11 +50,11 @@ class DefinitionError(click.ClickException):
 
 
 def stack_resources(settings: Settings, sources: Mapping[AssetKey, frozenset[AssetKey]]) -> dict[str, Any]:
-    """The resources of the stack. None takes run config: the settings alone say where the lake lies.
+    """The resources of the stack. None takes run config: only the settings decide where the lake is.
 
     Args:
         settings: The stack's settings.
-        sources: For each table the tables it is made from day by day.
+        sources: For each table, the tables it is derived from day by day.
     """
 
     def session(context: InitResourceContext) -> Generator[Session]:
@@ -90,9 +90,9 @@ def build_definitions(
     """The whole project.
 
     Args:
-        sources: What lies in `defs/`. A job, schedule or sensor of a name that the stack uses takes its place.
-        resource_overrides: Resources by name (`lake`, a source's client, ...) that replace the others; what depends on
-            one, such as the IO managers on `lake`, follows.
+        sources: The definitions in `defs/`. A job, schedule or sensor with the name of one of the stack's replaces it.
+        resource_overrides: Resources by name (`lake`, a source's client, ...) that replace the configured ones;
+            dependents, such as the IO managers on `lake`, use the override.
         settings: The stack's settings.
     """
     given = [each for each in sources.assets or () if isinstance(each, AssetsDefinition)]
@@ -122,7 +122,7 @@ def build_definitions(
             **(sources.resources or {}),
             **(resource_overrides or {}),
         },
-        # DuckDB and Polars already use every core, and a process a step costs seconds.
+        # DuckDB and Polars already use every core, and a process per step costs seconds.
         executor=in_process_executor,
         component_tree=sources.component_tree,
     )
@@ -155,16 +155,16 @@ def _unless_named(own: Sequence[Any], given: Any) -> list[Any]:
 
 
 def _in_one_run(definition: AssetsDefinition) -> AssetsDefinition:
-    """A range of days is one run only where every asset says so, also one without partitions."""
-    return definition if definition.backfill_policy else definition.with_attributes(backfill_policy=ONE_RUN)
+    """Dagster runs a range of days as one run only if every asset has this policy, even those without partitions."""
+    return definition if definition.backfill_policy else definition.with_attributes(backfill_policy=SINGLE_RUN)
 
 
 def _with_code(definition: AssetsDefinition) -> AssetsDefinition:
-    """The same assets with a link to their function, where they have none: the building blocks link to the user's."""
+    """Add a link to the assets' function if they have none; the building blocks link to the user's code."""
     if all(CODE in spec.metadata for spec in definition.specs):
         return definition
     (linked,) = with_source_code_references([definition])
-    return linked  # pyright: ignore[reportReturnType]  # Dagster gives what it was given
+    return linked  # pyright: ignore[reportReturnType]  # Dagster returns the type it was given
 
 
 def _partitioned(assets: Sequence[AssetsDefinition]) -> set[AssetKey]:
@@ -172,7 +172,7 @@ def _partitioned(assets: Sequence[AssetsDefinition]) -> set[AssetKey]:
 
 
 def day_by_day_sources(assets: Sequence[AssetsDefinition]) -> dict[AssetKey, frozenset[AssetKey]]:
-    """For each table the tables it is made from day by day, directly or not."""
+    """For each table, the tables it is derived from day by day, directly or not."""
     partitioned = _partitioned(assets)
     direct = {
         spec.key: [

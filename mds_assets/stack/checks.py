@@ -1,15 +1,15 @@
 """Data-quality checks, generated from each table's declaration and from the asset graph.
 
-| check | of | when it fails |
+| check | tables | on failure |
 |---|---|---|
-| `schema`, `not_null`, `unique_key`, `accepted_values` | every table | error; what is downstream does not run |
+| `schema`, `not_null`, `unique_key`, `accepted_values` | every table | error; downstream tables do not run |
 | `reconciles` | tables that declare it | error |
 | `window_is_complete` | marts, and tables that look back | warning |
 | `is_fresh` | tables with partitions | warning |
 
-A check looks at the days of its run, or at the table's newest day when it runs alone. Without a file none passes. It
-reports numbers and the keys of up to five rows, never other values: data may be private. Raw keeps what it was sent, so
-that its `unique_key` only warns.
+A check covers the days of its run, or the table's newest day when it runs alone. Without a file, none passes. It
+reports counts and the keys of up to five rows, never other values: data may be private. Raw keeps everything it was
+sent, so its `unique_key` only warns.
 
 https://docs.dagster.io/guides/test/asset-checks
 """
@@ -44,19 +44,19 @@ from mds_assets.stack.session import Session
 from mds_assets.stack.settings import settings
 from mds_assets.stack.table import DAY, Table, quote
 
-# Rows that `reconciles` reads within a run. Counting the keys of a larger window would take as long as making the mart:
-# they are counted when the check runs alone.
-_MOST_ROWS = 1_000_000
+# Rows that `reconciles` reads within a run. Counting the keys of a larger window would take as long as building the
+# mart, so those are only counted when the check runs alone.
+_MAX_ROWS = 1_000_000
 
-# After its end, when a day has to be there. The schedule runs after five minutes.
+# How long after its end a day must be there. The schedule runs after five minutes.
 _FRESH_AFTER = timedelta(hours=6)
 
-_MOST_KEYS = 5
+_MAX_KEYS = 5
 
 
 @dataclass(frozen=True)
 class CheckedTable:
-    """A table and what the asset graph says of it.
+    """A table and its place in the asset graph.
 
     Attributes:
         key: The table.
@@ -64,7 +64,7 @@ class CheckedTable:
         partitioned: Whether it has daily partitions.
         is_snapshot: Whether its source knows only its present state, so that older days may have no file.
         reads: The tables with partitions that it reads, each with its partition mapping; None is the same day.
-        source: The declaration of the table it reconciles with, if it does.
+        source: The declaration of the table it reconciles with, if any.
         mart: What `@mart` declared, if it is one.
     """
 
@@ -92,11 +92,11 @@ class CheckedTable:
 
 @dataclass(frozen=True)
 class _Checked:
-    """The partitions of a table that checks look at.
+    """The partitions of a table that a run checks.
 
     Attributes:
         subject: The table.
-        days: In order; none where the table has no partitions.
+        days: In order; empty if the table has no partitions.
         alone: Whether the checks run without the table.
         session: The run's.
     """
@@ -125,7 +125,7 @@ class _Checked:
 
     @property
     def key_columns(self) -> str:
-        """What tells rows apart, as SQL."""
+        """The columns that identify a row, as SQL."""
         day = [DAY] if self.subject.partitioned else []
         return ", ".join(map(quote, [*day, *self.subject.table.key]))
 
@@ -136,7 +136,7 @@ class _Checked:
 
     @cached_property
     def violations(self) -> dict[str, int]:
-        """For each condition that no row may meet, how many rows do."""
+        """For each condition that no row may meet, how many rows meet it."""
         rules = self.subject.table.row_rules
         conditions = [_is_null(name) for name in self.may_be_null] + [_breaks(rule) for rule in rules]
         if not conditions:
@@ -147,7 +147,7 @@ class _Checked:
     def sample(self, rows: duckdb.DuckDBPyRelation) -> tuple[int, str]:
         """How many rows, and the first of them as text."""
         number = len(rows)
-        first = rows.order("ALL").limit(_MOST_KEYS).fetchall() if number else []  # it runs the query again
+        first = rows.order("ALL").limit(_MAX_KEYS).fetchall() if number else []  # it runs the query again
         return number, "; ".join(", ".join(map(str, row)) for row in first)
 
 
@@ -192,7 +192,7 @@ def checks_of(subject: CheckedTable) -> AssetChecksDefinition:
 
 
 def _result_of(check: _Check, checked: _Checked) -> AssetCheckResult:
-    """The check's result; a file that cannot be read fails it, one that another run replaces meanwhile does not."""
+    """The check's result. An unreadable file fails it, unless another run was replacing that file: then check again."""
     result = _run(check, checked)
     now = replace(checked)
     return result if result.passed or now.read_set == checked.read_set else _result_of(check, now)
@@ -205,14 +205,14 @@ def _run(check: _Check, checked: _Checked) -> AssetCheckResult:
     try:
         return check(checked)
     except (duckdb.Error, pa.ArrowInvalid, OSError) as error:
-        # DuckDB's error of a value quotes it, and `schema` names the column.
+        # DuckDB's value errors quote the value; `schema` names the column.
         is_value = isinstance(error, duckdb.DataError)
         reason = type(error).__name__ if is_value else str(error).strip().splitlines()[0]
         return AssetCheckResult(passed=False, description=f"a file cannot be read: {reason}")
 
 
 def _schema(checked: _Checked) -> AssetCheckResult:
-    """Each file can be read and has the declared columns in their types; raw may have more."""
+    """Each file is readable and has the declared columns and types; raw may have more columns."""
     declared = checked.subject.table.arrow_schema()
     wrong: list[str] = []
     for file in checked.files:
@@ -233,13 +233,13 @@ def _schema(checked: _Checked) -> AssetCheckResult:
             wrong.append(f"{name} has undeclared columns {', '.join(extra)}")
     return AssetCheckResult(
         passed=not wrong,
-        description="; ".join(wrong[:_MOST_KEYS]) or f"{len(declared)} columns in {len(checked.files)} files",
+        description="; ".join(wrong[:_MAX_KEYS]) or f"{len(declared)} columns in {len(checked.files)} files",
         metadata={"files": len(checked.files), "wrong": len(wrong)},
     )
 
 
 def _plain(actual: pa.DataType) -> pa.DataType:
-    """The type as the declarations name it: Polars writes large strings and lists, which hold the same."""
+    """The type as declarations name it: Polars writes large strings and lists, which are equivalent."""
     types = pa.types
     if types.is_large_string(actual) or types.is_string_view(actual):
         return pa.string()
@@ -249,7 +249,7 @@ def _plain(actual: pa.DataType) -> pa.DataType:
 
 
 def _reads_as(actual: pa.DataType | None, declared: pa.Field) -> bool:
-    """Whether a file's column reads as the declared one: a file may be from before a column was added or widened."""
+    """Whether a file's column reads as the declared one: the file may predate the column, or its widening."""
     if actual is None:
         return declared.nullable
     widened = pa.types.is_int32(actual) and pa.types.is_int64(declared.type)
@@ -257,12 +257,12 @@ def _reads_as(actual: pa.DataType | None, declared: pa.Field) -> bool:
 
 
 def _not_null(checked: _Checked) -> AssetCheckResult:
-    """No value is null where the declaration has none."""
+    """No column declared not null has a null."""
     return _none_meets(checked, [_is_null(name) for name in checked.may_be_null])
 
 
 def _accepted_values(checked: _Checked) -> AssetCheckResult:
-    """Every row keeps the rules of the declaration: ranges, nothing in the future, the day within its partition."""
+    """Every row satisfies the declared rules: ranges, nothing in the future, the day within its partition."""
     return _none_meets(checked, [_breaks(rule) for rule in checked.subject.table.row_rules])
 
 
@@ -285,7 +285,7 @@ def _unique_key(checked: _Checked) -> AssetCheckResult:
     table, key = checked.subject.table, checked.key_columns
     if not table.key:
         return AssetCheckResult(passed=True, description="no key is declared")
-    # Counting hashes takes half the time; whether two keys only have the same hash is seen then.
+    # Counting hashes takes half the time; the second query weeds out hash collisions.
     maybe = f"SELECT count(*) > count(DISTINCT hash({key})) FROM rows"  # noqa: S608  # declared names
     twice = f"SELECT {key} FROM rows GROUP BY ALL HAVING count(*) > 1"  # noqa: S608
     ((any_twice,),) = select(checked.rows, "rows", maybe).fetchall()
@@ -300,7 +300,7 @@ def _unique_key(checked: _Checked) -> AssetCheckResult:
 
 
 def _reconciles(checked: _Checked) -> AssetCheckResult:
-    """The table agrees with a table below it: what both tell is equal."""
+    """The table agrees with an upstream table: both give the same numbers."""
     subject, lake = checked.subject, checked.session.lake
     declared, source = subject.table.reconciles, subject.source
     if not declared or not source:
@@ -310,10 +310,10 @@ def _reconciles(checked: _Checked) -> AssetCheckResult:
     read_set = lake.read_set(below, sorted({day for days in windows.values() for day in days}))
     rows_of = {day: sum(footer(file).num_rows for file in files) for day, files in read_set.items()}
     rows_below = sum(rows_of[day] for days in windows.values() for day in days)
-    if rows_below > _MOST_ROWS and not checked.alone:
+    if rows_below > _MAX_ROWS and not checked.alone:
         return AssetCheckResult(
             passed=True,
-            description=f"not counted: {rows_below:,} rows of {declared.source} are more than {_MOST_ROWS:,}. "
+            description=f"not counted: {rows_below:,} rows of {declared.source} are more than {_MAX_ROWS:,}. "
             "Run this check alone to count those of the newest day.",
         )
     relation = read(checked.session.connection, [file for files in read_set.values() for file in files], source)
@@ -387,7 +387,7 @@ def _window_is_complete(checked: _Checked) -> AssetCheckResult:
 
 
 def _is_fresh(checked: _Checked) -> AssetCheckResult:
-    """The last day that has ended is there, six hours after its end at the latest; another day does not make it so."""
+    """The last complete day is there, at most six hours after its end; other days do not count."""
     key, lake = checked.subject.key, checked.session.lake
     due = (datetime.now(UTC) - _FRESH_AFTER).date() - timedelta(days=1)
     if due < settings.start_date:

@@ -1,7 +1,6 @@
-"""`mds`: a short way to run the whole project from a terminal. It calls Dagster underneath, on the same instance.
+"""`mds`: run the whole project from a terminal. It calls Dagster underneath, on the same instance.
 
-What does not belong here: anything about runs that Dagster's own CLI and UI do as well; anything of one source. A
-source adds options to `mds run` by a module `options.py`, and closing lines by its settings.
+A source adds options to `mds run` with a module `options.py`, and closing lines with its settings.
 """
 
 import glob
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
 
     from mds_assets.stack.lake import Lake
 
-# Dagster and the project are imported inside the commands, once the options have become settings.
+# Dagster and the project are imported inside the commands, after the options have been turned into settings.
 
 app = typer.Typer(
     help="The modern data stack in a box: a local lake of Parquet, run by Dagster.",
@@ -44,15 +43,15 @@ console = Console()
 HEADLINE = "mds/headline"  # the tag of the marts that `mds run` and `mds show` print
 
 _LAYERS = ("raw", "staging", "marts")
-_MOST_ROWS, _MOST_SQL_ROWS, _MOST_MARTS = 12, 100, 2
+_MAX_ROWS, _MAX_SQL_ROWS, _MAX_MARTS = 12, 100, 2
 _RANGE_START, _RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 
 
 def main() -> None:
-    """Run the command; what is wrong is one line on standard error and exit code 1."""
+    """Run the command; an error is one line on standard error and exit code 1."""
     try:
         app()
-    except click.ClickException as error:  # typer carries a click of its own, which does not know this one
+    except click.ClickException as error:  # typer vendors its own click, which doesn't recognise this exception class
         error.show()
         sys.exit(error.exit_code)
 
@@ -69,11 +68,11 @@ def run(
         datetime | None, typer.Option("--to", formats=["%Y-%m-%d"], help="Last day (UTC); default yesterday.")
     ] = None,
     skip_ingest: Annotated[
-        bool, typer.Option("--skip-ingest", help="Ask no source: rebuild staging and marts from raw.")
+        bool, typer.Option("--skip-ingest", help="Query no source: rebuild staging and marts from raw.")
     ] = False,
     **source_options: str | None,
 ) -> None:
-    """Materialize all of the window that ends yesterday, and show what was made."""
+    """Materialize every table for the window ending yesterday and print a summary."""
     variables = {name: variable for name, (variable, _) in source_run_options().items()}
     for variable, value in (
         ("MDS_LOOKBACK_DAYS", lookback_days),
@@ -84,14 +83,14 @@ def run(
     from mds_assets.stack.settings import loaded_sources, settings
 
     if days and first:
-        raise click.ClickException("--days and --from both say where to start: give one of them")
+        raise click.ClickException("--days and --from both set the start: use only one")
     yesterday = datetime.now(UTC).date() - timedelta(days=1)
     end = last.date() if last else yesterday
     start_of_window = end - timedelta(days=(days or settings.lookback_days) - 1)
     start = first.date() if first else max(start_of_window, settings.start_date)
     if not settings.start_date <= start <= end <= yesterday:
         raise click.ClickException(
-            f"{start} to {end} is no range of days between {settings.start_date} (MDS_START_DATE) and {yesterday}, "
+            f"{start} to {end} is not a range of days between {settings.start_date} (MDS_START_DATE) and {yesterday}, "
             "the last day that has ended (UTC)"
         )
     period = f"{(end - start).days + 1} days, {start} to {end}" if start < end else f"{end}"
@@ -103,9 +102,9 @@ def run(
 
 
 def source_run_options(package: str = "mds_assets.defs") -> dict[str, tuple[str, str]]:
-    """Options of `mds run` that stand for a source's settings: by name the variable and the help.
+    """Options of `mds run` that set a source's settings: for each option, its variable and help text.
 
-    They come from `RUN_OPTIONS` in each source's `options.py`, which imports nothing: the settings are read later.
+    They come from `RUN_OPTIONS` in each source's `options.py`, which imports nothing, because settings are read later.
     """
     options: dict[str, tuple[str, str]] = {}
     for source in pkgutil.iter_modules(importlib.import_module(package).__path__, f"{package}."):
@@ -137,7 +136,7 @@ _add_run()
 
 @app.command()
 def show() -> None:
-    """Print which days of which table exist, and the newest marts."""
+    """List the partitions that exist for each table, and print the newest marts."""
     from mds_assets.stack.partitions import days_between
 
     lake = _lake()
@@ -154,7 +153,7 @@ def show() -> None:
         if spec.key.has_prefix(["marts"]):
             newest += days[-1:]
     columns = {"table": False, "days": True, "first": False, "last": False, "missing between": True}
-    console.print(_drawn(columns, rows))
+    console.print(_rich_table(columns, rows))
     if newest:
         _show_marts(max(newest))
     _show_where_next()
@@ -170,18 +169,18 @@ def dictionary() -> None:
 
 @app.command()
 def sql(
-    query: Annotated[str, typer.Argument(help="DuckDB's SQL; `SHOW ALL TABLES` lists the tables.")],
+    query: Annotated[str, typer.Argument(help="DuckDB SQL; `SHOW ALL TABLES` lists the tables.")],
     as_csv: Annotated[bool, typer.Option("--csv", help="Print all rows as CSV.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print all rows as a JSON list of objects.")] = False,
 ) -> None:
-    """Ask the warehouse, which is only read; timestamps are in UTC."""
+    """Query the warehouse (read-only); timestamps are in UTC."""
     import duckdb
 
     from mds_assets.stack.names import WAREHOUSE
     from mds_assets.stack.settings import is_remote, settings
 
     if as_csv and as_json:
-        raise click.ClickException("--csv and --json both say how to print: give one of them")
+        raise click.ClickException("--csv and --json both set the output format: use only one")
     try:
         if not duckdb.extract_statements(query):
             raise click.ClickException("there is no statement to execute")
@@ -191,7 +190,7 @@ def sql(
             con.execute("SET TimeZone = 'UTC'")
             if _lies_elsewhere(con, settings.data_dir):
                 file = f"{settings.data_dir}/{WAREHOUSE}"
-                raise click.ClickException(f"{file} belongs to a lake that lay elsewhere: `mds run` makes a new one")
+                raise click.ClickException(f"{file} belongs to a lake in another folder: `mds run` builds a new one")
             result = con.sql(query)
             if as_csv:
                 sys.stdout.write(_as_text(result).pl().write_csv())
@@ -208,22 +207,24 @@ def sql(
 
 @app.command()
 def report(
-    open_it: Annotated[bool, typer.Option("--open/--no-open", help="Whether to open it in the browser.")] = True,
+    open_it: Annotated[
+        bool, typer.Option("--open/--no-open", help="Open it in the browser, or only print its path.")
+    ] = True,
 ) -> None:
-    """Open the newest report in the browser and print its path; where there is no display, print it only."""
+    """Open the newest report in the browser and print its path; without a display, only print the path."""
     from mds_assets.stack.names import LATEST_REPORT
 
     # The browser reads it after this command has ended.
     page = _local(LATEST_REPORT, mkdtemp)
     typer.echo(page)
-    # Without a display Python would look for a browser that runs in the terminal.
+    # Without a display, Python would open a browser in the terminal.
     displays = ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")
     if open_it and (sys.platform in ("darwin", "win32") or any(os.environ.get(name) for name in displays)):
         webbrowser.open(page.as_uri())
 
 
 def _local(name: str, folder: Callable[[], str]) -> Path:
-    """A file of the lake; of an object store's its copy in this folder."""
+    """A file of the lake; if the lake is in an object store, a copy in this folder."""
     from mds_assets.stack.settings import is_remote, settings
 
     if not is_remote(settings.data_dir):
@@ -231,7 +232,7 @@ def _local(name: str, folder: Callable[[], str]) -> Path:
     else:
         stored = _lake().path(name)
     if not stored.exists():
-        raise click.ClickException(f"there is no {stored} yet: `mds run` makes it")
+        raise click.ClickException(f"there is no {stored} yet: `mds run` creates it")
     if isinstance(stored, Path):
         return stored
     copied = Path(folder(), stored.name)
@@ -240,7 +241,7 @@ def _local(name: str, folder: Callable[[], str]) -> Path:
 
 
 def _lies_elsewhere(con: "DuckDBPyConnection", root: str) -> bool:
-    """Whether the views read files below another folder than this lake's, as those of a copied lake do."""
+    """Whether the views read files outside this lake's folder, as they do in a copied lake."""
     folder = glob.escape(root).replace("'", "''") + "/"
     query = "SELECT bool_or(NOT contains(sql, ?)) FROM duckdb_views() WHERE NOT internal AND contains(sql, 'parquet')"
     ((elsewhere,),) = con.execute(query, [folder]).fetchall()
@@ -255,13 +256,13 @@ def _lake() -> "Lake":
 
 
 def _materialize(start: date, end: date, *, skip_ingest: bool) -> "ExecuteInProcessResult":
-    """One Dagster run of the job `daily_refresh` over these days; its failure ends the command with one line."""
+    """Run the Dagster job `daily_refresh` once over these days; a failure ends the command with one line."""
     from dagster import DagsterInstance, Definitions
 
     from mds_assets.definitions import defs
     from mds_assets.stack.settings import PROJECT_ROOT
 
-    # The same instance as `make dev` has, so that the UI shows what ran here.
+    # The instance that `make dev` uses, so that its UI shows this run.
     os.environ.setdefault("DAGSTER_HOME", str(PROJECT_ROOT / ".dagster"))
     with DagsterInstance.get() as instance, console.status("Starting") as status:
         progress = Definitions(loggers={"progress": _progress_logger(lambda step: status.update(step))})
@@ -270,7 +271,7 @@ def _materialize(start: date, end: date, *, skip_ingest: bool) -> "ExecuteInProc
         result = job.execute_in_process(
             instance=instance,
             asset_selection=[key for key in keys if not (skip_ingest and key.has_prefix(["raw"]))],
-            # Dagster shows the day of a run of one partition, but not the range of a run of several.
+            # With a partition key, Dagster shows the run's day; it has no such display for ranges.
             partition_key=str(end) if start == end else None,
             tags={_RANGE_START: str(start), _RANGE_END: str(end)} if start < end else None,
             run_config={"loggers": {"progress": {}}},
@@ -282,16 +283,16 @@ def _materialize(start: date, end: date, *, skip_ingest: bool) -> "ExecuteInProc
 
 
 def _progress_logger(on_step: Callable[[str], None]) -> "LoggerDefinition":
-    """A Dagster logger that prints the steps as they start and end, and what assets log themselves."""
+    """A Dagster logger that prints steps as they start and end, and the assets' own log messages."""
     from dagster import AssetCheckSeverity, InitLoggerContext, logger
 
-    passed: dict[str | None, list[str]] = {}  # by step of checks the tables whose checks passed, once a check
-    tables: dict[str | None, list[str]] = {}  # of each step, once each, though each day has a materialization
+    passed: dict[str | None, list[str]] = {}  # by check step: the table of each check that passed
+    tables: dict[str | None, list[str]] = {}  # by step: its tables, once each, though every day is materialized
 
     class Handler(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             event: DagsterEvent | None = getattr(record, "dagster_event", None)
-            if event is None and record.levelno in (logging.INFO, logging.WARNING):  # what an asset logs itself
+            if event is None and record.levelno in (logging.INFO, logging.WARNING):  # an asset's own message
                 message: str = getattr(record, "dagster_meta", {}).get("orig_message", record.getMessage())
                 style = "dim" if record.levelno == logging.INFO else "yellow"
                 console.print(f"  [{style}]{escape(message)}[/]", soft_wrap=True)
@@ -349,7 +350,7 @@ def _first_failure(result: "ExecuteInProcessResult") -> str:
 
 
 def _tables() -> "list[AssetSpec]":
-    """The assets that are tables of the lake, those that declare columns, in the order of the layers."""
+    """The assets that are tables of the lake (they declare columns), in layer order."""
     from mds_assets.definitions import defs
     from mds_assets.stack.table import TABLE
 
@@ -358,7 +359,7 @@ def _tables() -> "list[AssetSpec]":
 
 
 def _show_made(result: "ExecuteInProcessResult") -> None:
-    """Print how many rows the run made of which table."""
+    """Print how many rows the run wrote to each table."""
     rows: dict[str, int] = {}
     days: dict[str, set[str]] = {}
     for event in result.get_asset_materialization_events():
@@ -370,11 +371,11 @@ def _show_made(result: "ExecuteInProcessResult") -> None:
             days.setdefault(name, set()).update([event.partition] if event.partition else [])
     order = {spec.key.to_user_string(): None for spec in _tables()}
     made = [(name, len(days[name]) or "", f"{rows[name]:,}") for name in order if name in rows]
-    console.print(_drawn({"made": False, "days": True, "rows": True}, made))
+    console.print(_rich_table({"made": False, "days": True, "rows": True}, made))
 
 
 def _show_marts(day: date) -> None:
-    """Print the main marts of this day, and name the others."""
+    """Print the headline marts of this day, and list the others."""
     from mds_assets.stack.io_managers.polars import scan
     from mds_assets.stack.settings import previews_allowed
     from mds_assets.stack.table import DAY, declared_table
@@ -382,50 +383,50 @@ def _show_marts(day: date) -> None:
     lake = _lake()
     marts = [spec for spec in _tables() if spec.key.has_prefix(["marts"]) and lake.files(spec.key, day)]
     marts.sort(key=lambda spec: spec.tags.get(HEADLINE, "~"))
-    for spec in marts[:_MOST_MARTS]:
+    for spec in marts[:_MAX_MARTS]:
         name = spec.key.to_user_string()
         table = declared_table(name, spec.metadata)
         frame = scan(lake.files(spec.key, day), table, polars_options=lake.polars_options)
         # The terminal may be a log that others read.
         hidden = [] if previews_allowed() else [column.name for column in table.columns if column.private]
         rows = frame.drop([DAY, *hidden]).collect()
-        shown = f", {_MOST_ROWS} of {rows.height} rows" if rows.height > _MOST_ROWS else ""
+        shown = f", {_MAX_ROWS} of {rows.height} rows" if rows.height > _MAX_ROWS else ""
         numeric = {column: dtype.is_numeric() for column, dtype in rows.schema.items()}
         console.print(f"{name} as of {day}{shown}")  # a table's own title wraps where the table is narrow
-        console.print(_drawn(numeric, rows.head(_MOST_ROWS).iter_rows()))
-    if others := [spec.key.to_user_string() for spec in marts[_MOST_MARTS:]]:
+        console.print(_rich_table(numeric, rows.head(_MAX_ROWS).iter_rows()))
+    if others := [spec.key.to_user_string() for spec in marts[_MAX_MARTS:]]:
         console.print(f"Also as of {day}: {', '.join(others)}")
 
 
 def _show_result(result: "DuckDBPyRelation") -> None:
-    """Print the first rows of a query: as a table, or each row on its own where a table would have to break words."""
-    rows = _as_text(result).limit(_MOST_SQL_ROWS + 1).fetchall()
-    more, rows = rows[_MOST_SQL_ROWS:], rows[:_MOST_SQL_ROWS]
+    """Print the first rows of a query: as a table, or row by row if the table would be too wide."""
+    rows = _as_text(result).limit(_MAX_SQL_ROWS + 1).fetchall()
+    more, rows = rows[_MAX_SQL_ROWS:], rows[:_MAX_SQL_ROWS]
     types = (sql_type.id for sql_type in result.types)
     numeric = {
         name: of_type.endswith(("int", "integer", "decimal", "float", "double"))
         for name, of_type in zip(result.columns, types, strict=True)
     }
-    table = _drawn(numeric, rows)
+    table = _rich_table(numeric, rows)
     unbounded = console.options.update(width=sys.maxsize)
     if rows and console.measure(table, options=unbounded).minimum > console.width:
         for row in rows:
-            record = _drawn({"column": False, "value": False}, zip(numeric, row, strict=True))
+            record = _rich_table({"column": False, "value": False}, zip(numeric, row, strict=True))
             record.show_header = False
             console.print(record)
     else:
         console.print(table)
     if more:
-        console.print(f"The first {_MOST_SQL_ROWS} rows: --csv or --json print all.")
+        console.print(f"The first {_MAX_SQL_ROWS} rows: --csv or --json print all.")
 
 
 def _as_text(result: "DuckDBPyRelation") -> "DuckDBPyRelation":
-    """Each value as DuckDB itself writes it, whatever its type."""
+    """Each value as text, formatted by DuckDB."""
     return result.project("COLUMNS(*)::VARCHAR")
 
 
-def _drawn(numeric: Mapping[str, bool], rows: Iterable[Sequence[object]], title: str | None = None) -> Table:
-    """Rows as a table; `numeric` says of each column whether it holds numbers. Text gives way where space is short."""
+def _rich_table(numeric: Mapping[str, bool], rows: Iterable[Sequence[object]], title: str | None = None) -> Table:
+    """Rows as a table. `numeric` maps each column to whether it is numeric. Text is truncated if space is short."""
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     for name, is_number in numeric.items():
         if is_number:
@@ -457,5 +458,5 @@ def _hints() -> Iterator[str]:
         (spec for spec in _tables() if spec.key.has_prefix(["marts"])), key=lambda spec: spec.tags.get(HEADLINE, "~")
     )
     if marts:
-        yield f'[bold].venv/bin/mds sql "FROM marts.{marts[0].key.path[-1]}_latest"[/] asks in SQL'
+        yield f'[bold].venv/bin/mds sql "FROM marts.{marts[0].key.path[-1]}_latest"[/] queries it in SQL'
     yield "[bold]make dev[/] opens Dagster's UI on http://127.0.0.1:3000"

@@ -1,8 +1,6 @@
-"""The reference page of the commands, docs/reference/cli.md, from what typer knows of them.
+"""Generates the commands' reference page, docs/reference/cli.md, from typer's help texts.
 
-    python -m mds_assets.stack.cli_reference > docs/reference/cli.md
-
-What does not belong here: the commands (`cli.py`), and their settings (`settings.py`).
+python -m mds_assets.stack.cli_reference > docs/reference/cli.md
 """
 
 from collections.abc import Mapping
@@ -16,8 +14,8 @@ from mds_assets.stack.cli import app, source_run_options
 _INTRODUCTION = """\
 # Commands
 
-For whoever works in a terminal. `mds` is `.venv/bin/mds`; `mds COMMAND --help` prints the same as this page. `make run`
-is `mds run`. For people who come from scripts there is a table in [TECHNICAL.md](../../TECHNICAL.md).
+For anyone who works in a terminal. `mds` is `.venv/bin/mds`; `mds COMMAND --help` prints the same as this page.
+`make run` is `mds run`. If you come from scripts, see the table in [TECHNICAL.md](../../TECHNICAL.md).
 
 This page is generated: `.venv/bin/python -m mds_assets.stack.cli_reference > docs/reference/cli.md`.
 """
@@ -25,7 +23,7 @@ This page is generated: `.venv/bin/python -m mds_assets.stack.cli_reference > do
 _OF_SOURCES = """\
 ## Options of sources
 
-`mds run` also takes these. Each stands for a setting of a source in `mds_assets/defs/`.
+`mds run` also takes these. Each sets a setting of a source in `mds_assets/defs/`.
 
 | option | setting | meaning |
 |---|---|---|
@@ -33,7 +31,7 @@ _OF_SOURCES = """\
 
 
 def cli_reference(source_options: Mapping[str, tuple[str, str]] | None = None) -> str:
-    """The page, in Markdown: each command of the stack, then the options that sources add (by default, of all)."""
+    """The page, in Markdown: each command of the stack, then the options added by sources (by default, by all)."""
     added = source_run_options()
     group: Any = typer.main.get_command(app)
     sections = [_section(f"{group.name or 'mds'} {name}", command, added) for name, command in group.commands.items()]

@@ -1,6 +1,6 @@
-"""How settings are read: the classes they derive from, errors of one line, unknown names, the settings of sources.
+"""Reading settings: their base classes, one-line errors, unknown names, and the discovery of sources' settings.
 
-A source keeps its settings in `mds_assets/defs/<source>/settings.py`, and is found by that file being there:
+A source keeps its settings in `mds_assets/defs/<source>/settings.py`, which is discovered automatically:
 
     class ShopSettings(SourceSettings):
         model_config = SettingsConfigDict(env_prefix="SHOP_")
@@ -8,8 +8,8 @@ A source keeps its settings in `mds_assets/defs/<source>/settings.py`, and is fo
 
     settings = load(ShopSettings)
 
-This module is apart from `settings`, which reads every source's settings while it is imported: a source imports this
-one only. What does not belong here: any setting. Nothing heavy is imported, as every command reads settings first.
+Sources import this module only: importing `settings` reads every source's settings. It defines no setting itself, and
+imports nothing heavy, because every command reads settings first.
 """
 
 import os
@@ -30,44 +30,44 @@ from pydantic_settings import BaseSettings, DotEnvSettingsSource, SettingsConfig
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 ENV_FILE = PROJECT_ROOT / ".env"
 
-# Tokens in the formats that secret scanners know, whichever variable or text they got into.
+# Tokens in the formats that secret scanners recognise, in any variable or text.
 _TOKEN = r"gh[a-z]_\w+|github_pat_\w+|\b[0-9a-f]{40}\b"  # noqa: S105
-# A value that is wrong may hold anything: all that could be the password of a URL goes.
+# An invalid value may contain anything: redact all that could be the password of a URL.
 _SECRET_IN_VALUE = re.compile(rf"{_TOKEN}|(?<=://).*(?=@)")
 _SECRET_IN_TEXT = re.compile(rf"{_TOKEN}|(?<=://)[^\s/@]+(?=@)")
 _HOST = re.compile(r"[a-z0-9._-]+|[0-9a-f:]+")
 
-# MDS_* names that are no settings: the port of a deployment's code server (deploy/celery), and where the tests of the
-# UI put their screenshots.
+# MDS_* names that are not settings: the port of a deployment's code server (deploy/celery), and the folder where the UI
+# tests put their screenshots.
 _NOT_SETTINGS = frozenset({"MDS_CODE_PORT", "MDS_SCREENSHOTS"})
-# Kubernetes tells every pod about each service of its namespace; ours are named mds-assets-dagster-webserver and such.
+# Kubernetes sets variables in every pod for each service of its namespace, such as mds-assets-dagster-webserver.
 # https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
 _KUBERNETES = re.compile(r"\w+_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)")
 
 
 class SettingsError(click.ClickException):
-    """A setting has a wrong value or an unknown name. The message is one line that says what is allowed.
+    """A setting has an invalid value or an unknown name. The message is one line that lists what is allowed.
 
-    It is click's exception because click prints it as that one line with exit code 1 in `dagster` and `mds` alike,
-    while Dagster's code server shows it as any other exception.
+    It is a click exception, so that `dagster` and `mds` both print just that line and exit with code 1; Dagster's code
+    server shows it like any other exception.
     """
 
 
 class EnvironmentSettings(BaseSettings):
     """Settings from environment variables, else from `.env` beside pyproject.toml, else their defaults.
 
-    Each field has a `title`, what it means, and a `description`, what is allowed: error messages and the reference
-    show them. Its variable is its `validation_alias`, or `env_prefix` and its name. An empty variable of the
-    environment means the default, whatever `.env` says.
+    Each field has a `title` (its meaning) and a `description` (the allowed values), which error messages and the
+    reference show. Its variable is its `validation_alias`, or `env_prefix` plus its name. An empty environment variable
+    means the default, even if `.env` sets it.
     """
 
-    # A list is not read as JSON: a value that is wrong would be an error that doesn't name the variable. Fields are
-    # not also populated by name: an unrelated variable such as TOKEN or DATA_DIR would set them.
+    # Lists are not parsed as JSON, because the error for an invalid value would not name the variable. Fields are not
+    # populated by name, because an unrelated variable such as TOKEN or DATA_DIR would set them.
     model_config = SettingsConfigDict(extra="ignore", frozen=True, enable_decoding=False)
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
-        """Refuse a field that an error message or the reference could not explain."""
+        """Reject a field that error messages and the reference could not explain."""
         for name, field in cls.model_fields.items():
             if not (field.title and field.description and isinstance(field.validation_alias, str | None)):
                 raise TypeError(f"{cls.__name__}.{name} needs a title, a description, and at most one validation_alias")
@@ -75,23 +75,23 @@ class EnvironmentSettings(BaseSettings):
     @model_validator(mode="before")
     @classmethod
     def _empty_is_unset(cls, values: dict[str, Any]) -> dict[str, Any]:
-        # Here and not by pydantic's `env_ignore_empty`, so that an empty variable also unsets what `.env` says.
+        # Instead of pydantic's `env_ignore_empty`, so that an empty variable also overrides `.env`.
         return {name: value for name, value in values.items() if value != ""}
 
 
 class SourceSettings(EnvironmentSettings):
     """The settings of one source.
 
-    An unknown name with the source's `env_prefix` is an error in `.env`. In the environment only a name that is nearly
-    a known one is, as other programs may use the prefix too.
+    In `.env`, an unknown name with the source's `env_prefix` is an error. In the environment, only a near miss of a
+    known name is, because other programs may use the prefix too.
     """
 
     def summary(self) -> str:
-        """What a run reads, for the first line of `mds run`; nothing by default."""
+        """What a run reads, for the first line of `mds run`; empty by default."""
         return ""
 
     def hints(self) -> Sequence[str]:
-        """What to do next, for the last lines of `mds run`, as rich's markup; nothing by default."""
+        """What to do next, for the last lines of `mds run`, in rich markup; empty by default."""
         return ()
 
 
@@ -102,9 +102,9 @@ def load(kind: type[_Settings]) -> _Settings:
     """Read and validate settings of this class.
 
     Raises:
-        SettingsError: A value is wrong. The message names the first one only, and never shows a secret.
+        SettingsError: A value is invalid. The message names only the first one, and never shows a secret.
     """
-    options: dict[str, Any] = {"_env_file": ENV_FILE}  # the type checker knows the fields only
+    options: dict[str, Any] = {"_env_file": ENV_FILE}  # the type checker only knows the fields
     try:
         return kind(**options)
     except ValidationError as error:
@@ -151,7 +151,7 @@ def source_settings(package: str = "mds_assets.defs", only: Collection[str] = ()
     """The settings of all sources, or only of these: `settings` of each `<package>/<source>/settings.py`.
 
     Raises:
-        SettingsError: A file has no such object, or a value is wrong. Whatever else its import raises is raised.
+        SettingsError: A file has no such object, or a value is invalid. Any other error on import propagates.
     """
     sources = [name for name, folder in source_folders(package).items() if (folder / "settings.py").exists()]
     return [_settings_of(f"{package}.{source}.settings") for source in sources if not only or source in only]
@@ -168,7 +168,7 @@ def _settings_of(module: str) -> SourceSettings:
 
 
 def check_names(kinds: Iterable[type[EnvironmentSettings]]) -> None:
-    """Refuse names that look like settings and are none, given the classes of all settings.
+    """Reject names that look like settings but are not, given the classes of all settings.
 
     Raises:
         SettingsError: The environment or `.env` has such a name.
@@ -195,7 +195,7 @@ def _unknown(name: str, where: str, prefix: str, known: Iterable[str]) -> str:
 
 
 def _nearest(name: str, prefix: str, known: Iterable[str], cutoff: float) -> str | None:
-    """The known name that this one is a misspelling of. The prefix, being the same, counts for nothing."""
+    """The known name that this one probably misspells. Only the part after the prefix is compared."""
     endings = [other.removeprefix(prefix) for other in known if other.startswith(prefix)]
     matches = get_close_matches(name.removeprefix(prefix), sorted(endings), n=1, cutoff=cutoff)
     return prefix + matches[0] if matches else None
@@ -234,7 +234,7 @@ def _secrets(value: object) -> Iterator[str]:
 
 
 def redact_secrets(text: str, secrets: Iterable[str]) -> str:
-    """The text with *** for these secrets, and for what looks like a token or the password of a URL."""
+    """The text with *** for these secrets, and for anything that looks like a token or the password of a URL."""
     for secret in sorted(secrets, key=len, reverse=True):  # the longest first: another may be a part of it
         text = text.replace(secret, "***")
     return _SECRET_IN_TEXT.sub("***", text)
@@ -243,14 +243,14 @@ def redact_secrets(text: str, secrets: Iterable[str]) -> str:
 def http_url(value: str) -> SplitResult:
     """The parts of an http(s) URL without user, password or fragment.
 
-    Not pydantic's HttpUrl: it repairs what people mistype (`https:example.com`, `https:///host`, a line break within)
-    and allows passwords.
+    Not pydantic's HttpUrl, which silently repairs typos (`https:example.com`, `https:///host`, a line break inside) and
+    allows passwords.
 
     Raises:
         ValueError: It is none.
     """
     url = urlsplit(value)
-    if not _HOST.fullmatch(url.hostname or "") or (url.port or 0) < 0:  # `port` raises where it is no number
+    if not _HOST.fullmatch(url.hostname or "") or (url.port or 0) < 0:  # `port` raises if it is not a number
         raise ValueError("its host or port is wrong")
     if url.scheme not in {"http", "https"} or url.fragment or "@" in url.netloc:
         raise ValueError("it is not a plain http(s) URL")

@@ -1,6 +1,6 @@
-"""Why a step failed, in the one line that the terminal and the alert show.
+"""Why a step failed, as the one line that the terminal and the alert show.
 
-What does not belong here: whom it is told to (`cli.py`, `sensors.py`), and secrets (`Settings.redacted`).
+It may contain secrets: callers that publish it redact it.
 """
 
 import re
@@ -12,18 +12,18 @@ if TYPE_CHECKING:
 
 
 def reason(failure: "DagsterEvent") -> str:
-    """Why a step failed: what its code says of it, else the error where it began."""
+    """Why a step failed: the description that its code gave, else the original error."""
     said = failure.step_failure_data.user_failure_data
     return (said and said.description) or root(failure.step_failure_data.error)
 
 
 def root(error: "SerializableErrorInfo | None") -> str:
-    """The first line of the innermost cause, which is where it began, and the next one if it ends with a colon."""
+    """The first line of the innermost cause, plus the next line if it ends with a colon."""
     while error and error.cause:
         error = error.cause
     if not error:
         return "failed"
     first, *others = error.message.strip().splitlines()
     said = " ".join([first, *others[:1]]) if first.endswith(":") else first  # Dagster names blocking checks like that
-    # It writes the exception's class with its module.
+    # Dagster prefixes the exception's class with its module.
     return re.sub(r"^[\w.]+\.(?=\w+: )", "", said)

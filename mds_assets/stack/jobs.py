@@ -1,11 +1,11 @@
-"""The jobs: what an operator, a schedule or `mds run` starts.
+"""The jobs that an operator, a schedule or `mds run` starts.
 
 https://docs.dagster.io/guides/build/jobs/asset-jobs
 """
 
 from dagster import AssetSelection, define_asset_job
 
-# The tag of a run that nobody started by hand: what did.
+# The tag of automatic runs: what started them.
 TRIGGER = "mds/trigger"
 
 daily_refresh = define_asset_job(
@@ -17,5 +17,5 @@ daily_refresh = define_asset_job(
 table_checks = define_asset_job(
     "table_checks",
     selection=AssetSelection.all_asset_checks(),
-    description="Every check, on the newest day of its table: what has gone stale or was damaged since it was made.",
+    description="Every check, on the newest day of its table: finds tables that have gone stale or were damaged.",
 )

@@ -1,4 +1,4 @@
-"""Names of files in the lake, for commands that need not import Dagster."""
+"""File names in the lake, for commands that don't import Dagster."""
 
 WAREHOUSE = "warehouse.duckdb"
 LATEST_REPORT = "reports/activity/latest.html"

@@ -1,7 +1,7 @@
 """The daily partitions and the lookback window. All days are UTC.
 
 All tables with partitions share `DAILY`, and marts declare their window as a partition mapping, so that Dagster itself
-knows which days a mart reads. What does not belong here: reading or writing a day (`io_managers/`).
+knows which days a mart reads.
 
 https://docs.dagster.io/guides/build/partitions-and-backfills
 """
@@ -16,28 +16,28 @@ from mds_assets.stack.settings import settings
 DAILY = DailyPartitionsDefinition(start_date=settings.start_date.isoformat(), timezone="UTC")
 
 # A range of days is one run: one load, one query, one write per day.
-ONE_RUN = BackfillPolicy.single_run()
+SINGLE_RUN = BackfillPolicy.single_run()
 
 
 def lookback(days: int) -> TimeWindowPartitionMapping:
-    """Partition D reads the `days` calendar days that end with D. Dagster clips the window at the first partition."""
+    """Partition D reads the `days` calendar days ending with D. Dagster clips the window at the first partition."""
     return TimeWindowPartitionMapping(start_offset=1 - days, end_offset=0)
 
 
 def window(day: date, lookback_days: int) -> list[date]:
-    """The `lookback_days` calendar days that end with the as-of day, oldest first."""
+    """The `lookback_days` calendar days ending with the as-of day, oldest first."""
     return days_between(day - timedelta(days=lookback_days - 1), day)
 
 
 def window_of(mapping: PartitionMapping | None, day: date) -> list[date]:
-    """The days that partition `day` reads through this mapping; the day itself where there is none."""
+    """The days that partition `day` reads through this mapping; without a mapping, the day itself."""
     if isinstance(mapping, TimeWindowPartitionMapping):
         return days_between(day + timedelta(days=mapping.start_offset), day + timedelta(days=mapping.end_offset))
     return [day]
 
 
 def is_same_day(mapping: PartitionMapping | None) -> bool:
-    """Whether each partition reads its own day alone through this mapping."""
+    """Whether each partition reads only its own day through this mapping."""
     some_day = date(2000, 1, 1)
     return window_of(mapping, some_day) == [some_day]
 

@@ -1,8 +1,7 @@
-"""The job `prune`: Dagster's records of old runs, as far as nothing needs them.
+"""The job `prune`: deletes Dagster's records of old runs that nothing needs any more.
 
-Dagster keeps every run and its events for good. Deleting a run takes its materialisations out of the catalog; so the
-runs that hold the newest one of some day of some table stay, however old they are. What does not belong here: the
-lake's files, which nothing deletes.
+Dagster keeps every run and its events forever. Deleting a run removes its materializations from the catalog, so runs
+that hold the newest one of some day of some table are kept, however old they are. The lake's files are never deleted.
 
 https://docs.dagster.io/api/dagster/internals#dagster.DagsterInstance.delete_run
 """
@@ -30,17 +29,20 @@ _ENDED = {DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.C
 
 
 class PruneConfig(Config):
-    """What may be deleted."""
+    """What `prune` may delete."""
 
     older_than_days: int = Field(default=90, ge=0, description="Days since a run was created.")
-    keep_newest: int = Field(default=100, ge=0, description="So many of the newest runs stay, however old they are.")
-    dry_run: bool = Field(default=False, description="Say what would be deleted, and delete nothing.")
+    keep_newest: int = Field(default=100, ge=0, description="Number of newest runs to keep, however old they are.")
+    dry_run: bool = Field(default=False, description="Log what would be deleted, and delete nothing.")
 
 
 def prune_job(checks: Sequence[AssetCheckKey]) -> JobDefinition:
     """The job, which keeps the newest result of each of these checks."""
 
-    @op(name="prune_runs", description="Deletes records of old runs; runs that hold the newest of a table's days stay.")
+    @op(
+        name="prune_runs",
+        description="Deletes records of old runs; keeps runs that hold the newest materialization of a day.",
+    )
     def prune_runs(context: OpExecutionContext, config: PruneConfig) -> None:
         _prune(context, config, checks)
 
@@ -52,7 +54,7 @@ def prune_job(checks: Sequence[AssetCheckKey]) -> JobDefinition:
 
 
 def _prune(context: OpExecutionContext, config: PruneConfig, checks: Sequence[AssetCheckKey]) -> None:
-    """Delete the runs that `verdicts` finds no reason to keep, and say how many, and why the others stay."""
+    """Delete the runs that `verdicts` finds no reason to keep, and log how many, and why the others are kept."""
     runs = verdicts(context.instance, config, checks, now=datetime.now(UTC))
     old = [run_id for run_id, reason in runs.items() if reason is None]
     for run_id in old if not config.dry_run else []:
@@ -72,7 +74,7 @@ def _prune(context: OpExecutionContext, config: PruneConfig, checks: Sequence[As
 def verdicts(
     instance: DagsterInstance, config: PruneConfig, checks: Iterable[AssetCheckKey], now: datetime
 ) -> Mapping[str, str | None]:
-    """Why each run stays, newest run first; None for a run that may go."""
+    """Why each run is kept, newest run first; None for a run to delete."""
     before = now - timedelta(days=config.older_than_days)
     materialised, checked = _newest_materialisations(instance), _newest_evaluations(instance, checks)
     reasons: dict[str, str | None] = {}
@@ -90,7 +92,7 @@ def verdicts(
 
 
 def _newest_materialisations(instance: DagsterInstance) -> set[str | None]:
-    """The runs that made the newest materialisation of a partition of a table, also of tables that are no more."""
+    """The runs with the newest materialization of a partition of a table, including tables that no longer exist."""
     runs: set[str | None] = set()
     for key in instance.all_asset_keys():
         seen: set[str | None] = set()
@@ -102,14 +104,14 @@ def _newest_materialisations(instance: DagsterInstance) -> set[str | None]:
 
 
 def _newest_evaluations(instance: DagsterInstance, checks: Iterable[AssetCheckKey]) -> set[str]:
-    """The runs of each check's newest result; a run that only meant to evaluate it has none."""
+    """The runs with each check's newest result; planned but unfinished evaluations do not count."""
     history = instance.event_log_storage.get_asset_check_execution_history
     newest = (history(check, limit=1, status=COMPLETED_ASSET_CHECK_EXECUTION_RECORD_STATUSES) for check in checks)
     return {record.run_id for records in newest for record in records}
 
 
 def _delete(instance: DagsterInstance, run_id: str) -> None:
-    """The run, its events, and what they leave behind: the file of its events on SQLite, and its captured output."""
+    """Delete the run, its events, and what Dagster leaves behind: its SQLite event file and its captured output."""
     instance.delete_run(run_id)
     instance.compute_log_manager.delete_logs(prefix=[run_id])
     file_of = getattr(instance.event_log_storage, "path_for_shard", None)

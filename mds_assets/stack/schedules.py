@@ -9,11 +9,11 @@ from dagster import DefaultScheduleStatus, JobDefinition, ScheduleDefinition, bu
 
 from mds_assets.stack.jobs import TRIGGER, daily_refresh, table_checks
 
-# A table that no run touches would never be reported stale.
+# Without this, a table that no run touches would never be reported stale.
 table_checks_schedule = ScheduleDefinition(
     job=table_checks,
     name="table_checks_schedule",
-    description="At 06:30 UTC, when the day that ended has to be there.",
+    description="At 06:30 UTC, when the last complete day must be there.",
     cron_schedule="30 6 * * *",
     execution_timezone="UTC",
     tags={TRIGGER: "schedule"},
@@ -25,11 +25,11 @@ def daily_refresh_schedule(*, partitioned: bool) -> Any:
     """The schedule of the job `daily_refresh`. It runs wherever a daemon runs (`make dev`); the UI can stop it.
 
     Args:
-        partitioned: Whether any table has days: a project may have none, or no source yet.
+        partitioned: Whether any table has days; a project may have none, or no source yet.
     """
     options: dict[str, Any] = {
         "name": "daily_refresh_schedule",
-        "description": "At 00:05 UTC, the day that ended.",
+        "description": "At 00:05 UTC, the day that has just ended.",
         "tags": {TRIGGER: "schedule"},
         "default_status": DefaultScheduleStatus.RUNNING,
     }
@@ -39,7 +39,7 @@ def daily_refresh_schedule(*, partitioned: bool) -> Any:
 
 
 def prune_schedule(prune: JobDefinition) -> ScheduleDefinition:
-    """The schedule of the job `prune`. What it deletes is gone: switch it on in the UI, after a dry run."""
+    """The schedule of the job `prune`. Deletion is irreversible: switch it on in the UI, after a dry run."""
     return ScheduleDefinition(
         name="prune_schedule",
         description="On Sundays at 03:00 UTC, records of old runs.",

@@ -1,7 +1,6 @@
-"""A run's session with the lake: its one DuckDB connection, and what its steps have read.
+"""A run's session with the lake: its only DuckDB connection, and what its steps have read.
 
-Dagster makes one as the run begins and closes it as the run ends, however it ends. What does not belong here: where
-files lie (`lake/`), how an engine reads them (`io_managers/`).
+Dagster opens one when the run starts and closes it when the run ends, whether it succeeded or not.
 """
 
 from collections.abc import Generator, Iterable, Mapping
@@ -25,8 +24,8 @@ class Session:
 
     Attributes:
         lake: The lake.
-        sources: For each table the tables it is made from day by day, directly or not: staging's are its raw tables.
-        preview_rows: How many rows the event log may show of a table.
+        sources: For each table, the tables it is derived from day by day, directly or not; for staging, its raw tables.
+        preview_rows: How many rows of a table the event log may show.
     """
 
     def __init__(
@@ -48,9 +47,9 @@ class Session:
 
     @property
     def connection(self) -> duckdb.DuckDBPyConnection:
-        """The run's one in-memory connection, opened at the first use: relations of one connection can be joined."""
+        """The run's only in-memory connection, opened on first use; relations must share a connection to be joined."""
         if self._connection is None:
-            # A folder of this run's own: the spill files of two processes have the same names.
+            # In a folder of this run's own, because the spill files of two processes have the same names.
             spilled = self._closing.enter_context(self.lake.workspace())
             connection = self._closing.enter_context(duckdb.connect(":memory:", config=self._duckdb_config))
             connection.execute(f"{duckdb_engine.SETTINGS} SET GLOBAL temp_directory = {literal(spilled)};")
@@ -59,14 +58,14 @@ class Session:
         return self._connection
 
     def close(self) -> None:
-        """Close the connection and remove what it spilled."""
+        """Close the connection and remove its spill files."""
         self._closing.close()
         self._connection = None
 
     def landed(self, key: AssetKey, days: Iterable[date]) -> set[date]:
-        """Which of these days the table has, made from sources that were landed.
+        """Which of these days the table has, built from landed sources.
 
-        A day can be staged from nothing (when raw was skipped), or from early rows alone: it is missing all the same.
+        A day staged from nothing (because raw was skipped), or from early rows only, still counts as missing.
         """
         landed = self.lake.landed(key, set(days))
         for source in self.sources.get(key, frozenset()):
@@ -76,7 +75,7 @@ class Session:
     def read(
         self, step: StepExecutionContext, key: AssetKey, partitions: Iterable[Partition]
     ) -> dict[Partition, Files]:
-        """The files of these partitions, noted as what the step was made from."""
+        """The files of these partitions, recorded as inputs of the step."""
         files = self.lake.read_set(key, partitions)
         noted = self._reads.setdefault(_attempt(step), {})
         noted |= {(key, partition): found for partition, found in files.items()}
@@ -102,10 +101,10 @@ class Session:
     def replacing(
         self, step: StepExecutionContext, key: AssetKey, newest: str | None = None
     ) -> Generator[tuple[Path, dict[Path, Path]]]:
-        """`Lake.replacing`, as long as nothing that the step has read was changed by another run.
+        """`Lake.replacing`, provided that no other run has changed an input of the step.
 
         Raises:
-            RetryRequested: An input changed. Nothing is replaced then.
+            RetryRequested: An input changed. Nothing is replaced.
         """
         inputs = self._reads.get(_attempt(step), {})
         with _retried(key.to_user_string()), self.lake.replacing(key, inputs, newest) as writing:

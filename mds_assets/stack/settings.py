@@ -1,8 +1,8 @@
-"""The stack's own settings, and what it knows of all settings: secrets to redact, previews, the reference page.
+"""The stack's own settings, and functions over all settings: redaction, previews, the reference page.
 
-Values come from the environment, else from `.env` beside `pyproject.toml`, else from the defaults below. What does not
-belong here: a source's settings, which lie in its folder (see `environment`), and anything that is the same for every
-user; that is code. `python -m mds_assets.stack.settings` prints the reference, docs/reference/settings.md.
+Values come from the environment, else from `.env` beside `pyproject.toml`, else from the defaults below. A source's
+settings are in its own folder (see `environment`). `python -m mds_assets.stack.settings` prints the reference,
+docs/reference/settings.md.
 """
 
 import os
@@ -38,30 +38,30 @@ if TYPE_CHECKING:
     from obstore.store import S3Credential
 
 _BUCKET_URL = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9._/-]*)?")
-# What only some of obstore, Polars and boto3 read: they would look at two stores.
+# Only some of obstore, Polars and boto3 read these, so they would use different stores.
 _NOT_AWS = {
     "AWS_ENDPOINT": "use AWS_ENDPOINT_URL",
     "AWS_ENDPOINT_URL_S3": "use AWS_ENDPOINT_URL",
 }
-# Not pydantic's ByteSize: it refuses 80% and takes 10bit or a bare 4, while DuckDB wants the text anyway.
+# Not pydantic's ByteSize: it rejects 80% and accepts 10bit or a bare 4, and DuckDB needs the text anyway.
 _BYTES = re.compile(r"\d+(\.\d+)?\s*([KMGT]i?B|B|%)", re.IGNORECASE)
 
 
 class Settings(EnvironmentSettings):
-    """Where the lake lies, how far a mart looks back, what a run may show and use."""
+    """Where the lake is, how far a mart looks back, what a run may show and use."""
 
     data_dir: str = Field(
         default="data",
         validation_alias="MDS_DATA_DIR",
         title="The root of the lake.",
-        description="a folder (a relative one lies beside pyproject.toml) or a file:// URL, without %, ? and \\; or "
+        description="a folder (if relative, beside pyproject.toml) or a file:// URL, without %, ? and \\; or "
         "s3://bucket/prefix, of lower-case letters, digits, dots and hyphens, the prefix also of capitals, _ and /",
     )
     aws_endpoint_url: str | None = Field(
         default=None,
         validation_alias="AWS_ENDPOINT_URL",
-        title="The object store. This and the next six matter only where MDS_DATA_DIR is s3://.",
-        description="the http(s) URL of the object store, where it is not Amazon's",
+        title="The object store. This and the next six matter only if MDS_DATA_DIR is s3://.",
+        description="the http(s) URL of the object store, if it is not Amazon's",
     )
     aws_region: str | None = Field(
         default=None,
@@ -72,8 +72,8 @@ class Settings(EnvironmentSettings):
     aws_default_region: str | None = Field(
         default=None,
         validation_alias="AWS_DEFAULT_REGION",
-        title="The region where AWS_REGION is not set.",
-        description="a region such as eu-central-1; AWS_REGION wins over it",
+        title="The region if AWS_REGION is not set.",
+        description="a region such as eu-central-1; AWS_REGION takes precedence",
     )
     aws_access_key_id: SecretStr | None = Field(
         default=None,
@@ -91,15 +91,15 @@ class Settings(EnvironmentSettings):
     aws_session_token: SecretStr | None = Field(
         default=None,
         validation_alias="AWS_SESSION_TOKEN",
-        title="The session, where the key is temporary.",
-        description="the session of a temporary AWS_ACCESS_KEY_ID",
+        title="The session token, if the key is temporary.",
+        description="the session token of a temporary AWS_ACCESS_KEY_ID",
     )
     aws_profile: str | None = Field(
         default=None,
         validation_alias="AWS_PROFILE",
-        title="The profile that gives key, region and endpoint where they are not set. Without it: the default "
+        title="The profile for key, region and endpoint if they are not set. Without it: the default "
         "profile, else the role of the container or machine.",
-        description="a profile of AWS's configuration files",
+        description="a profile from AWS's configuration files",
     )
     lookback_days: int = Field(
         default=7,
@@ -127,13 +127,13 @@ class Settings(EnvironmentSettings):
         le=100,
         validation_alias="MDS_PREVIEW_ROWS",
         title="How many rows of a table Dagster's event log shows; above 0, reports may show names. Without it: 0 "
-        "where a source was given a secret, such as a token, that may see private data, else 5.",
+        "if a source was given a secret, such as a token, that gives access to private data, else 5.",
         description="how many rows of a day's table the event log and the report may show, 0 to 100",
     )
     alert_webhook: SecretStr | None = Field(
         default=None,
         validation_alias="MDS_ALERT_WEBHOOK",
-        title="Where failed runs and checks are posted: Slack, Mattermost and the like.",
+        title="Where to post failed runs and checks: Slack, Mattermost or similar.",
         description="the https URL of an incoming webhook; http only on this machine",
     )
     duckdb_memory_limit: str | None = Field(
@@ -181,7 +181,7 @@ class Settings(EnvironmentSettings):
     @field_validator("alert_webhook", mode="after")
     @classmethod
     def _webhook_is_encrypted(cls, value: SecretStr | None) -> SecretStr | None:
-        # Whoever has the URL may post to it, so that no message may quote it: not urllib's either, which does.
+        # Anyone who has the URL can post to it, so no message may quote it; urllib's errors do.
         if value:
             secret = value.get_secret_value()
             try:
@@ -189,7 +189,7 @@ class Settings(EnvironmentSettings):
             except ValueError:
                 raise ValueError("it is not a plain http(s) URL") from None
             if not re.fullmatch(r"[!-~]+", secret):
-                raise ValueError("it holds blanks or characters that no URL has")
+                raise ValueError("it contains blanks or characters that are not allowed in a URL")
             if url.scheme == "http" and not is_loopback(url.hostname or ""):
                 raise ValueError("it would travel unencrypted; use https")
         return value
@@ -221,7 +221,7 @@ class Settings(EnvironmentSettings):
     @classmethod
     def _region_is_a_name(cls, value: str | None, others: ValidationInfo) -> str | None:
         if value and _on_a_store(others) and not re.fullmatch(r"[a-z0-9-]+", value):
-            raise ValueError("it is no name of a region")
+            raise ValueError("it is not a region name")
         return value
 
     @field_validator("aws_secret_access_key", mode="after")
@@ -254,26 +254,26 @@ class Settings(EnvironmentSettings):
 
 
 def is_remote(root: str) -> bool:
-    """Whether this root of a lake is an object store's."""
+    """Whether this lake root is in an object store."""
     return "://" in root
 
 
 def _on_a_store(others: ValidationInfo) -> bool:
-    """Whether the lake lies in an object store: else nothing asks for one."""
+    """Whether the lake is in an object store; if not, nothing uses one."""
     return is_remote(str(others.data.get("data_dir")))
 
 
 def _bucket_url(value: str) -> str:
-    """The URL of a folder in an object store, as far as this machine can tell.
+    """Validate the URL of a folder in an object store, without contacting the store.
 
     Raises:
-        ValueError: It is none, or the store could not be read as the environment says.
+        ValueError: It is not such a URL, or the environment's settings for the store are unusable.
     """
     if not _BUCKET_URL.fullmatch(value) or any(part in {"", ".", ".."} for part in value.rstrip("/").split("/")[3:]):
-        raise ValueError("it is no s3://bucket/prefix")
+        raise ValueError("it is not s3://bucket/prefix")
     for name, instead in _NOT_AWS.items():
         if os.environ.get(name):
-            raise ValueError(f"{name} is set, which not all of its readers know; {instead}")
+            raise ValueError(f"{name} is set, which only some clients honour; {instead}")
     if not find_spec("obstore"):
         raise ValueError("the extra `scale` is not installed: `.venv/bin/uv sync --extra scale`")
     return value.rstrip("/")
@@ -285,7 +285,7 @@ def loaded_sources() -> list[SourceSettings]:
 
 
 def redact(text: str) -> str:
-    """The text with *** for every secret of the stack and its sources, and for what looks like one."""
+    """The text with *** for every secret of the stack and its sources, and for anything that looks like one."""
     owners = [settings, *loaded_sources()]
     return redact_secrets(text, {secret for owner in owners for secret in secret_values(owner)})
 
@@ -293,11 +293,10 @@ def redact(text: str) -> str:
 def preview_rows(own: Settings | None = None) -> int:
     """How many rows of a day's table the event log and reports may show.
 
-    MDS_PREVIEW_ROWS where it is set; else 0 where a source was given a secret, with which it may see private data; else
-    5.
+    MDS_PREVIEW_ROWS if set; else 0 if a source was given a secret, which may give it access to private data; else 5.
 
     Args:
-        own: The stack's settings, where they are not those of the environment.
+        own: The stack's settings, if not those from the environment.
     """
     given = (own or settings).preview_rows
     if given is not None:
@@ -339,9 +338,9 @@ def _row(variable: str, field: FieldInfo) -> str:
 _REFERENCE = """\
 # Settings
 
-For whoever runs the project. Set these in the environment, or in `.env` beside `pyproject.toml`: copy `.env.example`.
-The environment wins over `.env`; an empty variable means the default. A wrong value or an unknown name ends every
-command with one line that says what is allowed.
+For anyone who runs the project. Set these in the environment, or in `.env` beside `pyproject.toml`: copy
+`.env.example`. The environment overrides `.env`; an empty variable means the default. An invalid value or an unknown
+name ends every command with a one-line error that lists what is allowed.
 
 This page is generated: `.venv/bin/python -m mds_assets.stack.settings > docs/reference/settings.md`.
 """

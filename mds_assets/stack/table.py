@@ -1,8 +1,7 @@
-"""A table's declaration, and what it means to each engine.
+"""A table's declaration, and its translation for each engine.
 
-A table is declared once: its columns, its key, its rules. Dagster's schema and lineage, the types of Arrow, DuckDB and
-Polars, the checks, the warehouse and the data dictionary all follow from that. What does not belong here: the
-declarations themselves (they stand beside their assets), reading and writing (`io_managers/`).
+A table is declared once, beside its asset: its columns, its key, its rules. Dagster's schema and lineage, the types of
+Arrow, DuckDB and Polars, the checks, the warehouse and the data dictionary are all generated from that.
 
 A table with daily partitions also has a `day` DATE column that no declaration names: it is the Hive partition in the
 path.
@@ -24,7 +23,7 @@ from dagster import (
     TableSchema,
 )
 
-# Dagster's own wrapper for what only lives in this process; it is not exported.
+# Dagster's own wrapper for in-process objects; it is not exported.
 from dagster._core.definitions.metadata.metadata_value import ObjectMetadataValue
 
 COLUMN_SCHEMA = "dagster/column_schema"
@@ -49,7 +48,7 @@ _MAX_DIGITS = 38
 
 
 class SchemaError(ValueError):
-    """A table is not what its asset declares. The message names the table, the column and the way out."""
+    """A table does not match its declaration. The message gives the table, the column and how to fix it."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ class Column:
         name: The column's name.
         type: A DuckDB type name: BIGINT, BLOB, BOOLEAN, DATE, DECIMAL(p,s), DOUBLE, INTEGER, JSON, TIMESTAMP,
             TIMESTAMPTZ, VARCHAR, or a list of one of these, such as VARCHAR[].
-        description: What it holds: unit, time zone, null rule.
+        description: The meaning of its values: unit, time zone, null rule.
         nullable: Whether a value may be null.
         rule: What holds for every value that is not null, as DuckDB SQL: `stars >= 0`.
         private: Whether it names what only a secret can see: terminals show it only where previews are allowed.
@@ -74,7 +73,7 @@ class Column:
     private: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse a type that the engines do not share.
+        """Reject a type that the engines do not share.
 
         Raises:
             SchemaError: `type` is not one of them.
@@ -98,14 +97,14 @@ def column(
 
 @dataclass(frozen=True)
 class Reconciliation:
-    """Two queries that must return the same rows: one over the table, one over a table below it.
+    """Two queries that must return the same rows: one over the table, one over an upstream table.
 
     Attributes:
-        source: The table below, such as `staging/orders`.
+        source: The upstream table, such as `staging/orders`.
         rows: A SELECT over `rows`, the table's own rows of the checked days.
-        expected: A SELECT over the source. For a table that reads the source day by day that is `source`. For a mart it
-            is `in_window` (the rows of each as-of day's window; `day` is the as-of day, `seen_on` the row's own day,
-            `first_day` the window's first) or `latest` (of those each key's newest).
+        expected: A SELECT over the source. For a table that reads the source day by day, select from `source`. For a
+            mart, select from `in_window` (the rows of each as-of day's window; `day` is the as-of day, `seen_on` the
+            row's own day, `first_day` the window's first day) or from `latest` (the newest of those rows per key).
     """
 
     source: str
@@ -119,11 +118,11 @@ class Table:
 
     Attributes:
         columns: Its columns. `day` is not among them, unless the table has no partitions.
-        key: The columns that tell the rows of one day apart.
-        rules: What holds for every row, as DuckDB SQL over the columns and `day`.
-        lineage: For each column the columns it is made from, as `layer/table.column`.
-        reconciles: What the table must agree on with a table below it.
-        rejects: Rows of the table below that do not pass, as SQL over its columns.
+        key: The columns that identify a row within a day.
+        rules: Conditions that every row satisfies, as DuckDB SQL over the columns and `day`.
+        lineage: For each column, the columns it is derived from, as `layer/table.column`.
+        reconciles: The numbers that must agree with an upstream table.
+        rejects: A condition for rows of the upstream table to leave out, as SQL over its columns.
     """
 
     columns: tuple[Column, ...]
@@ -134,7 +133,7 @@ class Table:
     rejects: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuse a declaration that contradicts itself.
+        """Reject a declaration that contradicts itself.
 
         Raises:
             SchemaError: Two columns share a name, or the key or the lineage names a column that is not declared.
@@ -152,9 +151,9 @@ class Table:
 
     @property
     def row_rules(self) -> list[str]:
-        """What holds for every row, as SQL: the rules of the columns, then those of the table.
+        """The conditions that every row satisfies, as SQL: the rules of the columns, then those of the table.
 
-        A DOUBLE is never NaN: DuckDB takes that for larger than any number, so that no other rule would refuse it.
+        A DOUBLE is never NaN. DuckDB sorts NaN above every number, so other rules might let it through.
         """
         of_columns = [column.rule for column in self.columns if column.rule]
         no_nan = [f"NOT isnan({quote(column.name)})" for column in self.columns if column.type == "DOUBLE"]
@@ -162,7 +161,7 @@ class Table:
 
     @property
     def dagster_schema(self) -> TableSchema:
-        """The declaration as Dagster's UI shows it."""
+        """The declaration as a schema for Dagster's UI."""
         columns = [
             TableColumn(
                 column.name,
@@ -177,7 +176,7 @@ class Table:
 
     @property
     def dagster_lineage(self) -> TableColumnLineage | None:
-        """Which columns each column is made from, as Dagster's UI shows it; None where none is declared."""
+        """The columns that each column is derived from, for Dagster's UI; None if no lineage is declared."""
 
         def dependency(origin: str) -> TableColumnDep:
             table, _, name = origin.rpartition(".")
@@ -188,7 +187,7 @@ class Table:
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """What an asset of this table declares: `@asset(metadata=ORDERS.metadata)`."""
+        """The metadata of the table's asset: `@asset(metadata=ORDERS.metadata)`."""
         lineage = self.dagster_lineage
         return {
             TABLE: ObjectMetadataValue(self),
@@ -197,7 +196,7 @@ class Table:
         }
 
     def with_day(self) -> "Table":
-        """The declaration with `day` as a column, as a table of partitions reads."""
+        """The declaration plus the column `day`, as a partitioned table is read."""
         return replace(self, columns=(*self.columns, Column(DAY, "DATE", "The partition: a day in UTC.")))
 
     def arrow_schema(self) -> pa.Schema:
@@ -213,7 +212,7 @@ def table(
     lineage: Mapping[str, str | Sequence[str]] | None = None,
     reconciles: Reconciliation | None = None,
 ) -> Table:
-    """Declare a table; see `Table`. An origin of the lineage may stand alone: `{"revenue": "staging/orders.total"}`.
+    """Declare a table; see `Table`. A single origin in `lineage` needs no list: `{"revenue": "staging/orders.total"}`.
 
     Raises:
         SchemaError: The declaration contradicts itself.
@@ -255,14 +254,14 @@ def arrow_type(name: str) -> pa.DataType:
 
 
 def check_columns(name: str, produced: pa.Schema, table: Table) -> None:
-    """Refuse a table whose columns are not those of `table`, or whose types would need more than a safe cast.
+    """Reject a table whose columns differ from those of `table`, or whose types need more than a safe cast.
 
     A safe cast keeps every value: between integers and between decimals (values are checked as they are written), from
-    an integer or a float to a float, from DuckDB's decimal sums to an integer, from all-null. A string is never parsed,
-    a float or a nanosecond never cut, a timestamp without time zone never taken for UTC.
+    an integer or a float to a float, from DuckDB's decimal sums to an integer, from all-null. Strings are never parsed,
+    floats and nanoseconds never truncated, and a timestamp without time zone is never assumed to be UTC.
 
     Raises:
-        SchemaError: Names the table, the columns and what to do.
+        SchemaError: The message gives the table, the columns and how to fix it.
     """
     declared = table.arrow_schema()
     missing = [column for column in declared.names if column not in produced.names]

@@ -1,6 +1,6 @@
-"""The warehouse: a DuckDB file in the lake for whoever asks in SQL, with a view for each table.
+"""The warehouse: a DuckDB file in the lake for SQL users, with one schema per layer and one view per table.
 
-A layer is a schema. What does not belong here: rows. The views read the Parquet files, which stay the only copy.
+It holds no rows: the views read the Parquet files, which stay the only copy.
 """
 
 import glob
@@ -23,31 +23,31 @@ from dagster import (
 from mds_assets.stack.io_managers.duckdb import scan
 from mds_assets.stack.lake import InputsChangedError, Lake
 from mds_assets.stack.names import WAREHOUSE
-from mds_assets.stack.partitions import ONE_RUN
+from mds_assets.stack.partitions import SINGLE_RUN
 from mds_assets.stack.table import DAY, declared_table, literal, quote
 
-_OLDEST_CLIENT = "v1.0.0"  # of DuckDB that can open the file
-_RETRIES = 10  # of a build that other runs keep overtaking
+_OLDEST_CLIENT = "v1.0.0"  # the oldest DuckDB that can open the file
+_RETRIES = 10  # for a build that other runs keep overtaking
 _DAY_COMMENT = "The partition: a day in UTC."
 
 
 def warehouse(tables: Sequence[AssetSpec]) -> AssetsDefinition:
-    """The asset that makes the warehouse of these tables, which declare their columns."""
+    """The asset that builds the warehouse from these tables, which declare their columns."""
 
-    # Without partitions, as there is one file whatever the days of a run. Dagster still asks for the policy, of every
-    # asset of a range.
+    # Without partitions, because there is one file regardless of the run's days. For a range, Dagster still requires
+    # the policy on every asset.
     @asset(
         key="warehouse",
         deps=[table.key for table in tables],
-        backfill_policy=ONE_RUN,
+        backfill_policy=SINGLE_RUN,
         group_name="warehouse",
         kinds={"duckdb"},
     )
     def build(lake: ResourceParam[Lake]) -> MaterializeResult[Any]:
-        """The lake as a DuckDB file to query: `<layer>.<table>`, and `marts.<table>_latest` of the newest day.
+        """The lake as a DuckDB file to query: `<layer>.<table>`, and `marts.<table>_latest` for the newest day.
 
-        It holds views, no rows: days that are written later are in them at once. New tables, and new fields of raw,
-        come with the next build.
+        It holds views, not rows: days written later are visible immediately. New tables, and new fields in raw, appear
+        with the next build.
         """
         try:
             with lake.replacing_file(WAREHOUSE) as file:
@@ -55,7 +55,8 @@ def warehouse(tables: Sequence[AssetSpec]) -> AssetsDefinition:
         except (InputsChangedError, duckdb.Error, OSError) as error:
             if not lake.is_remote:
                 raise
-            # In a store another run may replace any file while it is read; or the warehouse, and have seen less.
+            # In a store, another run may replace any file while it is being read, or replace the warehouse with one
+            # built from older tables.
             raise RetryRequested(max_retries=_RETRIES, seconds_to_wait=1) from Failure(f"{error}: build it again.")
         built = MetadataValue.path(str(lake.path(WAREHOUSE)))
         return MaterializeResult(metadata={"views": views, "dagster/uri": built, "bytes": size})
@@ -64,7 +65,7 @@ def warehouse(tables: Sequence[AssetSpec]) -> AssetsDefinition:
 
 
 def _build(file: Path, lake: Lake, tables: Iterable[AssetSpec]) -> int:
-    """Write the file; returns the number of its views."""
+    """Write the file; return the number of its views."""
     with duckdb.connect() as con:
         lake.register(con)
         con.execute(f"ATTACH {literal(file)} AS warehouse (STORAGE_VERSION '{_OLDEST_CLIENT}')")
@@ -75,28 +76,28 @@ def _build(file: Path, lake: Lake, tables: Iterable[AssetSpec]) -> int:
 
 
 def _add_views(con: duckdb.DuckDBPyConnection, lake: Lake, spec: AssetSpec) -> int:
-    """Add a table's view, and that of its newest day if it is a mart; returns how many."""
+    """Add a table's view, and for a mart also that of its newest day; return how many."""
     table = declared_table(spec.key.to_user_string(), spec.metadata)
     *layer, name = spec.key.path
     partitioned = spec.partitions_def is not None
-    # A bracket or star in the lake's own path is no pattern.
+    # Escape brackets and stars in the lake's own path.
     folder = glob.escape(str(lake.folder(spec.key).absolute()))
     files = f"{folder}/{DAY}=????-??-??/*.parquet" if partitioned else f"{folder}/*.parquet"
-    # From the files' names: a day's rows may be none.
+    # From the file names, because a day may have no rows.
     newest_day = f"(SELECT regexp_extract(max(file), '.*/{DAY}=([^/]*)', 1)::DATE FROM glob({literal(files)}))"  # noqa: S608
     ((newest,),) = con.sql(f"SELECT max(file) FROM glob({literal(files)})").fetchall()  # noqa: S608
 
     types = {column.name: column.type for column in table.columns}
     same_columns = bool(newest) and layer != ["raw"] and _all_have(con, files, types)
-    if newest and layer == ["raw"]:  # it has what the source sends, beyond what is declared
+    if newest and layer == ["raw"]:  # including the fields that are not declared
         landed = con.sql(f"FROM read_parquet({literal(files)}, union_by_name = true, hive_partitioning = false)")
         types = dict(zip(landed.columns, map(str, landed.types), strict=True)) | types
-    # The columns are named one by one: DuckDB before 2.0 refuses a view of `*` once a file has another one.
+    # List the columns one by one: DuckDB before 2.0 fails on a view of `*` once a file has an additional one.
     days = {DAY: "DATE"} if partitioned else {}
     rows = scan([files] if newest else [], types | days, partitioned=partitioned, same_columns=same_columns)
     views = {name: rows}
     if layer == ["marts"] and partitioned:
-        # The first condition is for DuckDB before 2.0: it leaves out files by constants only.
+        # The first condition is for DuckDB before 2.0, which only skips files based on constants.
         views[f"{name}_latest"] = (
             f"FROM ({rows}) WHERE {DAY} >= DATE '{Path(newest).parent.name.removeprefix(f'{DAY}=')}' "
             f"AND {DAY} = {newest_day}"
@@ -116,7 +117,7 @@ def _add_views(con: duckdb.DuckDBPyConnection, lake: Lake, spec: AssetSpec) -> i
 
 
 def _all_have(con: duckdb.DuckDBPyConnection, files: str, types: dict[str, str]) -> bool:
-    """Whether each file has each of these columns in this type, so that all can be read like the first one."""
+    """Whether every file has all of these columns in these types, so that all files can be read like the first."""
     wanted = ", ".join(f"({literal(name)}, typeof(NULL::{sql_type}))" for name, sql_type in types.items())
     per_file = (
         f"SELECT count(*) FILTER ((name, duckdb_type) IN ({wanted})) AS found "  # noqa: S608

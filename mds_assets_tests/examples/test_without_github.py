@@ -5,7 +5,7 @@ from pathlib import Path
 from mds_assets_tests.examples.copied import CopiedProject
 
 # The quick ones: what they import and what they run is the stack's own.
-_TESTS = ("stack/test_blocks.py", "stack/test_checks.py", "stack/test_partitions.py", "stack/test_reference.py")
+_TESTS = ("stack/test_checks.py", "stack/test_partitions.py", "stack/test_reference.py")
 
 
 def test_what_remains_loads_lists_and_passes(tmp_path: Path):

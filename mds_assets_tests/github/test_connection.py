@@ -58,7 +58,7 @@ def breaks_off(handler: GitHubHandler) -> None:
 
 
 def sends_half_a_document(handler: GitHubHandler) -> None:
-    """Sends JSON that breaks off, as a proxy does that was itself cut off."""
+    """Sends truncated JSON, as a proxy does that was itself cut off."""
     half = b'[{"id": 1, "na'
     handler.send_response(200)
     handler.send_header("Content-Type", "application/json; charset=utf-8")
@@ -119,7 +119,7 @@ def test_a_failure_that_does_not_pass_ends_after_5_attempts_and_may_be_tried_lat
             crawl(server)
         assert len(server.requests) == 5
     assert error.value.retryable
-    assert_names(error, "502", "said by GitHub", "at the last of 5 attempts", "githubstatus.com")
+    assert_names(error, "502", "said by GitHub", "after 5 attempts", "githubstatus.com")
 
 
 def test_nothing_listens_is_one_line():
@@ -207,7 +207,7 @@ def test_a_wait_beyond_the_bound_ends_the_run_and_says_when_to_come_back():
             crawl(server, max_wait=900)
         assert len(server.requests) == 1
     assert not error.value.retryable
-    back = datetime.strptime(re.findall(r"Come back at (.*) UTC", str(error.value))[0] + "Z", "%Y-%m-%d %H:%M:%S%z")
+    back = datetime.strptime(re.findall(r"Retry at (.*) UTC", str(error.value))[0] + "Z", "%Y-%m-%d %H:%M:%S%z")
     assert abs(back - datetime.now(UTC) - timedelta(hours=1)) < timedelta(minutes=1)
     assert_names(error, "429", "GITHUB_MAX_WAIT_SECONDS=900", "GITHUB_TOKEN")
 
@@ -215,7 +215,7 @@ def test_a_wait_beyond_the_bound_ends_the_run_and_says_when_to_come_back():
 def test_waits_of_one_request_are_bounded_together():
     with (
         GitHubServer({"acme": []}, intercept=on(set(range(99)), answers(429, retry_after="300"))) as server,
-        pytest.raises(GitHubError, match="Come back"),
+        pytest.raises(GitHubError, match="Retry"),
     ):
         crawl(server, max_wait=900)
     assert len(server.requests) == 4
@@ -249,7 +249,7 @@ def test_without_any_wait_for_limits_failures_are_retried_all_the_same():
 @pytest.mark.parametrize("wait", ["9" * 30, "9" * 400])
 def test_a_wait_beyond_reason_is_still_a_line(wait: str):
     for fault in (answers(429, retry_after=wait), answers(403, x_ratelimit_remaining="0", x_ratelimit_reset=wait)):
-        with pytest.raises(GitHubError, match="Come back at"):
+        with pytest.raises(GitHubError, match="Retry at"):
             crawl_with(fault, {1})
 
 
@@ -277,7 +277,7 @@ REFUSALS = {
     ),
     "an old server's limit": (
         answers(403, {"message": "abuse detection mechanism"}, retry_after="9999"),
-        ["Come back"],
+        ["Retry"],
         1,
     ),
     "not found": (answers(404), ["404", "spelling", "renamed", "private", "https://HOST/api/v3"], 2),
@@ -379,7 +379,7 @@ def test_a_certificate_file_that_is_not_there_is_one_line(monkeypatch: pytest.Mo
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/no/such/file")
     server = GitHubServer({})
     server.url = "https://127.0.0.1:9"
-    with pytest.raises(GitHubError, match=r"/no/such/file.*certificates"):
+    with pytest.raises(GitHubError, match=r"/no/such/file.*certificate settings"):
         crawl(server)
 
 

@@ -248,7 +248,7 @@ def test_a_failed_run_is_told_to_log_and_webhook_and_a_dead_webhook_hinders_noth
     assert look == f"Run {heard}: `make dev` shows it at /runs/{heard}"
     log = dev.log.read_text()
     assert first in log
-    assert log.count(f"MDS_ALERT_WEBHOOK was not told of run {unheard}: it answered 503") == 1
+    assert log.count(f"MDS_ALERT_WEBHOOK was not notified of run {unheard}: it answered 503") == 1
     assert len([text for text in webhook.texts if unheard in text]) == 1
     # Of the test before; runs of the command line are told as well.
     (died,) = [text for text in webhook.texts if "was terminated by signal 9 (SIGKILL)" in text]

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from dagster import AssetIn, AssetKey, AssetsDefinition, asset, materialize
 
-from mds_assets.stack.partitions import DAILY, ONE_RUN, days_between
+from mds_assets.stack.partitions import DAILY, SINGLE_RUN, days_between
 from mds_assets.stack.table import declared_table
 from mds_assets_tests.github.project import Project
 
@@ -39,7 +39,7 @@ def read(project: Project, name: str, kind: type, io_manager: str) -> pl.DataFra
 
     reader.__annotations__ = {"table": kind, "return": None}
     reads = {"table": AssetIn(key=key, input_manager_key=io_manager)}
-    probe = asset(ins=reads, partitions_def=DAILY, backfill_policy=ONE_RUN)(reader)
+    probe = asset(ins=reads, partitions_def=DAILY, backfill_policy=SINGLE_RUN)(reader)
     others = [each for each in project.definitions.assets or () if isinstance(each, AssetsDefinition)]
     first, last = str(DAYS[0]), str(DAYS[-1])
     assert materialize(

@@ -191,7 +191,7 @@ def test_a_later_run_of_a_day_adds_to_raw_and_loses_nothing(tmp_path: Path):
 @pytest.mark.parametrize(
     ("organisation", "token", "said"),
     [
-        ("jenkins-typo", "", "404 'Not Found': GitHub knows no organisation or user of this name"),
+        ("jenkins-typo", "", "404 'Not Found': GitHub has no organisation or user of this name"),
         ("jenkinsci", "ghp_REVOKED", "401 'Bad credentials': GITHUB_TOKEN was refused"),
     ],
 )

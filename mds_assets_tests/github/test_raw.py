@@ -12,7 +12,7 @@ from dagster import DagsterInstance
 
 from mds_assets.defs.github.raw import GITHUB_REPOS
 from mds_assets.defs.github.staging import REPOS
-from mds_assets.stack import blocks
+from mds_assets.stack.blocks import raw as raw_block
 from mds_assets_tests.github.project import Project, failure, metadata
 from mds_assets_tests.github.server import GitHubServer
 from mds_assets_tests.github.test_connection import answers, on
@@ -107,7 +107,7 @@ def test_a_new_field_of_github_lands_and_staging_passes_over_it(tmp_path: Path):
         ({"updated_at": None}, "neither updated_at nor pushed_at"),
         ({"description": "broken \ud800"}, "description="),
         ({"novelty": "\ufdd0abc"}, "novelty='\\ufdd0abc': it begins with a noncharacter"),
-        ({"novelty": {"deep": ["broken \udfff"]}}, "no Unicode"),
+        ({"novelty": {"deep": ["broken \udfff"]}}, "not Unicode"),
     ],
 )
 def test_a_field_of_another_type_fails_the_run_by_name_and_lands_nothing(
@@ -238,7 +238,7 @@ def test_a_field_that_turns_up_late_in_a_long_day_lands_in_the_same_file(tmp_pat
 
 
 def test_an_outage_is_tried_again_by_dagster_and_a_refusal_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(blocks, "_RETRY_SECONDS", 0.1)
+    monkeypatch.setattr(raw_block, "_RETRY_SECONDS", 0.1)
     with GitHubServer({"acme": [repo(1)]}) as server:
         project = Project(tmp_path, server.url, ["acme"])
         server.intercept = on(set(range(1, 6)), answers(502))  # all that the client itself tries

@@ -336,7 +336,7 @@ def test_mds_report_says_where_it_is_and_opens_it(tmp_path: Path, told: Told):
     ended = project.command("mds", "report")
     assert ended.returncode == 1
     latest = project.lake / "reports/activity/latest.html"
-    assert ended.stderr == f"Error: there is no {latest} yet: `mds run` makes it\n"
+    assert ended.stderr == f"Error: there is no {latest} yet: `mds run` creates it\n"
 
     shutil.copytree(told.project.lake, project.lake)
     browser, seen = tmp_path / "browser", tmp_path / "seen"

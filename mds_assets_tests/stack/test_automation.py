@@ -35,7 +35,7 @@ from mds_assets.stack import build
 from mds_assets.stack.automation import FOLLOWS_STAGING
 from mds_assets.stack.blocks import mart
 from mds_assets.stack.jobs import TRIGGER
-from mds_assets.stack.partitions import DAILY, ONE_RUN, days_between, lookback
+from mds_assets.stack.partitions import DAILY, SINGLE_RUN, days_between, lookback
 from mds_assets_tests.runs import Runs
 from mds_assets_tests.stack import toy
 
@@ -61,7 +61,7 @@ def _looks(name: str, **reads: Any) -> AssetsDefinition:
         "orders": AssetIn(key=["staging", "orders"], partition_mapping=lookback(7)),
     },
     partitions_def=DAILY,
-    backfill_policy=ONE_RUN,
+    backfill_policy=SINGLE_RUN,
     group_name="reports",
 )
 def report(mart: pl.LazyFrame, orders: pl.LazyFrame) -> None:

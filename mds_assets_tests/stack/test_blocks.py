@@ -31,7 +31,7 @@ from mds_assets.stack.blocks import AsOf, current_table, mart, newest_rows, raw_
 from mds_assets.stack.blocks import raw as raw_block
 from mds_assets.stack.lake import Lake
 from mds_assets.stack.landing.days import Days
-from mds_assets.stack.partitions import DAILY, ONE_RUN, days_between, to_days
+from mds_assets.stack.partitions import DAILY, SINGLE_RUN, days_between, to_days
 from mds_assets.stack.table import SchemaError, column, table
 from mds_assets_tests.runs import Runs, evaluations, failure, metadata
 from mds_assets_tests.stack import toy
@@ -380,7 +380,7 @@ def staged_from(state: Observed) -> AssetsDefinition:
     @asset(
         key=["staging", "things"],
         partitions_def=DAILY,
-        backfill_policy=ONE_RUN,
+        backfill_policy=SINGLE_RUN,
         io_manager_key="duckdb_io_manager",
         metadata=table(
             [column("id", "BIGINT", "A thing."), column("value", "BIGINT", "Its value.")], key=["id"]

@@ -14,7 +14,7 @@ from mds_assets.stack import checks
 from mds_assets.stack.blocks import current_table, mart, raw_table, staging_table
 from mds_assets.stack.failures import reason
 from mds_assets.stack.landing.days import Days
-from mds_assets.stack.partitions import DAILY, ONE_RUN, days_between
+from mds_assets.stack.partitions import DAILY, SINGLE_RUN, days_between
 from mds_assets.stack.settings import settings
 from mds_assets.stack.table import TABLE, column, table
 from mds_assets_tests.damage import Damage, failed
@@ -205,7 +205,7 @@ def test_a_window_is_as_long_as_the_tables_own_partition_mapping(tmp_path: Path)
         key=["marts", "plain"],
         ins={"orders": AssetIn(key=["staging", "orders"], partition_mapping=mapping)},
         partitions_def=DAILY,
-        backfill_policy=ONE_RUN,
+        backfill_policy=SINGLE_RUN,
         io_manager_key="polars_io_manager",
         metadata=table(columns).metadata,
     )
@@ -310,7 +310,7 @@ def test_a_day_by_day_reconciliation_of_a_range_is_that_of_each_day(tmp_path: Pa
 
 
 def test_a_large_window_is_reconciled_only_when_the_check_runs_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(checks, "_MOST_ROWS", 3)
+    monkeypatch.setattr(checks, "_MAX_ROWS", 3)
     runs = shop(tmp_path)
     within = evaluations(runs.materialise(YESTERDAY))["marts/revenue reconciles"]
     assert within.passed

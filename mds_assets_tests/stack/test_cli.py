@@ -153,7 +153,7 @@ def test_without_a_warehouse_it_says_what_makes_one(tmp_path: Path):
     project = Runs(tmp_path)
     ended = project.command("mds", "sql", "SELECT 1")
     assert ended.returncode == 1
-    assert ended.stderr == f"Error: there is no {project.lake / WAREHOUSE} yet: `mds run` makes it\n"
+    assert ended.stderr == f"Error: there is no {project.lake / WAREHOUSE} yet: `mds run` creates it\n"
     assert not project.lake.exists()
 
 
@@ -163,13 +163,13 @@ def test_the_warehouse_of_a_lake_that_was_copied_is_not_asked_about_the_other_on
     ended = copied.command("mds", "sql", "FROM marts.repos")
     assert ended.returncode == 1
     warehouse = copied.lake / WAREHOUSE
-    assert ended.stderr == f"Error: {warehouse} belongs to a lake that lay elsewhere: `mds run` makes a new one\n"
+    assert ended.stderr == f"Error: {warehouse} belongs to a lake in another folder: `mds run` builds a new one\n"
 
 
 def test_csv_and_json_at_once_are_refused(project: Runs):
     ended = project.command("mds", "sql", "--csv", "--json", "SELECT 1")
     assert ended.returncode == 1
-    assert ended.stderr == "Error: --csv and --json both say how to print: give one of them\n"
+    assert ended.stderr == "Error: --csv and --json both set the output format: use only one\n"
 
 
 _ASKS = """

@@ -231,7 +231,7 @@ def test_a_webhook_that_fails_is_told_once_without_its_url_and_is_no_error(
     run_id = fails(instance, Failure("broken"))
     text, trouble = told(instance, caplog)
     assert "broken" in text
-    assert trouble == f"MDS_ALERT_WEBHOOK was not told of run {run_id}: {said}"
+    assert trouble == f"MDS_ALERT_WEBHOOK was not notified of run {run_id}: {said}"
     assert len(webhook.posts) <= 1  # nothing is posted again
     assert "hunter2" not in text + trouble
 
@@ -280,7 +280,7 @@ def test_checks_that_do_not_pass_in_a_run_that_succeeds_are_told_once(instance: 
     cursor = tick(cursor)
     newest = instance.get_run_records(limit=2)
     expected = [
-        "Checks do not pass: table agrees\ntable agrees: 1 number differs, ***\n"
+        "Failed checks: table agrees\ntable agrees: 1 number differs, ***\n"
         f"Run {record.dagster_run.run_id}: `make dev` shows it at /runs/{record.dagster_run.run_id}"
         for record in reversed(newest)
     ]

@@ -274,7 +274,7 @@ def test_a_wrong_setting_ends_each_command_with_one_line_and_exit_code_1(
         ({"AWS_ENDPOINT_URL": "http://127.0.0.1:9000/bucket"}, "the http(s) URL of the object store"),
         ({"AWS_REGION": "Frankfurt am Main"}, "AWS_REGION='Frankfurt am Main' is wrong"),
         ({"AWS_DEFAULT_REGION": "Frankfurt am Main"}, "eu-central-1"),
-        ({"AWS_ENDPOINT": "http://127.0.0.1:9"}, "AWS_ENDPOINT is set, which not all of its readers know; use AWS_END"),
+        ({"AWS_ENDPOINT": "http://127.0.0.1:9"}, "AWS_ENDPOINT is set, which only some clients honour; use AWS_END"),
         ({"AWS_ENDPOINT_URL_S3": "http://127.0.0.1:9"}, "AWS_ENDPOINT_URL_S3 is set"),
     ],
 )

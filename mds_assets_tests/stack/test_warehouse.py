@@ -22,7 +22,7 @@ from dagster import AssetKey, AssetsDefinition, ExecuteInProcessResult, asset
 from mds_assets.definitions import defs
 from mds_assets.stack.lake.lake import Lake
 from mds_assets.stack.names import WAREHOUSE
-from mds_assets.stack.partitions import ONE_RUN, days_between
+from mds_assets.stack.partitions import SINGLE_RUN, days_between
 from mds_assets.stack.table import TABLE, Table, column, declared_table
 from mds_assets.stack.table import table as declare
 from mds_assets.stack.warehouse import warehouse
@@ -51,7 +51,7 @@ def table(key: str, declared: Table = PAIRS, *, partitioned: bool = True) -> Ass
     return asset(
         key=key.split("/"),
         partitions_def=DAILY if partitioned else None,
-        backfill_policy=ONE_RUN,
+        backfill_policy=SINGLE_RUN,
         metadata=declared.metadata,
     )(nothing)
 

@@ -1,10 +1,10 @@
-"""Many organisations: a day's crawl as several runs, each of a group of organisations, then the day's tables.
+"""Many organisations: split a day's crawl into several runs, one per group of organisations, then build the tables.
 
-The group is no partition: 10,000 organisations times 365 days are more than Dagster keeps well. It need not be one: raw
-only grows, so each group adds its load to the day, and staging reads whatever the day has. A failed group doesn't stop
-the others.
+A group is not a partition: 10,000 organisations times 365 days are more partitions than Dagster handles well. It need
+not be one: raw is append-only, so each group adds its load to the day, and staging reads all of them. A failed group
+doesn't stop the others.
 
-All this is there only where `MDS_ORGS_PER_RUN` is set; the schedule then takes the place of the stack's daily one.
+All this exists only if `MDS_ORGS_PER_RUN` is set. The schedule then replaces the stack's daily one.
 
 https://docs.dagster.io/guides/automate/schedules/dynamic-schedules
 """
@@ -36,7 +36,7 @@ from mds_assets.stack.jobs import TRIGGER
 
 GROUP = "mds/group"  # the tag of a crawl's run: which group of how many
 _PARTITION = "dagster/partition"
-_DAYS_BACK = 7  # a crawl may end, or be repaired, days later
+_DAYS_BACK = 7  # a crawl may finish, or be rerun, days later
 
 _RAW = AssetSelection.assets("raw/github_repos")
 
@@ -54,7 +54,7 @@ tables = define_asset_job(
 
 
 def groups(organisations: Sequence[str], size: int) -> list[list[str]]:
-    """The organisations in their order, in as few groups of at most this size as there can be."""
+    """The organisations in order, in the fewest groups of at most this size."""
     return [list(organisations[start : start + size]) for start in range(0, len(organisations), size)]
 
 
@@ -67,7 +67,7 @@ def groups(organisations: Sequence[str], size: int) -> list[list[str]]:
     default_status=DefaultScheduleStatus.RUNNING,
 )
 def crawl_schedule(context: ScheduleEvaluationContext) -> Iterator[RunRequest]:
-    """A run for each group; Dagster starts as many at once as `dagster.yaml` allows."""
+    """One run per group. Dagster starts as many at once as `dagster.yaml` allows."""
     day = context.scheduled_execution_time.date() - timedelta(days=1)
     found = _groups()
     for number, organisations in enumerate(found, start=1):
@@ -87,7 +87,7 @@ def crawl_schedule(context: ScheduleEvaluationContext) -> Iterator[RunRequest]:
     default_status=DefaultSensorStatus.RUNNING,
 )
 def tables_follow_crawls(context: SensorEvaluationContext) -> Iterator[RunRequest | SkipReason]:
-    """A run for each of the last days, once for each set of crawls that went well."""
+    """A run for each recent day, once per set of successful crawls."""
     yesterday = datetime.now(UTC).date() - timedelta(days=1)
     asked = False
     for day in (yesterday - timedelta(days=back) for back in reversed(range(_DAYS_BACK))):
@@ -96,7 +96,7 @@ def tables_follow_crawls(context: SensorEvaluationContext) -> Iterator[RunReques
         waiting = len(_groups()) - sum(run.is_finished for run in newest.values())
         if waiting <= 0 and crawled:
             asked = True
-            # A digest, as PostgreSQL's index of tags takes 2,704 bytes.
+            # A digest, because PostgreSQL's index of tags is limited to 2,704 bytes.
             key = f"{day} {sha256(','.join(crawled).encode()).hexdigest()}"
             yield RunRequest(run_key=key, partition_key=str(day), tags={TRIGGER: "crawls"})
         elif newest and day == yesterday:
@@ -108,19 +108,19 @@ def tables_follow_crawls(context: SensorEvaluationContext) -> Iterator[RunReques
 
 
 def _groups() -> list[list[str]]:
-    # The sample is a group of none: whoever a run's configuration does not name is asked for.
+    # The sample is one empty group: a run whose configuration names no organisation reads all of them.
     return groups(settings.organisations, settings.orgs_per_run or 1) or [[]]
 
 
 def _newest_of_groups(context: SensorEvaluationContext, day: date) -> dict[str, DagsterRun]:
-    """The newest run of each group of a day: of one that failed and was tried again, the second."""
+    """The newest run of each group of a day: the retry, if the first one failed."""
     runs = context.instance.get_runs(RunsFilter(job_name=crawl.name, tags={_PARTITION: str(day)}))
     return {run.tags[GROUP]: run for run in reversed(runs) if GROUP in run.tags}
 
 
 @definitions
 def grouped() -> Definitions:
-    """The parts above, where a day is crawled in several runs; nothing otherwise."""
+    """The definitions above, if a day is crawled in several runs; otherwise nothing."""
     if settings.orgs_per_run is None:
         return Definitions()
     return Definitions(jobs=[crawl, tables], schedules=[crawl_schedule], sensors=[tables_follow_crawls])

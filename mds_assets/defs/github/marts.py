@@ -1,7 +1,6 @@
-"""Marts of the repositories in the window: windows, aggregation and business metrics, as pure functions.
+"""Marts over the repositories in the window: aggregation and business metrics, as pure functions.
 
-A mart's row belongs to an as-of day, its `day`: what the table said at the end of that day, looking back over the
-window. What does not belong here: reading raw, casting types.
+A mart's row belongs to an as-of day, its `day`: the state at the end of that day, looking back over the window.
 """
 
 import polars as pl

@@ -1,7 +1,4 @@
-"""Marts of what moved within the window, as pure functions.
-
-What does not belong here: what the newest observations alone tell (`marts.py`), reading raw, casting types.
-"""
+"""Marts about changes within the window, as pure functions. Marts over the newest observations are in `marts.py`."""
 
 import polars as pl
 

@@ -1,6 +1,6 @@
 """Raw: the repositories that were active, as GitHub described them.
 
-What does not belong here: requests, retries and what a repository is (`mds_assets/github/`); cleaning (`staging.py`).
+Requests, retries and validation are in `mds_assets/github/`.
 """
 
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from mds_assets.stack.blocks import raw_table
 from mds_assets.stack.landing.days import Days
 from mds_assets.stack.table import column, table
 
-# The columns that staging reads: they exist in every file. Every other field that GitHub sends lands beside them.
+# The columns that staging reads; every file has them. Any other field that GitHub sends lands beside them.
 GITHUB_REPOS = table(
     [
         column("org", "VARCHAR", "The organisation or user, as GITHUB_ORG names it, in lower case."),
@@ -38,19 +38,19 @@ GITHUB_REPOS = table(
         column("pushed_at", "TIMESTAMPTZ", "When it was last pushed to, UTC; null when never.", nullable=True),
         column("observed_at", "TIMESTAMPTZ", "When the crawl that saw this began, UTC."),
     ],
-    # A repository comes twice in a load where it was active again while the list was read.
+    # A repository appears twice in a load if it was active again while the list was being read.
     key=["org", "id", "updated_at", "pushed_at"],
     rules=["observed_at <= now()"],
 )
 
-# A third of real pushes leave `updated_at` as it was.
+# A third of real pushes leave `updated_at` unchanged.
 ACTIVE_AT = "greatest(updated_at, pushed_at)"
 
 _LISTED = "repositories_listed"
 
 
 class Organisations(Config):
-    """Whom a run asks for, so that a day may take several runs (`groups.py`)."""
+    """Which organisations a run reads, so that a day can be split into several runs (`groups.py`)."""
 
     organisations: list[str] = Field(default=[], description="Some of GITHUB_ORG; all of them where it is empty.")
 
@@ -64,7 +64,7 @@ def github_repos(
     GitHub only knows each repository's newest state, so a later run of the same day sees fewer of them. Each run adds
     one load per day and never removes an earlier one.
     """
-    # A refusal of the configuration comes before dlt runs, and ends the run as it is.
+    # Validate the config before dlt starts, so its error surfaces unwrapped.
     return _crawl(context, days, _selected(github, config.organisations))
 
 
@@ -98,7 +98,7 @@ def _selected(github: GitHub, organisations: list[str]) -> GitHub:
 
 
 def _listed_before(context: AssetExecutionContext) -> dict[str, int]:
-    """How many repositories each organisation listed to the last run that asked for it, as far as Dagster knows."""
+    """How many repositories each organisation had in the last run that read it, from Dagster's event log."""
     last = context.instance.get_latest_materialization_event(context.asset_key)
     listed = last.asset_materialization.metadata.get(_LISTED) if last and last.asset_materialization else None
     return dict(listed.value) if isinstance(listed, JsonMetadataValue) and isinstance(listed.value, dict) else {}
@@ -106,7 +106,7 @@ def _listed_before(context: AssetExecutionContext) -> dict[str, int]:
 
 def _shrunk(before: dict[str, int], listed: dict[str, int]) -> list[str]:
     """A warning for each organisation that lists over a tenth fewer repositories than before."""
-    # Above 100 the numbers are those of pages: the last may have held one repository.
+    # Numbers above 100 are derived from the number of pages: the last one may have held a single repository.
     least = {organisation: known if known <= 100 else known - 99 for organisation, known in before.items()}
     return [
         f"GITHUB_ORG {organisation!r}: GitHub lists at most {number} repositories, and listed about "

@@ -1,6 +1,6 @@
-"""The report `reports/activity`: what happened in the window, a page a day for people.
+"""The report `reports/activity`: one page per day about what happened in the window.
 
-What does not belong here: which figures a page tells (`figures.py`), how it looks (`page.py`, `activity.html.j2`).
+`report/figures.py` computes the numbers, `report/page.py` and `activity.html.j2` lay them out.
 """
 
 import time
@@ -12,13 +12,13 @@ from dagster import AssetExecutionContext, AssetIn, AssetKey, MetadataValue, Res
 from mds_assets.defs.github.report import page
 from mds_assets.defs.github.report.figures import Report, of_day
 from mds_assets.defs.github.settings import settings as github_settings
-from mds_assets.stack.partitions import DAILY, ONE_RUN, lookback, to_days, window
+from mds_assets.stack.partitions import DAILY, SINGLE_RUN, lookback, to_days, window
 from mds_assets.stack.session import Session
 from mds_assets.stack.settings import previews_allowed, settings
 
 _STAGING = AssetKey(["staging", "repos"])
 _MARTS = ("daily_activity", "repos_per_language", "repo_growth")
-_MOST_PICTURED = 3  # organisations whose charts are in the materialisation: the event log keeps every day's
+_MAX_CHARTED = 3  # organisations with charts in the materialization: the event log keeps those of every day
 
 
 @asset(
@@ -28,7 +28,7 @@ _MOST_PICTURED = 3  # organisations whose charts are in the materialisation: the
         "repos": AssetIn(key=_STAGING, partition_mapping=lookback(settings.lookback_days)),
     },
     partitions_def=DAILY,
-    backfill_policy=ONE_RUN,
+    backfill_policy=SINGLE_RUN,
     io_manager_key="page_io_manager",
     group_name="reports",
     kinds={"altair", "html"},
@@ -43,8 +43,8 @@ def activity(
 ) -> dict[date, str]:
     """What happened in the window of each as-of day, as a page for the browser; the newest is `latest.html`.
 
-    Activity by day, languages, what gained and lost stars, the newest and the quietest repositories. Repositories are
-    named only where they can be no private ones, or where `MDS_PREVIEW_ROWS` allows it.
+    Activity by day, languages, stars gained and lost, the newest and the quietest repositories. Repositories are named
+    only if none can be private, or if `MDS_PREVIEW_ROWS` allows it.
     """
     days = to_days(context.partition_keys)
     windows = {day: window(day, settings.lookback_days) for day in days}
@@ -73,8 +73,8 @@ def activity(
             others=others,
         )
         pages[day] = page.render(report)
-        told: dict[str, object] = {"seconds": round(time.perf_counter() - started, 3)}
+        facts: dict[str, object] = {"seconds": round(time.perf_counter() - started, 3)}
         if day == days[-1] and organisations:
-            told["charts"] = MetadataValue.md("\n\n".join(map(page.pictures, organisations[:_MOST_PICTURED])))
-        context.add_asset_metadata(told, partition_key=str(day))
+            facts["charts"] = MetadataValue.md("\n\n".join(map(page.pictures, organisations[:_MAX_CHARTED])))
+        context.add_asset_metadata(facts, partition_key=str(day))
     return pages

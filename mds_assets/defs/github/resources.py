@@ -7,7 +7,7 @@ from mds_assets.github.client import GitHub
 
 
 def client(settings: GitHubSettings) -> GitHub:
-    """The configured organisations; without any, the built-in sample behind the same client."""
+    """A client for the configured organisations; if there are none, for the built-in sample."""
     if not settings.organisations:
         from mds_assets.github.sample import SAMPLE_API_URL, SAMPLE_ORG, SampleTransport
 
@@ -23,5 +23,5 @@ def client(settings: GitHubSettings) -> GitHub:
 
 @definitions
 def resources() -> Definitions:
-    """`github`, made when raw asks for it: the sample and its transport take time to import."""
+    """The resource `github`, created when raw needs it: the sample and its transport take time to import."""
     return Definitions(resources={"github": ResourceDefinition(lambda _: client(settings))})

@@ -1,4 +1,4 @@
-"""GitHub's settings. What does not belong here: where tables go and what a run may show, which are the stack's."""
+"""GitHub's settings. Settings that every source shares are in `stack/settings.py`."""
 
 import re
 from collections.abc import Sequence
@@ -9,10 +9,10 @@ from pydantic_settings import SettingsConfigDict
 from mds_assets.stack.environment import SourceSettings, http_url, load
 from mds_assets.stack.loopback import is_loopback
 
-# GitHub's own rule for logins: letters, digits and single hyphens, at most 39 characters. Users of an Enterprise with
-# managed accounts carry an underscore and a short code besides.
+# GitHub's own rule for logins: letters, digits and single hyphens, at most 39 characters. Enterprise managed users also
+# have an underscore and a short code.
 _LOGIN = re.compile(r"[A-Za-z0-9](?:-?[A-Za-z0-9_])*")
-# The page of an organisation or user, as copied from a browser. Without @: nothing of a password is suggested.
+# The page of an organisation or user, as copied from a browser. No @, so that a suggestion never repeats a password.
 _PAGE = re.compile(r"(?:https?://)?[^\s/@]+\.[^\s/@]+/(?:orgs/)?([\w-]+)(?:[/?#][^@]*)?")
 
 
@@ -48,7 +48,7 @@ class GitHubSettings(SourceSettings):
         ge=0,
         le=86_400,
         title="How long one request may wait for rate limits and between attempts. A run that would have to wait "
-        "longer ends and says when to come back.",
+        "longer fails and says when to retry.",
         description="a whole number of seconds, 0 to 86400",
     )
     orgs_per_run: int | None = Field(
@@ -56,16 +56,16 @@ class GitHubSettings(SourceSettings):
         ge=1,
         le=10_000,
         validation_alias="MDS_ORGS_PER_RUN",
-        title="Splits the daily run, where there are many organisations. Without it: all in one run.",
+        title="Splits the daily run if there are many organisations. Without it: all in one run.",
         description="how many organisations a run crawls, 1 to 10000",
     )
 
     def summary(self) -> str:
-        """Whose repositories a run reads."""
+        """The organisations that a run reads."""
         return ", ".join(self.organisations) or "the built-in sample"
 
     def hints(self) -> Sequence[str]:
-        """How to leave the sample."""
+        """How to switch from the sample to real data."""
         if self.organisations:
             return ()
         return (
@@ -85,14 +85,14 @@ class GitHubSettings(SourceSettings):
                 if page and _is_login(page[1]):
                     raise ValueError(f"{name!r} is a URL; write {page[1]!r}")
                 raise ValueError(f"{name!r} is not an organisation name")
-        # GitHub compares logins without regard to case. Two spellings in one lake would count a repository twice.
+        # GitHub logins are case-insensitive. Two spellings in one lake would count a repository twice.
         return tuple(dict.fromkeys(name.lower() for name in names))
 
     @field_validator("token", mode="after")
     @classmethod
     def _token_is_a_header_value(cls, value: SecretStr | None) -> SecretStr | None:
         if value and not re.fullmatch(r"[!-~]+", value.get_secret_value()):
-            raise ValueError("it holds blanks or characters that no token has")
+            raise ValueError("it contains blanks or characters that are not allowed in a token")
         return value
 
     @field_validator("api_url", mode="after")

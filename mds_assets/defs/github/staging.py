@@ -1,6 +1,6 @@
 """Staging: raw renamed, cast and deduplicated by DuckDB SQL, one row per repository and day.
 
-The queries are in `staging/`, one file per table. What does not belong here: business logic, aggregation.
+The queries are in `staging/`, one file per table. Business logic and aggregation belong in `marts.py`.
 """
 
 from mds_assets.stack.blocks import staging_table
@@ -28,7 +28,7 @@ REPOS = table(
                rule="updated_at <= now()"),
         column("pushed_at", "TIMESTAMPTZ", "When it was last pushed to, UTC; null when never.", nullable=True,
                rule="pushed_at <= now()"),
-        column("active_at", "TIMESTAMPTZ", "The later of `updated_at` and `pushed_at`, UTC; it lies in the day."),
+        column("active_at", "TIMESTAMPTZ", "The later of `updated_at` and `pushed_at`, UTC; always within the day."),
         column("observed_at", "TIMESTAMPTZ", "When the crawl that saw this began, UTC.", rule="observed_at <= now()"),
     ],
     key=["org", "repo_id"],

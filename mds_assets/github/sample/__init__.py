@@ -1,7 +1,7 @@
-"""The built-in sample: a clearly labelled SYNTHETIC organisation that answers like GitHub's REST API.
+"""The built-in sample: a clearly labelled SYNTHETIC organisation that behaves like GitHub's REST API.
 
-It stands in for GitHub while `GITHUB_ORG` is unset. Here belong its data (`organisation`) and its HTTP side
-(`transport`); the client that asks it is the same one that asks GitHub and lives in `mds_assets.github`.
+It stands in for GitHub while `GITHUB_ORG` is unset. `organisation` generates its data, `transport` serves it over HTTP;
+the client is the one in `mds_assets.github` that queries GitHub.
 """
 
 from mds_assets.github.sample.organisation import SAMPLE_API_URL, SAMPLE_ORG

@@ -1,12 +1,13 @@
-"""The synthetic organisation: which repositories it has, and what each one looks like at a moment.
+"""The synthetic organisation: which repositories it has, and the state of each at a given moment.
 
-Everything is a pure function of `SEED` and the moment asked. Moments are seconds since 1970 in UTC, days are days since
-1970 in UTC. An active repository has one event in every slot of its period (a day, a week, a fortnight, ...), so its
-newest update and its newest push are found by walking back a few slots; nothing is stored.
+Everything is a pure function of `SEED` and the moment. Moments are seconds since 1970 in UTC, days are days since 1970
+in UTC. An active repository has one event in every slot of its period (a day, a week, a fortnight, ...), so walking
+back a few slots finds its newest update and push; nothing is stored.
 
-Three properties of real GitHub, measured on the recordings in `github/README.md`, are kept: a third of the pushes leave
-`updated_at` alone, neither timestamp ever goes back, and a field changes only together with one of the two. So `size`
-follows from `pushed_at`, and whatever else moves (name, stars, forks, issues) from `updated_at`.
+Three properties of real GitHub, measured on the recordings in `github/README.md`, are preserved: a third of the pushes
+leave `updated_at` unchanged, neither timestamp ever goes backwards, and a field only changes together with one of the
+two. So `size` is derived from `pushed_at`, and everything else that changes (name, stars, forks, issues) from
+`updated_at`.
 """
 
 import hashlib
@@ -26,7 +27,7 @@ SEED = "mds-sample-1"
 DAY = 86_400
 MONDAY = 4  # 1970-01-05
 ERA = int(datetime(2024, 1, 1, tzinfo=UTC).timestamp())
-"""From this moment on the organisation is alive: its founders exist, and the quiet ones have gone quiet."""
+"""From this moment on, the organisation is active: its founding repositories exist, and the quiet ones are quiet."""
 
 THEMES = (
     "tide lantern pebble heron saffron willow cobalt quill thistle cedar otter kelp driftwood larkspur moss sparrow "
@@ -55,7 +56,7 @@ LICENSES = {  # SPDX id: name
     "BSD-3-Clause": 'BSD 3-Clause "New" or "Revised" License',
     "GPL-3.0": "GNU General Public License v3.0",
     "MPL-2.0": "Mozilla Public License 2.0",
-    "NOASSERTION": "Other",  # GitHub's way to say: there is a licence file, but not one it knows
+    "NOASSERTION": "Other",  # GitHub's value for a licence file that it does not recognise
 }
 LICENSE_SHARES = ("MIT",) * 6 + ("Apache-2.0",) * 4 + ("BSD-3-Clause", "GPL-3.0", "MPL-2.0", "NOASSERTION", None, None)
 RENAMES = {  # old name: (moment, new name)
@@ -71,11 +72,12 @@ RENAMES = {  # old name: (moment, new name)
 }
 
 WEEKDAYS = (0, 1, 2, 3, 4) * 5 + (5, 6)  # Monday is 0; an event is five times as likely on a workday
-# A fortnightly repository always moves on the same day of its slot. So every day has five that move on it and on no
-# other day of the fortnight: whenever the last week is crawled, each of its days has rows. Workdays have six.
+# A fortnightly repository is always active on the same day of its slot. Every day of the fortnight has five
+# repositories that are active on that day only (six on workdays), so a crawl of any week finds rows on each of its
+# days.
 FORTNIGHT = [*range(14)] * 5 + [day for day in range(14) if day % 7 < 5]
-# (days in a slot, the day of the slot that has the event), one pair a founder, the most popular first.
-# None: the day is drawn anew for each slot. 0 days: quiet, no events.
+# (days in a slot, the day of the slot with the event), one pair per founding repository, the most popular first. None:
+# the day is drawn anew for each slot. 0 days: quiet, no events.
 CADENCES: Sequence[tuple[int, int | None]] = [
     *[(1, 0)] * 8,
     *[(7, None)] * 75,
@@ -89,10 +91,10 @@ T = TypeVar("T")
 
 
 class Repository(NamedTuple):
-    """What never changes about a repository: its beginning and its pace.
+    """The fixed properties of a repository: its start and its pace.
 
-    `name` is the first name. `updated` and `pushed` are what they are before any event; `pushed` is None where nothing
-    is ever pushed. `period` and `fixed_day` are a pair of `CADENCES`; on day `first_day` a slot starts.
+    `name` is the original name. `updated` and `pushed` are the values before any event; `pushed` is None if nothing is
+    ever pushed. `period` and `fixed_day` are a pair from `CADENCES`; a slot starts on day `first_day`.
     """
 
     id: int
@@ -141,9 +143,9 @@ def as_github(snapshot: Snapshot) -> dict[str, object]:
     emoji = _pick(("",) * 30 + EMOJI, key, "emoji")
     description = f"{emoji} {about.format(theme.title())} (synthetic)".lstrip() if _draw(key, "about") > 0.06 else None
     topics = [part, *([language.lower().replace(" ", "-")] if language else []), theme, "synthetic"]
-    # By whole days: a repository that gets a star a day has one more after each day's update, whatever the hour.
+    # In whole days: a repository that gains a star a day has one more after each day's update, at whatever hour.
     stargazers = (updated // DAY - repository.created // DAY) * DAY // repository.seconds_per_star
-    # Now and then someone takes a star back; from slow repositories only, so that the organisation's stars still grow.
+    # Occasionally someone removes a star; only from slow repositories, so that the organisation's total still grows.
     unstarred = repository.period > 14 and _draw(key, updated, "unstarred") < 0.05
     stars = max(0, stargazers - unstarred)
     forks = stargazers * (8 + _integer(24, key, "forks")) // 100
@@ -219,7 +221,7 @@ def as_github(snapshot: Snapshot) -> dict[str, object]:
 
 @cache
 def _repositories() -> tuple[Repository, ...]:
-    """Every repository that there is or will be, in order of creation."""
+    """Every repository that exists now or ever will, in order of creation."""
     names = sorted(
         (f"{theme}-{part}" for theme in THEMES.split() for part in PARTS), key=lambda name: _draw(name, "order")
     )
@@ -228,7 +230,7 @@ def _repositories() -> tuple[Repository, ...]:
     days += [nth * 230 + _integer(200, name, "born") for nth, name in enumerate(names[founders:])]
     created = [ERA + day * DAY + _clock(name, "created") for day, name in zip(days, names, strict=True)]
     places = sorted(range(founders), key=lambda place: _draw(place, "place"))
-    # Newcomers are neither the busiest nor quiet: they share the pace of a weekly, fortnightly or monthly founder.
+    # Newer repositories are neither the busiest nor quiet: they get the pace of a weekly, fortnightly or monthly one.
     places += [8 + _integer(200, name, "place") for name in names[founders:]]
     ids = count(9_000_000_000, 7)
     return tuple(map(_repository, ids, names, sorted(created), places))
@@ -272,15 +274,15 @@ def _newest(repository: Repository, moment: int, *, push: bool) -> int:
 
 @lru_cache(maxsize=8_192)  # the pages of a crawl look at the same events
 def _event(repository: Repository, slot: int) -> tuple[int | None, int | None]:
-    """The slot's one event: the moment it updates and the moment it pushes, None for what it does not."""
+    """The slot's only event: the moments of its update and its push; None if it has no such part."""
     key = (repository.id, slot)
     day = repository.first_day + slot * repository.period
     if repository.fixed_day is not None:
         day += repository.fixed_day
     else:
         day += 7 * _integer(repository.period // 7, *key, "week") + _pick(WEEKDAYS, *key, "weekday")
-    # On weekends people give stars rather than push, and the popular are given one every day. So for a third of all
-    # pushes to leave `updated_at` alone, somewhat more of the others' must.
+    # On weekends people star rather than push, and popular repositories get a star every day. So for a third of all
+    # pushes to leave `updated_at` unchanged, the share must be higher among the other repositories.
     silent_pushes, pushes = (0.16, 0.39) if (day - MONDAY) % 7 >= 5 else (0.33, 0.75)
     if repository.period == 1:
         silent_pushes = 0.0
@@ -306,7 +308,7 @@ def _timestamp(moment: int) -> str:
 
 
 def _clock(team: object, *key: object) -> int:
-    """Seconds since midnight UTC, most often around noon, 10 or more before the day ends; a team keeps its hours."""
+    """Seconds since midnight UTC, mostly around noon, at least 10 before the day ends; a team keeps regular hours."""
     habit = (_draw(team, "early") + _draw(team, "late")) / 2
     return int((DAY - 10) * (0.8 * habit + 0.2 * _draw(team, *key, "clock")))
 
@@ -320,6 +322,6 @@ def _integer(below: int, *key: object) -> int:
 
 
 def _draw(*key: object) -> float:
-    """A number in [0, 1) that depends on `SEED` and the key only: on no Python version, machine or earlier draw."""
+    """A number in [0, 1) that depends only on `SEED` and the key, not on Python version, machine or earlier draws."""
     digest = hashlib.blake2b(repr((SEED, *key)).encode(), digest_size=6).digest()
     return int.from_bytes(digest) / 2**48

@@ -1,7 +1,7 @@
-"""GitHub's REST API as far as a crawl of the sample needs it, as a transport adapter of a `requests` session.
+"""The part of GitHub's REST API that a crawl of the sample needs, as a transport adapter for a `requests` session.
 
-In process, no port: what the session's caller sees (JSON, `Link` header, rate-limit headers, 404) is what GitHub would
-send. Here belongs HTTP only; what a repository looks like is decided in `mds_assets.github.sample.organisation`.
+It runs in process, without a port. The caller sees what GitHub would send: JSON, `Link` header, rate-limit headers,
+404.
 """
 
 import json
@@ -26,7 +26,7 @@ from mds_assets.github.sample.organisation import (
 )
 
 NOT_FOUND = {"message": "Not Found", "documentation_url": "https://docs.github.com/rest", "status": "404"}
-# GitHub's `next` link leads to the second path; organisations are found whatever the case of their name.
+# GitHub's `next` link uses the second path; organisation names are case-insensitive.
 REPOSITORIES = re.compile(rf"/orgs/{SAMPLE_ORG}/repos|/organizations/{SAMPLE_ORG_ID}/repos", re.IGNORECASE)
 SORTS: dict[str, Callable[[Snapshot], tuple[int, str]]] = {
     "created": lambda snapshot: (snapshot.repository.created, ""),
@@ -42,14 +42,15 @@ def utc_now() -> datetime:
 
 
 class SampleTransport(BaseAdapter):
-    """The sample organisation as the far end of a session: `session.mount(SAMPLE_API_URL, SampleTransport())`.
+    """The sample organisation as the server of a session: `session.mount(SAMPLE_API_URL, SampleTransport())`.
 
-    `now` (an aware datetime) is asked once a request; the answer is the organisation's state at that moment, and the
-    same request at the same moment gets the same bytes. So nothing counts down: 4,999 requests are always left.
+    `now` (which returns an aware datetime) is called once per request. The response is the organisation's state at that
+    moment, and the same request at the same moment gets the same bytes. So nothing counts down: 4,999 requests are
+    always left.
     """
 
     def __init__(self, now: Callable[[], datetime] = utc_now) -> None:
-        """Take the clock; nothing is opened."""
+        """Take the clock. Nothing is opened."""
         super().__init__()
         self._now = now
 
@@ -62,7 +63,7 @@ class SampleTransport(BaseAdapter):
         cert: object = None,
         proxies: object = None,
     ) -> Response:
-        """Answer the request; all but the request is there for the interface and has no effect in process."""
+        """Respond to the request. The other arguments only exist for the interface."""
         moment = int(self._now().timestamp())
         address = urlsplit(str(request.url))
         query = dict(parse_qsl(address.query))
@@ -82,7 +83,7 @@ class SampleTransport(BaseAdapter):
 
 
 def _page(moment: int, query: dict[str, str]) -> tuple[list[Snapshot], int, int]:
-    """The page asked for, its number and the last page's."""
+    """The requested page, its number, and the number of the last page."""
     sort = query.get("sort", "created")
     ascending = query.get("direction", "asc" if sort == "full_name" else "desc") == "asc"
     rows = [row for row in snapshots(moment) if _is_of_type(row, query.get("type", "all"))]
@@ -98,7 +99,7 @@ def _is_of_type(row: Snapshot, kind: str) -> bool:
 
 
 def _positive(text: str | None, default: int) -> int:
-    """The number, or the default where GitHub too ignores what was sent."""
+    """The number, or the default where GitHub would also ignore the value."""
     return int(text) if text and text.isdecimal() and int(text) > 0 else default
 
 

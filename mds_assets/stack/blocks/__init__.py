@@ -1,11 +1,11 @@
 """The building blocks of a pipeline: `@raw_table`, `staging_table`, `current_table`, `@mart`.
 
-Each makes an ordinary Dagster asset with the stack's partitions, IO manager and declaration; whatever else `@asset`
-takes (`owners`, `tags`, `group_name`, `automation_condition`, ...) passes through. Plain assets work beside them.
+Each creates an ordinary Dagster asset with the stack's partitions, IO manager and declaration. Other arguments of
+`@asset` (`owners`, `tags`, `group_name`, `automation_condition`, ...) pass through. Plain assets work beside them.
 
-Read `raw`, `staging`, `current` and `mart`, then `mart_step`, which calls the functions of marts, and `as_of`, which
-gives them their frames. `definition` holds what the blocks share. What does not belong here: how a load is landed
-(`landing/`), how a table is written (`io_managers/`).
+Read `raw`, `staging`, `current` and `mart`, then `mart_step`, which calls the marts' functions, and `as_of`, which
+builds their input frames. `definition` holds what the blocks share. Landing a load is in `landing/`, writing a table in
+`io_managers/`.
 
 https://docs.dagster.io/guides/build/assets
 """

@@ -1,4 +1,4 @@
-"""What a mart's function is given: frames as of a day. Marts of one step share what they have in common."""
+"""The inputs of a mart's function: frames as of a day. Marts of the same step share common inputs."""
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -19,12 +19,12 @@ MART = "mds/mart"  # the metadata that holds a mart's `Mart`
 
 @dataclass(frozen=True)
 class AsOf:
-    """The as-of day that a mart's function makes a table for.
+    """The as-of day that a mart's function is called for.
 
     Attributes:
         day: The as-of day.
         lookback_days: Calendar days in the window, the as-of day included.
-        landed: The days that were landed, in order, of all that the mart reads: the window and its `extra_days`.
+        landed: The landed days, in order, among all that the mart reads: the window and its `extra_days`.
     """
 
     day: date
@@ -39,7 +39,7 @@ class AsOf:
 
 @dataclass(frozen=True)
 class Mart:
-    """A mart as `@mart` declares it. `latest`, `window`, `same_day` and `current` map parameters to tables."""
+    """A mart as declared by `@mart`. `latest`, `window`, `same_day` and `current` map parameters to tables."""
 
     key: AssetKey
     function: Callable[..., pl.LazyFrame | pl.DataFrame]
@@ -53,12 +53,12 @@ class Mart:
 
     @property
     def days_read(self) -> int:
-        """How many days it reads of the tables that it looks back on."""
+        """How many days it reads from the tables that it looks back on."""
         return settings.lookback_days + self.extra_days
 
     @property
     def inputs(self) -> dict[AssetKey, AssetIn]:
-        """What it reads, with the partitions of it."""
+        """The tables it reads, with their partition mappings."""
         same = {key: AssetIn(key=key) for key in (*self.same_day.values(), *self.current.values())}
         back = {
             key: AssetIn(key=key, partition_mapping=lookback(self.days_read))
@@ -74,17 +74,17 @@ def mart_of(asset: AssetsDefinition) -> Mart:
 
 
 class Frames:
-    """What the functions of one as-of day are given; what two of them ask for is made once."""
+    """The inputs of all functions for one as-of day; an input that two of them share is built once."""
 
     def __init__(
         self, context: AssetExecutionContext, session: Session, day: date, rows: Mapping[AssetKey, pl.LazyFrame]
     ) -> None:
-        """Take the rows of all that the step reads, of all its days."""
+        """Take the rows of all tables that the step reads, for all its days."""
         self._context, self._session, self._day, self._rows = context, session, day, rows
         self._latest: dict[tuple[AssetKey, int], pl.LazyFrame] = {}
 
     def call(self, mart: Mart) -> pl.LazyFrame:
-        """The mart's table of the day, with `day`."""
+        """The mart's table for the day, with the column `day`."""
         days = window(self._day, mart.days_read)
         given: dict[str, Any] = {name: self._newest(key, days) for name, key in mart.latest.items()}
         given |= {name: self._between(key, days) for name, key in mart.window.items()}
@@ -115,11 +115,11 @@ def newest_rows(rows: pl.LazyFrame, key: Sequence[str], days: Sequence[date]) ->
 
     Args:
         rows: Rows with `day`, in any order; at most one per key and day.
-        key: The columns that tell rows of one day apart.
+        key: The columns that identify a row within a day.
         days: The days, oldest first.
     """
-    # A lazy query keeps no order of rows, but a concatenation keeps the order of its parts: the newest day first.
+    # A lazy query does not preserve row order, but a concatenation preserves the order of its parts.
     newest_first = pl.concat([rows.filter(pl.col(DAY) == day) for day in reversed(days)])
-    # Within groups of the other columns, as a struct of all of them takes twice the CPU.
+    # Grouped by the other columns, because a struct of all of them takes twice the CPU.
     is_first = pl.col(key[-1]).is_first_distinct()
     return newest_first.filter(is_first.over(key[:-1]) if len(key) > 1 else is_first)

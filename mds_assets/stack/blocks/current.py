@@ -23,14 +23,14 @@ def current_table(
 ) -> AssetsDefinition:
     """A table without partitions in the layer of the table it reads: each key once, with its newest row over all days.
 
-    A run merges its own days into what is there, and gives what a rebuild from all days would give, whatever the order
-    of the days. The table has one more column, `day`: the newest day that has the key.
+    A run merges its own days into the existing table. The result is the same as a rebuild from all days, in whatever
+    order the days ran. The table has one more column, `day`: the newest day that has the key.
 
     Args:
         name: The table.
         reads: The table it reads, such as `staging/customers`; its columns are the same.
-        columns: The columns that are kept.
-        key: The columns that tell rows apart; without them those of `columns`.
+        columns: The columns to keep.
+        key: The columns that identify a row; by default the key of `columns`.
         description: What a row is.
         options: Anything else that `@asset` takes.
     """
@@ -77,7 +77,7 @@ def _by(key: Sequence[str]) -> str:
 
 
 def _days_of_run(tags: Mapping[str, str]) -> list[date]:
-    """The days of a run, also for a table without partitions; none where the run has none."""
+    """The days of a run, even for a table without partitions; none if the run has none."""
     if day := tags.get("dagster/partition"):
         return [date.fromisoformat(day)]
     first, last = (tags.get(f"dagster/asset_partition_range_{end}") for end in ("start", "end"))
@@ -91,7 +91,7 @@ def _newest_row_removed(
     own: Iterable[Any],
     changed: Mapping[Partition, Mapping[Any, str]],
 ) -> bool:
-    """Whether a key's newest row came from one of these days and is gone: an earlier day's is the newest now."""
+    """Whether a key's newest row came from one of these days and is gone, so an earlier day's is now the newest."""
     files = [file for of_day in changed.values() for file in of_day]
     read(session.connection, own, declared, partitioned=False).create_view("before", replace=True)
     read(session.connection, files, kept).create_view("changed", replace=True)

@@ -1,4 +1,4 @@
-"""What the building blocks share: a table from its columns, links to the user's code, parameters of an asset."""
+"""Shared by the building blocks: tables from columns, links to the user's code, parameters of an asset."""
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,7 +15,7 @@ from dagster import (
     asset,
 )
 
-from mds_assets.stack.partitions import ONE_RUN
+from mds_assets.stack.partitions import SINGLE_RUN
 from mds_assets.stack.session import Session
 from mds_assets.stack.table import Column, Table, table
 
@@ -27,7 +27,7 @@ _KIND = inspect.Parameter.POSITIONAL_OR_KEYWORD  # Dagster looks for inputs amon
 
 
 def as_table(columns: Columns, key: Sequence[str]) -> Table:
-    """The declaration, with the key where one is given beside it."""
+    """The declaration, with the separately given key, if any."""
     if not isinstance(columns, Table):
         return table(columns, key=key)
     return replace(columns, key=tuple(key)) if key else columns
@@ -40,8 +40,8 @@ def make_asset(
     metadata: Mapping[str, Any],
     **defaults: Any,
 ) -> AssetsDefinition:
-    """The asset of a function, with its declaration in the metadata; the user's options win over the defaults."""
-    own: dict[str, Any] = {"backfill_policy": ONE_RUN, "io_manager_key": "duckdb_io_manager", **defaults}
+    """The asset of a function, with its declaration in the metadata; the user's options override the defaults."""
+    own: dict[str, Any] = {"backfill_policy": SINGLE_RUN, "io_manager_key": "duckdb_io_manager", **defaults}
     own |= options
     own["metadata"] = {**declared.metadata, **metadata, **options.get("metadata", {})}
     return asset(**own)(function)
@@ -68,14 +68,14 @@ def parameter(name: str, annotation: Any) -> inspect.Parameter:
 def set_parameters(
     function: Callable[..., Any], parameters: Iterable[inspect.Parameter], returns: Any = inspect.Signature.empty
 ) -> None:
-    """Declare the parameters of a function that takes them as keywords: Dagster reads its signature."""
+    """Set the signature of a function that takes keyword arguments: Dagster reads the inputs from it."""
     given = [parameter("context", AssetExecutionContext), parameter("session", ResourceParam[Session])]
     signature = inspect.Signature([*given, *parameters], return_annotation=returns)
     function.__signature__ = signature  # pyright: ignore[reportFunctionMemberAccess]
 
 
 def take_parameters_of(function: Callable[..., Any], asset_function: Callable[..., Any]) -> None:
-    """Ask Dagster for what the user's function takes, but for what the stack itself gives it."""
+    """Request from Dagster everything the user's function takes, except what the stack itself passes."""
     taken = [
         each.replace(kind=_KIND)
         for name, each in inspect.signature(function).parameters.items()

@@ -25,23 +25,24 @@ def mart(
     layer: str = "marts",
     **options: Any,
 ) -> Callable[[Callable[..., pl.LazyFrame | pl.DataFrame]], AssetsDefinition]:
-    """A decorator: the function makes a table `marts/<name>`, once for each as-of day, from frames that are as of it.
+    """A decorator: the function builds the table `marts/<name>`, once per as-of day, from frames as of that day.
 
     The function is pure: lazy frames in, a lazy frame out, without `day`, which the stack adds. It may also take
     `as_of: AsOf`. Each of the four mappings names parameters of the function and the tables they stand for:
 
     Args:
         columns: The columns of the mart.
-        key: The columns that tell the rows of one as-of day apart.
+        key: The columns that identify a row within an as-of day.
         latest: Each key of the table once, with its newest row in the lookback window; `day` is that row's day.
         window: All rows in the lookback window, in any order.
         same_day: The rows of the as-of day.
         current: All rows of a table without partitions.
-        extra_days: Days before the window that `latest` and `window` also hold, for a mean that looks further back.
+        extra_days: Days before the window that `latest` and `window` also include, for an average that looks further
+            back.
         name: The table; by default the function's name.
         layer: The first part of its key.
-        options: What an asset takes: `description`, `group_name`, `owners`, `tags`, `kinds`, `automation_condition`,
-            and `pool`.
+        options: Arguments of `@asset`: `description`, `group_name`, `owners`, `tags`, `kinds`, `automation_condition`,
+            `pool`.
     """
 
     def decorate(function: Callable[..., pl.LazyFrame | pl.DataFrame]) -> AssetsDefinition:

@@ -1,4 +1,4 @@
-"""The step that calls marts' functions: once for each as-of day, with frames that marts of one step share."""
+"""The step that calls the marts' functions: once per as-of day, with input frames shared by the step's marts."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date
@@ -13,7 +13,7 @@ from mds_assets.stack.blocks.as_of import MART, Frames, Mart
 from mds_assets.stack.blocks.definition import CODE, code_of, parameter, set_parameters
 from mds_assets.stack.io_managers.io_manager import refuse_values
 from mds_assets.stack.io_managers.polars import typed
-from mds_assets.stack.partitions import DAILY, ONE_RUN, to_days
+from mds_assets.stack.partitions import DAILY, SINGLE_RUN, to_days
 from mds_assets.stack.session import Session
 from mds_assets.stack.table import SchemaError
 
@@ -21,7 +21,7 @@ from mds_assets.stack.table import SchemaError
 def share_steps(assets: Iterable[AssetsDefinition]) -> list[AssetsDefinition]:
     """The same assets; marts that read the same days of the same tables become one step.
 
-    Finding each key's newest row in the window is most of a mart's work: in one step it is done once.
+    Finding each key's newest row in the window is most of a mart's work; in one step it is done once.
     """
     others: list[AssetsDefinition] = []
     groups: dict[object, list[Mart]] = {}
@@ -35,7 +35,7 @@ def share_steps(assets: Iterable[AssetsDefinition]) -> list[AssetsDefinition]:
 
 
 def marts_step(marts: Sequence[Mart]) -> AssetsDefinition:
-    """One step that makes these marts, which read the same days of the same tables."""
+    """One step that builds these marts, which read the same days of the same tables."""
     by_output = {each.key.path[-1]: each for each in marts}
     inputs = {"__".join(key.path): given for key, given in marts[0].inputs.items()}
     name = "__".join(marts[0].key.path)
@@ -53,7 +53,7 @@ def marts_step(marts: Sequence[Mart]) -> AssetsDefinition:
             made, errors = _make(context, session, selected, days, by_key, folder)
             for output, files in made.items():
                 yield Output(pl.scan_parquet(files, glob=False, hive_partitioning=False), output)
-            if errors:  # a failed mart does not stop the others
+            if errors:  # raised last: a failed mart does not stop the others
                 raise errors[0]
 
     set_parameters(make, [parameter(given, pl.LazyFrame) for given in inputs])
@@ -62,7 +62,7 @@ def marts_step(marts: Sequence[Mart]) -> AssetsDefinition:
         outs={output: _out(each) for output, each in by_output.items()},
         ins=inputs,
         partitions_def=DAILY,
-        backfill_policy=ONE_RUN,
+        backfill_policy=SINGLE_RUN,
         can_subset=True,
         **({"pool": pool} if pool else {}),
     )(make)
@@ -88,7 +88,7 @@ def _make(
     rows: Mapping[AssetKey, pl.LazyFrame],
     folder: Path,
 ) -> tuple[dict[str, list[Path]], list[Exception]]:
-    """Write each mart's table of each day, one day after the other, so that memory holds one window.
+    """Write each mart's table for each day, one day after another, so that memory holds one window.
 
     All windows of a range in one query would be faster on paper; with Polars 2.1 they can deadlock its thread pool.
     """
@@ -98,7 +98,7 @@ def _make(
         for day in days:
             frames = Frames(context, session, day, rows)
             files = {output: folder / f"{output} {day}.parquet" for output in marts}
-            # What the IO manager would refuse is refused here: Dagster ends a step at the first output that fails.
+            # Validate here, not only in the IO manager: Dagster ends a step at the first output that fails.
             names = {output: each.key.to_user_string() for output, each in marts.items()}
             sinks = [
                 typed(names[output], frames.call(each), each.table.with_day()).sink_parquet(files[output], lazy=True)
@@ -111,7 +111,7 @@ def _make(
     except Exception as error:
         if len(marts) == 1:
             (each,) = marts.values()
-            if isinstance(error, pl.exceptions.PolarsError):  # which does not say of which table
+            if isinstance(error, pl.exceptions.PolarsError):  # which does not name the table
                 error = SchemaError(f"{each.key.to_user_string()} cannot be made for {days[0]}...{days[-1]}: {error}")
             return {}, [error]
         made = {}

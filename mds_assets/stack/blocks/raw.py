@@ -1,4 +1,4 @@
-"""`@raw_table`: what a source says, landed all or nothing, a file a day."""
+"""`@raw_table`: land what a source sends, all or nothing, as one file per day."""
 
 import inspect
 import re
@@ -22,9 +22,9 @@ from mds_assets.stack.session import Session
 from mds_assets.stack.settings import redact
 from mds_assets.stack.table import COLUMN_SCHEMA, DAY, Column, SchemaError, Table, quote
 
-SNAPSHOT = "mds/snapshot"  # the metadata of a raw table that knows only what the source says now
+SNAPSHOT = "mds/snapshot"  # the metadata of a raw table whose source only knows its present state
 
-# Beyond the source's own attempts, which cover seconds: an outage of minutes.
+# The source's own retries cover seconds; these cover outages of minutes.
 _RETRIES = 2
 _RETRY_SECONDS = 60
 
@@ -40,20 +40,20 @@ def raw_table(
     partitioned: bool = True,
     **options: Any,
 ) -> Callable[[Callable[..., object]], AssetsDefinition]:
-    """A decorator: what the function returns is landed in `raw/<name>`, all or nothing, a file a day.
+    """A decorator: land what the function returns in `raw/<name>`, all or nothing, as one file per day.
 
-    The function takes `days: Days`, and whatever else an asset's function may take (`context`, `config`, resources). It
-    returns a dlt resource, a dlt source of one resource, or an iterable of rows or Arrow tables. Raw is append-only: a
-    run adds a load and never removes one.
+    The function takes `days: Days`, and anything else that an asset function can take (`context`, `config`, resources).
+    It returns a dlt resource, a dlt source with one resource, or an iterable of rows or Arrow tables. Raw is
+    append-only: a run adds a load and never removes one.
 
     Args:
-        columns: The columns that staging reads: they exist in every file in exactly these types. Any other field that
-            the source sends lands beside them.
+        columns: The columns that staging reads. Every file has them, in exactly these types. Any other field that the
+            source sends lands beside them.
         day: The column, or DuckDB SQL over the columns, whose UTC date is a row's partition. Rows after the run's days
             land in their own day as early rows, in a file that does not make that day a landed one; rows before are
             counted. None for a snapshot: the source only knows its present state, which belongs to the newest day that
             has ended.
-        key: The columns that tell the rows of one load apart.
+        key: The columns that identify a row within a load.
         name: The table; by default the function's name.
         partitioned: Whether it has daily partitions. Without them a snapshot adds one file per run.
         options: Anything else that `@asset` takes.
@@ -91,9 +91,9 @@ def raw_table(
 
 
 def _with_load(declared: Table, day: str | None) -> Table:
-    """Raw's declaration: each load has an id, and each row lies in its day."""
+    """The declaration plus what holds for all of raw: each load has an id, and each row lies in its day."""
     is_identifier = day and [kind for _, kind in duckdb.tokenize(day)] == [duckdb.token_type.identifier]
-    # A column may be called `at`, which SQL reserves.
+    # Quoted, because a column may have a name that SQL reserves, such as `at`.
     at = day if is_identifier or day not in declared.names else quote(day or "")
     in_day = (f"{at} >= {DAY} AND {at} < {DAY} + 1",) if _is_declared(day, declared) else ()  # cheaper than a cast
     return replace(
@@ -105,7 +105,7 @@ def _with_load(declared: Table, day: str | None) -> Table:
 
 
 def _is_declared(day: str | None, declared: Table) -> bool:
-    """Whether `day` can be compared with a date as it is: checks read the declared columns only."""
+    """Whether `day` can be compared with a date as is: checks only read the declared columns."""
     types = {column.name: column.type for column in declared.columns}
     fields = re.findall(r"[A-Za-z_]\w*\b(?!\s*\()", day or "")
     is_time = day not in types or types[day] in {"DATE", "TIMESTAMP", "TIMESTAMPTZ"}
@@ -115,7 +115,7 @@ def _is_declared(day: str | None, declared: Table) -> bool:
 def _land(
     context: AssetExecutionContext, session: Session, declared: Table, day: str | None, source: Callable[..., object]
 ) -> None:
-    # dlt takes half as long to import as Dagster: only the process that lands raw pays for it.
+    # Importing dlt takes half as long as importing Dagster: only the process that lands raw pays for it.
     from mds_assets.stack.landing.errors import landing_error
     from mds_assets.stack.landing.load import land
 
@@ -146,7 +146,7 @@ def _land(
         except (Failure, RetryRequested):
             raise
         except Exception as error:
-            # The source may fail as it is called, before anything is landed.
+            # The source may fail when it is called, before anything lands.
             reason = landing_error(error, name)
             if not hasattr(reason, "retryable"):
                 raise

@@ -1,4 +1,4 @@
-"""`staging_table`: one SELECT in DuckDB's SQL, a file a table."""
+"""`staging_table`: one SELECT in DuckDB SQL, in one file per table."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -26,16 +26,16 @@ def staging_table(
     description: str | None = None,
     **options: Any,
 ) -> AssetsDefinition:
-    """A table `staging/<name>`: one SELECT in DuckDB's SQL over other tables of the same day.
+    """A table `staging/<name>`: one SELECT in DuckDB SQL over other tables of the same day.
 
     Args:
         name: The table.
-        reads: The tables it reads, such as `raw/orders`; the query calls each by its last part.
-        columns: What the query returns, without `day`, which it returns too.
-        key: The columns that tell the rows of one day apart.
-        sql: The query's file, seen from the module that calls this; by default `staging/<name>.sql`.
-        rejects: Rows of the first table that do not pass, as SQL: `id IS NULL`. The query does not see them; each day's
-            metadata counts them.
+        reads: The tables it reads, such as `raw/orders`; the query refers to each by its last part.
+        columns: The columns that the query returns; it also returns `day`, which is not declared.
+        key: The columns that identify a row within a day.
+        sql: The query's file, relative to the calling module; by default `staging/<name>.sql`.
+        rejects: A SQL condition for rows of the first table to leave out: `id IS NULL`. The query does not see them;
+            each day's metadata counts them.
         description: What a row is.
         options: Anything else that `@asset` takes.
 
@@ -43,7 +43,7 @@ def staging_table(
         SchemaError: Two of the tables it reads have the same last part.
     """
     declared = replace(as_table(columns, key), rejects=rejects)
-    caller = extract_stack(limit=2)[0]  # inspect.stack() takes 50 ms: it looks for the source of every frame
+    caller = extract_stack(limit=2)[0]  # inspect.stack() takes 50 ms: it reads the source of every frame
     file = Path(caller.filename).parent / (sql or f"staging/{name}.sql")
     query = file.read_text(encoding="utf-8")
     views = {upstream.split("/")[-1]: upstream for upstream in reads}

@@ -1,4 +1,4 @@
-"""Runs on many machines, through Celery. Nothing else imports this package: only `deploy/celery` names it.
+"""Runs on many machines, through Celery. Only `deploy/celery` refers to this package; nothing imports it.
 
 It needs the extra `scale`.
 """

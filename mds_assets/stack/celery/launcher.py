@@ -12,17 +12,17 @@ from dagster_celery.tags import DAGSTER_CELERY_TASK_ID_TAG
 
 
 class HealingCeleryRunLauncher(CeleryRunLauncher):
-    """Tells Dagster of runs whose worker was killed, so that they fail, and are tried again.
+    """Reports runs whose worker was killed to Dagster, so that they fail and are retried.
 
-    RabbitMQ hands the task of a killed worker to another one, which sees that the run has begun already, leaves it
-    alone and ends well. Dagster's own launcher takes that for the end of the run, which then stays `STARTED` for good.
+    RabbitMQ hands the task of a killed worker to another one, which sees that the run has already started, leaves it
+    alone and succeeds. Dagster's own launcher takes that for the end of the run, which then stays `STARTED` forever.
     """
 
     def check_run_worker_health(self, run: DagsterRun) -> CheckRunHealthResult:
-        """What Dagster asks of each run that is `STARTED`.
+        """Called by Dagster for each run that is `STARTED`.
 
-        A run writes its last event before its task ends, and Dagster reads the run once more before it believes a bad
-        answer: a run that ended well in between is not taken for a dead one.
+        A run writes its last event before its task ends, and Dagster re-reads the run before it acts on a failed health
+        check, so a run that succeeded in between is not taken for dead.
         """
         health = super().check_run_worker_health(run)
         if health.status == WorkerStatus.SUCCESS:
@@ -30,7 +30,7 @@ class HealingCeleryRunLauncher(CeleryRunLauncher):
         return health
 
     def _launch_celery_task_run(self, run: DagsterRun, task_signature: Any, routing_key: str) -> None:
-        # The run knows its task before there is one. Dagster's own launcher notes the task once it is sent: if it
-        # cannot, as PostgreSQL restarts, nobody could ask for the health of that run any more.
+        # Store the task id before the task is sent. Dagster's own launcher stores it afterwards: if that fails, for
+        # example because PostgreSQL restarts, the run's health can no longer be checked.
         self._instance.add_run_tags(run.run_id, {DAGSTER_CELERY_TASK_ID_TAG: run.run_id})
         super()._launch_celery_task_run(run, task_signature.set(task_id=run.run_id), routing_key)

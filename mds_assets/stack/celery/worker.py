@@ -1,6 +1,6 @@
 """The Celery app of a worker: `celery -A mds_assets.stack.celery.worker worker`.
 
-It is configured where the launcher is, in `dagster.yaml`: two sides of a queue that differ are hard to find.
+It takes its configuration from the launcher's, in `dagster.yaml`, so that both sides of the queue always agree.
 """
 
 import signal
@@ -20,8 +20,8 @@ execute_job = create_execute_job_task(app)
 
 @worker_process_init.connect
 def obey(**_: object) -> None:
-    """Let a child end when its worker wants it to, as after the loss of RabbitMQ.
+    """Let a worker stop its child, for example after losing RabbitMQ.
 
-    Dagster gives SIGTERM the handler of SIGINT whenever a run ends, and Celery's children ignore SIGINT.
+    Whenever a run ends, Dagster sets SIGTERM's handler to that of SIGINT, which Celery's children ignore.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)

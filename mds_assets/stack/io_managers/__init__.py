@@ -1,1 +1,1 @@
-"""One Parquet lake behind two IO managers: Arrow between assets, one file a day, atomic writes."""
+"""One Parquet lake behind two IO managers: Arrow types throughout, one file per day, atomic writes."""

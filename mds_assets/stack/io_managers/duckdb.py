@@ -1,7 +1,4 @@
-"""How DuckDB reads and writes a table of the lake: relations in, one COPY out.
-
-What does not belong here: paths and atomic replacement (`lake.py`), metadata (`io_manager.py`).
-"""
+"""How DuckDB reads and writes a table of the lake: relations in, one COPY out."""
 
 import glob
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +12,7 @@ from upath import UPath
 from mds_assets.stack.lake.layout import DATA_FILE
 from mds_assets.stack.table import DAY, Table, check_columns, literal, quote
 
-# GLOBAL, so that cursors have them too.
+# GLOBAL, so that they apply to cursors too.
 SETTINGS = """
     -- Otherwise TIMESTAMPTZ columns reach Arrow in the zone of the machine.
     SET GLOBAL TimeZone = 'UTC';
@@ -34,17 +31,17 @@ SETTINGS = """
 def read(
     con: duckdb.DuckDBPyConnection, files: Iterable[UPath], table: Table, *, partitioned: bool = True
 ) -> duckdb.DuckDBPyRelation:
-    """The declared columns of these files as one lazy relation; an empty one for no file.
+    """The declared columns of these files as one lazy relation; empty if there are no files.
 
     A column that a file lacks is null: raw files of different loads have different columns.
 
     Args:
-        con: The connection that the relation belongs to.
+        con: The connection that the relation will belong to.
         files: Parquet files of the table.
         table: The declaration.
-        partitioned: Whether the files lie in partitions, so that `day` comes from their path.
+        partitioned: Whether the files are in partitions, so that `day` comes from their path.
     """
-    # A bracket or star in the lake's own path is no pattern.
+    # Escape brackets and stars in the lake's own path.
     patterns = [glob.escape(str(file)) for file in files]
     types = {column.name: column.type for column in (table.with_day() if partitioned else table).columns}
     return con.sql(scan(patterns, types, partitioned=partitioned))
@@ -53,20 +50,20 @@ def read(
 def scan(
     patterns: Sequence[str], types: Mapping[str, str], *, partitioned: bool = True, same_columns: bool = False
 ) -> str:
-    """A SELECT of these columns in these types from the files that match; of no rows for no pattern.
+    """A SELECT of these columns in these types from the matching files; without patterns, of no rows.
 
     Args:
         patterns: DuckDB's globs.
         types: Each column's DuckDB type, `day` among them.
         partitioned: Whether `day` comes from the files' path.
-        same_columns: Whether all files have all columns. Otherwise one that a file lacks is null, and DuckDB reads
-            the footers of all files, even of those that a filter leaves out.
+        same_columns: Whether all files have all columns. Otherwise a missing column reads as null, and DuckDB reads the
+            footers of all files, even those that a filter excludes.
     """
     empty = f"SELECT {', '.join(f'NULL::{sql_type} AS {quote(name)}' for name, sql_type in types.items())} WHERE false"
     if not patterns:
         return empty
     # DuckDB pushes column and day filters through the UNION into the Parquet reader. The union gives every declared
-    # column a type even where no file has it.
+    # column a type, even if no file has it.
     columns = ", ".join(f"{quote(name)}::{sql_type} AS {quote(name)}" for name, sql_type in types.items())
     paths = ", ".join(map(literal, patterns))
     hive = "true, hive_types = {'day': DATE}" if partitioned else "false"
@@ -77,10 +74,10 @@ def scan(
 
 
 def select(relation: duckdb.DuckDBPyRelation, name: str, query: str) -> duckdb.DuckDBPyRelation:
-    """A SELECT statement over the relation, which the statement calls `name`; lazy.
+    """A lazy SELECT over the relation, which the statement refers to as `name`.
 
     Raises:
-        ValueError: The statement is not one that returns rows.
+        ValueError: The statement does not return rows.
     """
     selected = relation.query(name, query)
     if selected is None:
@@ -91,20 +88,20 @@ def select(relation: duckdb.DuckDBPyRelation, name: str, query: str) -> duckdb.D
 def to_relation(
     con: duckdb.DuckDBPyConnection, rows: duckdb.DuckDBPyRelation | pa.Table | pa.RecordBatchReader
 ) -> duckdb.DuckDBPyRelation:
-    """Any of the types that DuckDB writes, as a relation."""
+    """Any of the types that DuckDB can write, as a relation."""
     return rows if isinstance(rows, duckdb.DuckDBPyRelation) else con.from_arrow(rows)
 
 
 def write(
     name: str, relation: duckdb.DuckDBPyRelation, table: Table, days: Sequence[date] | None, folder: Path
 ) -> list[Path]:
-    """COPY a relation, run once, to one file in `folder/day=D` for each day that has rows.
+    """COPY a relation, in one pass, to one file in `folder/day=D` per day with rows.
 
     Args:
         name: The table's name, for errors.
-        relation: Its rows, with `day` where the table has partitions.
+        relation: Its rows, with `day` if the table has partitions.
         table: Its declaration.
-        days: The days of the run; None where the table has no partitions, whose one file lies in `folder`.
+        days: The days of the run; None for a table without partitions, whose only file goes into `folder`.
         folder: Where to write.
 
     Returns:
@@ -112,10 +109,10 @@ def write(
 
     Raises:
         SchemaError: Columns or types are not the declared ones.
-        duckdb.Error: A value does not fit its declared type, or the only day's rows hold another day's.
+        duckdb.Error: A value does not fit its declared type, or a single-day run has rows of another day.
     """
     check_columns(name, _arrow_schema(relation), table.with_day() if days else table)
-    for setting in duckdb.extract_statements(SETTINGS):  # the relation may be of a connection that an asset made
+    for setting in duckdb.extract_statements(SETTINGS):  # the relation may belong to an asset's own connection
         relation.query("output_rows", setting.query)
     produced = dict(zip(relation.columns, map(str, relation.types), strict=True))
     columns = ", ".join(
@@ -142,7 +139,7 @@ def write(
 
 
 def _arrow_schema(relation: duckdb.DuckDBPyRelation) -> pa.Schema:
-    """The relation's schema, without running it: it may stand on a stream that can be read only once."""
+    """The relation's schema, without running it: it may be based on a stream that can only be read once."""
     types = ", ".join(
         f"NULL::{sql_type} AS {quote(name)}" for name, sql_type in zip(relation.columns, relation.types, strict=True)
     )
@@ -151,16 +148,16 @@ def _arrow_schema(relation: duckdb.DuckDBPyRelation) -> pa.Schema:
 
 
 def _cast(table: str, name: str, produced: str, declared: str) -> str:
-    """The column as its declared type; DuckDB's own error for a number out of range does not name the column."""
+    """The column cast to its declared type. DuckDB's own error for a number out of range does not name the column."""
     value = quote(name)
     element = declared.removesuffix("[]")
     if element == "JSON":
-        # As text: Polars reads DuckDB's lists of JSON as bytes. The IO manager refuses what is no JSON.
+        # As text: Polars reads DuckDB's lists of JSON as bytes. The IO manager rejects invalid JSON.
         return f"{value}::{declared.replace('JSON', 'VARCHAR')}"
     if not element.startswith(("INTEGER", "BIGINT", "DECIMAL")) or produced in {declared, '"NULL"'}:
         return f"{value}::{declared}"
     refused = f"error({literal(f'{table}.{name} is ')} || {value}::VARCHAR || ', out of range for {declared}')"
-    # Of BIGINT, which is the common case, a comparison tells faster than a cast that is tried.
+    # For BIGINT, the common case, a comparison is faster than a try_cast.
     if produced == "BIGINT" and declared == "INTEGER":
         fits = f"{value} BETWEEN -2147483648 AND 2147483647 OR {value} IS NULL"
     elif element == declared:

@@ -1,7 +1,7 @@
-"""The IO manager: a table of the lake as whichever type an asset's annotation names, for any number of days.
+"""The IO manager: a table of the lake in the type of an asset's annotation, for any number of days.
 
-What does not belong here: where files lie and how they are replaced (`lake.py`), how an engine reads or writes
-(`duckdb.py`, `polars.py`), what a table's declaration means (`schema.py`).
+`lake/` places and replaces files, `duckdb.py` and `polars.py` read and write them, and `stack/table.py` defines what a
+declaration means.
 """
 
 import time
@@ -29,7 +29,7 @@ Rows: TypeAlias = duckdb.DuckDBPyRelation | pa.Table | pa.RecordBatchReader | pl
 
 
 class LakeIOManager(IOManager):
-    """Reads and writes tables of the lake, as whichever type an asset's annotation names.
+    """Reads and writes tables of the lake, in the type of an asset's annotation.
 
     | annotation | reading | writing |
     |---|---|---|
@@ -39,8 +39,8 @@ class LakeIOManager(IOManager):
     | `polars.LazyFrame` | lazy | sink, streamed |
     | `polars.DataFrame` | whole | sink |
 
-    A table is always one table, with a `day` DATE column where it has partitions, for one day, many or none. Both
-    engines share this class and differ only in the type that an asset without an annotation gets.
+    An input or output is always one table, for one day, many or none, with a `day` DATE column if it has partitions.
+    Both engines share this class and differ only in the type that an unannotated input gets.
     """
 
     def __init__(self, session: Session, engine: Literal["duckdb", "polars"]) -> None:
@@ -49,7 +49,7 @@ class LakeIOManager(IOManager):
         self._engine = engine
 
     def load_input(self, context: InputContext) -> Rows:
-        """One table for all partitions of the input; days that were never materialized are left out and reported."""
+        """Load all partitions of the input as one table; days that were never materialized are skipped and reported."""
         key = context.asset_key
         upstream = context.upstream_output
         table = declared_table(key.to_user_string(), upstream.definition_metadata if upstream else None)
@@ -73,7 +73,7 @@ class LakeIOManager(IOManager):
             return frame if wanted is pl.LazyFrame else frame.collect()
         con = self._session.connection
         if wanted is pa.RecordBatchReader:
-            # While a reader is open its connection refuses any other query.
+            # On a cursor, because a connection with an open reader cannot run other queries.
             return duckdb_engine.read(con.cursor(), files, table, partitioned=partitioned).to_arrow_reader()
         relation = duckdb_engine.read(con, files, table, partitioned=partitioned)
         if wanted is pa.Table:
@@ -83,7 +83,7 @@ class LakeIOManager(IOManager):
         raise SchemaError(f"an asset cannot take a table as {wanted}: annotate it as one of {Rows}")
 
     def _report_windows(self, context: InputContext, present: set[date]) -> None:
-        """Put on each day's materialization which days it requested and which were there."""
+        """Record on each day's materialization which days it requested and which of them exist."""
         step = context.step_context
         if not (step.assets_def and step.has_partitions and step.assets_def.partitions_def):
             return
@@ -104,12 +104,12 @@ class LakeIOManager(IOManager):
                 step.add_asset_metadata(facts, table, partition_key=str(day))
 
     def handle_output(self, context: OutputContext, obj: Rows) -> None:
-        """Write one table for all days of the run, each day's file at once, and report each day's facts.
+        """Write one table for all days of the run, replace each day's file atomically, and report each day's metadata.
 
         Raises:
-            SchemaError: The table is not what its asset declares, or has a row outside the run's days. Nothing
-                visible has changed then.
-            RetryRequested: Another run changed the asset's input meanwhile. Nothing visible has changed then either.
+            SchemaError: The table does not match its declaration, or has a row outside the run's days. Nothing visible
+                has changed.
+            RetryRequested: Another run changed one of the asset's inputs. Nothing visible has changed.
         """
         key = context.asset_key
         name = key.to_user_string()
@@ -158,7 +158,7 @@ class LakeIOManager(IOManager):
 
 
 def preview(session: Session, file: Path | UPath, table: Table) -> dict[str, MetadataValue]:
-    """The first rows in the order of the key, so that the same table shows the same rows; nothing for no rows."""
+    """The first rows, ordered by key so that the same table shows the same rows; empty if previews are off."""
     if not session.preview_rows:
         return {}
     order = ", ".join(table.key) or "ALL"
@@ -171,12 +171,12 @@ def preview(session: Session, file: Path | UPath, table: Table) -> dict[str, Met
 
 
 def _cell(value: object) -> str | int | float | bool | None:
-    """A value as one of the types that Dagster's tables take."""
+    """A value as one of the types that Dagster's table metadata accepts."""
     return value if value is None or isinstance(value, str | int | float) else str(value)
 
 
 def file_metadata(files: Sequence[Path | UPath], uri: UPath | None = None) -> dict[str, Any]:
-    """What Dagster shows of a day: rows and bytes of its files, and their URI (by default, the file's or folder's)."""
+    """A day's metadata: rows and bytes of its files, and the URI, by default of the file (or of their folder)."""
     rows = sum(footer(file).num_rows for file in files)
     uri = uri or UPath(files[0] if len(files) == 1 else files[0].parent)
     return {
@@ -187,13 +187,13 @@ def file_metadata(files: Sequence[Path | UPath], uri: UPath | None = None) -> di
 
 
 def footer(file: Path | UPath) -> pq.FileMetaData:
-    """A Parquet file's footer, wherever the file lies."""
+    """A Parquet file's footer, from disk or an object store."""
     with file.open("rb") as opened:
         return pq.read_metadata(opened)
 
 
 def _by_day(name: str, written: Sequence[Path], days: Sequence[date]) -> dict[Partition, Path]:
-    """The written files by their day; refuses any other day than the run's, and two files of one day."""
+    """The written files by day; rejects days outside the run, and two files for one day."""
     by_name = {f"{DAY}={day}": day for day in days}
     outside = sorted({file.parent.name for file in written} - by_name.keys())
     if outside:
@@ -210,9 +210,9 @@ def _write_empty(file: Path, table: Table) -> Path:
 
 
 def may_be_null(files: Iterable[Path | UPath], table: Table) -> list[str]:
-    """The columns that are declared not null, but for those that the files' footers say never are null.
+    """The columns declared not null that the files' footers do not prove free of nulls.
 
-    A list is never among those: its statistics count elements.
+    A list column always needs a check, because its statistics count elements.
     """
     required = [column.name for column in table.columns if not column.nullable]
     never = set(required)
@@ -227,17 +227,17 @@ def may_be_null(files: Iterable[Path | UPath], table: Table) -> list[str]:
 
 
 def refuse_values(session: Session, name: str, of_day: str, file: Path, table: Table) -> None:
-    """Refuse a written file whose values break its declaration in a way that no type does.
+    """Reject a written file whose values violate its declaration in ways that types cannot express.
 
     Raises:
-        SchemaError: A value is null where none may be, or is no JSON. Names the table and the column.
+        SchemaError: A value is null in a column declared not null, or is not JSON. Names the table and the column.
     """
     _refuse_nulls(name, of_day, file, table)
     _refuse_invalid_json(session, name, of_day, file, table)
 
 
 def _refuse_nulls(name: str, of_day: str, file: Path, table: Table) -> None:
-    """Refuse nulls where the declaration has none; only a column of which the footer does not tell is read."""
+    """Reject nulls in columns declared not null; only columns whose footer statistics are inconclusive are read."""
     columns = may_be_null([file], table)
     counts = pl.scan_parquet(file, glob=False).select(pl.col(columns).null_count()).collect() if columns else None
     for column, count in (counts.to_dicts()[0] if counts is not None else {}).items():
@@ -249,7 +249,7 @@ def _refuse_nulls(name: str, of_day: str, file: Path, table: Table) -> None:
 
 
 def _refuse_invalid_json(session: Session, name: str, of_day: str, file: Path, table: Table) -> None:
-    """Refuse text that is no JSON in a column that is declared as such: Polars knows no such type."""
+    """Reject invalid JSON in a column declared JSON; Polars has no such type."""
     declared = [column for column in table.columns if column.type in {"JSON", "JSON[]"}]
     for column in [replace(column, type=column.type.replace("JSON", "VARCHAR")) for column in declared]:
         is_valid = "json_valid({})" if column.type == "VARCHAR" else "list_bool_and([json_valid(x) FOR x IN {}])"

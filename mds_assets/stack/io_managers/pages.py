@@ -1,7 +1,4 @@
-"""The IO manager of reports: a page a day, and the newest under a name of its own.
-
-What does not belong here: what a page says; where files lie and how they are replaced (`lake.py`).
-"""
+"""The IO manager for reports: a page per day, and a copy of the newest under a fixed name."""
 
 from collections.abc import Mapping
 from datetime import date
@@ -17,17 +14,17 @@ PAGE, LATEST = "report.html", "latest.html"
 
 
 class PageIOManager(IOManager):
-    """Writes a text per day to `day=D/report.html`, and the newest day's also to `latest.html`."""
+    """Writes a page per day to `day=D/report.html`, and the newest day's also to `latest.html`."""
 
     def __init__(self, session: Session) -> None:
         """Take the run's session."""
         self._session = session
 
     def handle_output(self, context: OutputContext, obj: Mapping[date, str]) -> None:
-        """Write the pages of the run's days at once, and report each day's path and bytes.
+        """Write the pages of the run's days together, and report each day's path and bytes.
 
         Raises:
-            RetryRequested: Another run changed the asset's input meanwhile. Nothing visible has changed then.
+            RetryRequested: Another run changed one of the asset's inputs. Nothing visible has changed.
         """
         days = to_days(context.asset_partition_keys)
         with self._session.replacing(context.step_context, context.asset_key, newest=LATEST) as (folder, targets):
@@ -44,5 +41,5 @@ class PageIOManager(IOManager):
             )
 
     def load_input(self, context: InputContext) -> None:
-        """Refuse: a page is for people."""
+        """Not supported: pages are for people."""
         raise NotImplementedError(f"{context.asset_key.to_user_string()} is a page for people: read its marts instead")

@@ -1,9 +1,7 @@
 """How Polars reads and writes a table of the lake: a scan in, one streaming sink out.
 
-dagster-polars' Parquet IO manager is not used for this: with Polars 2 its scan fails (`rechunk` and `retries` are
-gone), and its sink takes one partition only, is not atomic and leaves out the statistics that day filters live on.
-
-What does not belong here: paths and atomic replacement (`lake.py`), metadata (`io_manager.py`).
+This does not use dagster-polars' Parquet IO manager: with Polars 2, its scan fails (`rechunk` and `retries` are gone),
+and its sink handles only one partition, is not atomic and omits the statistics that day filters rely on.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,15 +26,15 @@ def polars_schema(table: Table) -> pl.Schema:
 def scan(
     files: Sequence[UPath], table: Table, *, partitioned: bool = True, polars_options: Mapping[str, Any] | None = None
 ) -> pl.LazyFrame:
-    """The declared columns of these files as one lazy frame; an empty one for no file.
+    """The declared columns of these files as one lazy frame; empty if there are no files.
 
     A column that a file lacks is null: raw files of different loads have different columns.
 
     Args:
         files: Parquet files of the table.
         table: The declaration.
-        partitioned: Whether the files lie in partitions, so that `day` comes from their path.
-        polars_options: How to reach the files, where they lie in an object store.
+        partitioned: Whether the files are in partitions, so that `day` comes from their path.
+        polars_options: How to reach the files, if they are in an object store.
     """
     if not files:
         return pl.LazyFrame(schema=polars_schema(table.with_day() if partitioned else table))
@@ -48,14 +46,14 @@ def scan(
         glob=False,
         missing_columns="insert",
         extra_columns="ignore",
-        # Files from before a column was declared wider.
+        # For files written before a column was widened.
         cast_options=pl.ScanCastOptions(integer_cast="upcast", float_cast="upcast"),
         **(polars_options or {}),
     )
 
 
 def typed(name: str, frame: pl.LazyFrame, table: Table) -> pl.LazyFrame:
-    """The frame's declared columns in their declared types.
+    """The frame's declared columns, cast to their declared types.
 
     Raises:
         SchemaError: Columns or types are not the declared ones.
@@ -65,13 +63,13 @@ def typed(name: str, frame: pl.LazyFrame, table: Table) -> pl.LazyFrame:
 
 
 def write(name: str, frame: pl.LazyFrame, table: Table, days: Sequence[date] | None, folder: Path) -> list[Path]:
-    """Sink a frame, run once and streamed, to `folder/day=D` for each day that has rows.
+    """Sink a frame, streamed in one pass, to `folder/day=D` per day with rows.
 
     Args:
         name: The table's name, for errors.
-        frame: Its rows, with `day` where the table has partitions.
+        frame: Its rows, with `day` if the table has partitions.
         table: Its declaration.
-        days: The days of the run; None where the table has no partitions, whose one file lies in `folder`.
+        days: The days of the run; None for a table without partitions, whose only file goes into `folder`.
         folder: Where to write.
 
     Returns:
@@ -89,7 +87,7 @@ def write(name: str, frame: pl.LazyFrame, table: Table, days: Sequence[date] | N
     written: list[Path] = []
     opening, failed = Lock(), False
 
-    # Polars is given open files, not paths: when a row fails, it raises while its other threads go on to create theirs.
+    # Give Polars open files, not paths: when a row fails, it raises while its other threads keep creating files.
     def opened(args: FileProviderArgs) -> IO[bytes]:
         file = folder / f"{DAY}={args.partition_keys.item()}" / DATA_FILE
         with opening:

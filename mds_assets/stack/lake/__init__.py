@@ -1,7 +1,7 @@
-"""The lake: Parquet files in a folder or an object store. A reader sees a whole file, old or new, never half of one.
+"""The lake: Parquet files in a folder or an object store. Readers see a complete file, old or new, never a mix.
 
-Read `layout` (folders and names), `lake` (what callers use), `commit` (reading and publishing side by side with other
-runs), then the two backends: `local` and `object_store`.
+Read `layout` (folders and names), `lake` (the public interface), `commit` (reading and publishing concurrently with
+other runs), then the two backends: `local` and `object_store`.
 """
 
 from mds_assets.stack.lake.backend import LakeError

@@ -1,6 +1,6 @@
-"""What a lake needs from the place where it lies. `local` and `object_store` are the two places.
+"""The interface of a lake's storage backend; `local` and `object_store` implement it.
 
-What does not belong here: which files are replaced when, and by whom (`commit.py`).
+`commit.py` decides which files are replaced when.
 """
 
 import errno
@@ -25,16 +25,16 @@ if TYPE_CHECKING:
 
 _UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 
-# Makes a written local file the target, in one step for whoever reads it. Raises ConflictError.
+# Turns a written local file into the target, atomically for readers. Raises ConflictError.
 Move: TypeAlias = Callable[[Path, UPath], None]
 
 
 class LakeError(Exception):
-    """The lake cannot be written or reached. One line: the place, the reason, the way out."""
+    """The lake cannot be written or reached. One line: the location, the reason, how to fix it."""
 
 
 class ConflictError(Exception):
-    """Another run wrote the target first. Nothing is written then."""
+    """Another run wrote the target first. Nothing was written."""
 
     def __init__(self, target: UPath):
         """Name the target."""
@@ -47,8 +47,8 @@ class Backend(ABC):
 
     Attributes:
         scratch: A local folder for files that are not published yet.
-        filesystem: What DuckDB needs to read the files, if anything.
-        polars_options: What Polars needs, as arguments of `scan_parquet`.
+        filesystem: The fsspec filesystem through which DuckDB reads the files, if it needs one.
+        polars_options: Arguments of `polars.scan_parquet` to read the files.
     """
 
     scratch: Path
@@ -65,40 +65,40 @@ class Backend(ABC):
 
     @abstractmethod
     def versions(self, table: UPath, partitions: Collection[Partition]) -> dict[str, str]:
-        """The files of these partitions, perhaps of others too, by path within the table's folder.
+        """The files of these partitions, and possibly of others, by path within the table's folder.
 
         A file's version changes whenever the file is replaced.
         """
 
     @abstractmethod
     def adding(self, targets: Collection[UPath]) -> Move:
-        """Prepare to write targets that must not exist.
+        """Prepare to write targets that must not exist yet.
 
         Raises:
-            ConflictError: One exists. The move raises it too.
+            ConflictError: One exists. The returned move raises it too.
         """
 
     @abstractmethod
     def replacing(self, name: str, folder: UPath, targets: Collection[Path]) -> AbstractContextManager[Move]:
-        """Replace targets as the only writer: by a lock of this name, or on the condition that nobody else did.
+        """Replace targets as the only writer: under a lock of this name, or on condition that nobody else has.
 
         Args:
-            name: What is replaced, for everyone who replaces it.
+            name: Identifies what is replaced; the same for all its writers.
             folder: The folder of the targets.
             targets: Their paths within the folder.
         """
 
     @abstractmethod
     def reach(self) -> None:
-        """Make the scratch folder, and fail now rather than after hours of work if the lake cannot be written."""
+        """Create the scratch folder, and fail now, not after hours of work, if the lake cannot be written."""
 
     @abstractmethod
     def explain(self, error: Exception) -> str | None:
-        """One line for the user about an error of this place: the place, the reason, the way out. None for others."""
+        """A one-line message about an error of this backend: location, reason, how to fix it. None for other errors."""
 
     @contextmanager
     def explaining(self) -> Generator[None]:
-        """Turn errors of this place into a `LakeError`."""
+        """Turn errors of this backend into a `LakeError`."""
         try:
             yield
         except Exception as error:
@@ -110,7 +110,7 @@ class Backend(ABC):
     def workspace(self) -> Generator[Path]:
         """A new empty folder in `scratch`, removed with all its contents when the block ends.
 
-        A killed process leaves its folder behind but no longer holds the lock beside it: the next process that needs a
+        A killed process leaves its folder behind but no longer holds the lock beside it; the next process that needs a
         workspace removes it.
 
         Raises:
@@ -128,19 +128,19 @@ class Backend(ABC):
 
 @contextmanager
 def locked(lock_file: Path, *, blocking: bool = True) -> Generator[Path]:
-    """Hold a lock. When the block ends, remove the lock file and the folder of the same name, if there is one."""
+    """Hold a lock. When the block ends, remove the lock file and the folder of the same name, if any."""
     folder = lock_file.with_suffix("")
     with FileLock(lock_file, blocking=blocking):
         try:
             yield folder
         finally:
             rmtree(folder, ignore_errors=True)
-            if not folder.exists():  # else the next process tries again
+            if not folder.exists():  # otherwise the next process tries again
                 lock_file.unlink()
 
 
 def explain_unwritable(error: Exception, place: str, variable: str) -> str | None:
-    """One line about a full disk or missing rights; None for other errors."""
+    """A one-line message about a full disk or missing permissions; None for other errors."""
     if not isinstance(error, OSError) or error.errno not in _UNWRITABLE:
         return None
     return (

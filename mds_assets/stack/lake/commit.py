@@ -1,10 +1,10 @@
 """Many runs, one lake: read, compute, then publish only if nothing changed in between.
 
-No lock is held while a table is computed. Instead a run notes the version of every file that it reads (its read set).
-Just before it publishes, it reads the versions again: if one differs, the result may be stale, nothing is published,
-and the caller computes it again. Raw needs none of this, since a load only ever adds files.
+No lock is held while a table is computed. Instead, a run records the version of every file that it reads (its read
+set). Just before it publishes, it reads the versions again. If one differs, the result may be stale: nothing is
+published, and the caller computes it again. Raw needs none of this, because a load only ever adds files.
 
-What does not belong here: how a place moves a file or excludes other writers (the backends).
+The backends implement moving a file and excluding other writers.
 """
 
 import errno
@@ -19,21 +19,21 @@ from upath import UPath
 from mds_assets.stack.lake.backend import Backend, ConflictError
 from mds_assets.stack.lake.layout import Partition, is_table_file, parse_path, partition_folder
 
-# The files of one partition, in order of name, with their versions.
+# The files of one partition, sorted by name, with their versions.
 Files: TypeAlias = dict[UPath, str]
-# What a table was computed from.
+# The inputs of a table.
 ReadSet: TypeAlias = Mapping[tuple[AssetKey, Partition], Files]
 
-# What a store says about an object that was replaced, or removed, after it was listed.
+# A store's errors for an object that was replaced, or removed, after it was listed.
 _REPLACED = {errno.EBUSY, errno.ENOENT}
 
 
 class InputsChangedError(Exception):
-    """What a table was computed from has changed meanwhile: compute it again."""
+    """An input of a table has changed since it was read: compute the table again."""
 
 
 def read_files(backend: Backend, table: UPath, partitions: Iterable[Partition]) -> dict[Partition, Files]:
-    """Each of these partitions with its Parquet files; empty for one without files."""
+    """The Parquet files of each of these partitions; empty for a partition without files."""
     read: dict[Partition, Files] = {partition: {} for partition in partitions}
     for path, version in sorted(backend.versions(table, read).items()):
         if (parsed := parse_path(path)) and parsed[0] in read and is_table_file(parsed[1]):
@@ -42,7 +42,7 @@ def read_files(backend: Backend, table: UPath, partitions: Iterable[Partition]) 
 
 
 def refuse_changed(backend: Backend, inputs: ReadSet) -> None:
-    """Compare a read set with the lake as it is now.
+    """Compare a read set with the lake's current state.
 
     Raises:
         InputsChangedError: A file was added, replaced or removed.
@@ -59,18 +59,18 @@ def refuse_changed(backend: Backend, inputs: ReadSet) -> None:
 def publishing(
     backend: Backend, key: AssetKey, inputs: ReadSet, newest: str | None
 ) -> Generator[tuple[Path, dict[Path, Path]]]:
-    """Publish a table's files, once the block has written them; see `Lake.replacing`."""
+    """Publish a table's files once the block has written them; see `Lake.replacing`."""
     table, name = backend.path(*key.path), ".".join(key.path)
     with backend.workspace() as folder:
         targets: dict[Path, Path] = {}
         try:
             yield folder, targets
         except Exception:
-            refuse_changed(backend, inputs)  # a file that was replaced under the reader may be the cause
+            refuse_changed(backend, inputs)  # the cause may be a file that was replaced while it was read
             raise
-        # Of two runs of one day, the one with the older inputs must not win. Under a lock nobody can publish between
-        # the check and the move. A store notes the targets' versions first: whoever publishes later than that makes the
-        # put fail, and whoever published earlier had inputs that the check finds changed.
+        # Of two runs of one day, the one with the older inputs must not win. Under a lock, nobody can publish between
+        # the check and the move. A store records the targets' versions first: if another run publishes later, this
+        # run's put fails; if it published earlier, its newer inputs make the check fail.
         try:
             with backend.replacing(name, table, targets.values()) as move:
                 refuse_changed(backend, inputs)
@@ -83,7 +83,7 @@ def publishing(
 
 
 def _publish_newest(backend: Backend, table: UPath, lock: str, newest: str, name: str, folder: Path) -> None:
-    """Copy the newest day's file of this name to `newest` in the table's folder, whichever run ends last."""
+    """Copy the newest day's file of this name to `newest` in the table's folder, whichever run finishes last."""
     copy = folder / newest
     while True:
         try:
@@ -92,7 +92,7 @@ def _publish_newest(backend: Backend, table: UPath, lock: str, newest: str, name
                 copy.write_bytes((table / partition_folder(day) / name).read_bytes())
                 return move(copy, table / newest)
         except ConflictError:
-            continue  # another run was faster, and may have seen an older day
+            continue  # another run was faster, but may have seen an older day
         except OSError as error:
             if error.errno not in _REPLACED:
                 raise
@@ -100,10 +100,10 @@ def _publish_newest(backend: Backend, table: UPath, lock: str, newest: str, name
 
 @contextmanager
 def publishing_file(backend: Backend, name: str) -> Generator[Path]:
-    """Publish a file beside the tables, once the block has written it; see `Lake.replacing_file`."""
+    """Publish a file beside the tables once the block has written it; see `Lake.replacing_file`."""
     with backend.workspace() as folder:
         try:
-            # The other way round than for a table: what the block reads of the tables must be newer than the file.
+            # In the opposite order to a table: what the block reads from the tables must be newer than the file.
             with backend.replacing(name, backend.path(), [Path(name)]) as move:
                 yield folder / name
                 move(folder / name, backend.path(name))
@@ -112,7 +112,7 @@ def publishing_file(backend: Backend, name: str) -> Generator[Path]:
 
 
 def append(backend: Backend, files: Mapping[UPath, Path]) -> None:
-    """Add files to the lake, by target: all of them or none.
+    """Add files to the lake, keyed by target: all of them or none.
 
     Raises:
         FileExistsError: A target exists.
@@ -125,7 +125,7 @@ def append(backend: Backend, files: Mapping[UPath, Path]) -> None:
             move(file, target)
     except BaseException as error:
         is_conflict = isinstance(error, ConflictError)
-        # The last target of a conflict is another run's. That of any other error may have been written.
+        # On a conflict, the last target belongs to another run. On any other error, it may have been written.
         for target in attempted[:-1] if is_conflict else attempted:
             target.unlink(missing_ok=True)
         if is_conflict:

@@ -1,6 +1,6 @@
-"""The lake as the rest of the stack uses it: which days there are, which files to read, and how to publish new ones.
+"""The lake's public interface: which days exist, which files to read, and how to publish new ones.
 
-What does not belong here: what a file holds, how an engine reads or writes it (`io_managers/`).
+Reading and writing the content of a file is in `io_managers/`.
 """
 
 from collections.abc import Iterable, Mapping
@@ -31,7 +31,7 @@ class Lake:
 
     Attributes:
         root: A folder or an `s3://` URL.
-        is_remote: Whether the lake lies in an object store.
+        is_remote: Whether the lake is in an object store.
     """
 
     def __init__(self, root: str, store_options: "StoreOptions | None" = None):
@@ -39,7 +39,7 @@ class Lake:
 
         Args:
             root: A folder or an `s3://` URL.
-            store_options: How to reach the object store; by default as the settings say.
+            store_options: How to reach the object store; by default from the settings.
         """
         self.root = root
         self.is_remote = is_remote(root)
@@ -47,7 +47,7 @@ class Lake:
 
     @cached_property
     def backend(self) -> Backend:
-        """The place of the files. Its connections and what it remembers of listings end with this object."""
+        """Storage backend. Connections and cached listings live as long as this object."""
         if not self.is_remote:
             return LocalBackend(self.root)
         from mds_assets.stack.lake.object_store import ObjectStoreBackend, read_options  # an extra has its client
@@ -69,7 +69,7 @@ class Lake:
 
     @property
     def polars_options(self) -> Mapping[str, Any]:
-        """What `polars.scan_parquet` needs to read the files, if anything."""
+        """Arguments of `polars.scan_parquet` to read the files."""
         return self.backend.polars_options
 
     def register(self, con: "DuckDBPyConnection") -> None:
@@ -86,17 +86,17 @@ class Lake:
         return self.backend.workspace()
 
     def read_set(self, key: AssetKey, partitions: Iterable[Partition]) -> dict[Partition, Files]:
-        """Each of these partitions with its Parquet files in order of name, early ones included, and their versions.
+        """The Parquet files of each of these partitions, sorted by name, early ones included, with their versions.
 
-        A folder lists only these partitions; a store lists the whole table where that takes fewer requests.
+        A folder lists only these partitions; a store lists the whole table if that takes fewer requests.
 
         Raises:
-            LakeError: The store does not answer.
+            LakeError: The store does not respond.
         """
         return commit.read_files(self.backend, self.folder(key), partitions)
 
     def files(self, key: AssetKey, partition: Partition) -> list[UPath]:
-        """The Parquet files of one partition in order of name, early ones included."""
+        """The Parquet files of one partition, sorted by name, early ones included."""
         return list(self.read_set(key, [partition])[partition])
 
     def size(self, files: Iterable[UPath]) -> int:
@@ -108,15 +108,15 @@ class Lake:
         return sorted(day for day, names in self.backend.days(self.folder(key)) if is_landed(names))
 
     def early_days(self, key: AssetKey) -> list[date]:
-        """The days that hold early files only, in order."""
+        """The days that only have early files, in order."""
         return sorted(day for day, names in self.backend.days(self.folder(key)) if is_early(names))
 
     def newest_day(self, key: AssetKey) -> date | None:
-        """The newest landed day, if there is one. A folder lists only the days after it."""
+        """The newest landed day, if any. In a folder, only the days after it are listed."""
         return next((day for day, names in self.backend.days(self.folder(key)) if is_landed(names)), None)
 
     def landed(self, key: AssetKey, days: Iterable[date]) -> set[date]:
-        """Which of these days are landed; lists no more than `read_set`."""
+        """Which of these days are landed; takes as many listings as `read_set`."""
         read = self.read_set(key, days)
         return {day for day, files in read.items() if day and is_landed(file.name for file in files)}
 
@@ -127,13 +127,13 @@ class Lake:
         files: Mapping[Partition, Path] | Mapping[date, Path],
         early: Mapping[date, Path] | None = None,
     ) -> None:
-        """Add a load to a table, beside the loads that are there: all of its files or none.
+        """Add a load to a table, beside the existing loads: all of its files or none.
 
         Args:
             key: The table.
             name: The load's name.
-            files: The written file of each partition, which becomes `<name>.parquet`.
-            early: The written file of each day after the requested ones, which becomes `<name>.early.parquet`.
+            files: The written file for each partition, which becomes `<name>.parquet`.
+            early: The written file for each day after the requested ones, which becomes `<name>.early.parquet`.
 
         Raises:
             FileExistsError: A partition has a file of this name.
@@ -156,27 +156,27 @@ class Lake:
     def replacing(
         self, key: AssetKey, inputs: ReadSet, newest: str | None = None
     ) -> AbstractContextManager[tuple[Path, dict[Path, Path]]]:
-        """Replace files of a table, each atomically, once the block ends well; none when it fails.
+        """Replace files of a table, each atomically, if the block succeeds; none if it fails.
 
-        The block gets a folder to write into, and a dict to fill: from each file it wrote to the file's target, as a
-        path within the table's folder.
+        The block gets a folder to write to, and a dict to fill: it maps each written file to its target, a path within
+        the table's folder.
 
         Args:
             key: The table.
-            inputs: What the table was computed from.
-            newest: The name of a copy of the newest day's file, in the table's folder. The newest day may be another
-                run's.
+            inputs: The files that the table was computed from.
+            newest: The name of a copy of the newest day's file, in the table's folder. The newest day may come from
+                another run.
 
         Raises:
             InputsChangedError: Another run changed an input, and nothing is replaced; or, in a store, it replaced one
-                of the targets meanwhile.
+                of the targets in the meantime.
         """
         return commit.publishing(self.backend, key, inputs, newest)
 
     def replacing_file(self, name: str) -> AbstractContextManager[Path]:
-        """Replace a file beside the tables atomically, once the block ends well; not when it fails.
+        """Replace a file beside the tables atomically, if the block succeeds; not if it fails.
 
-        The block gets the path to write to. One run at a time, so the last one has seen the newest tables.
+        The block gets the path to write to. Runs take turns, so the last one has seen the newest tables.
 
         Raises:
             InputsChangedError: Another run replaced the file in a store since the block began.

@@ -1,12 +1,12 @@
-"""Where a table's files lie, and what their names say.
+"""Where a table's files are, and what their names mean.
 
     <layer>/<table>/day=2026-11-21/data.parquet           one day of a staging table or mart
     <layer>/<table>/day=2026-11-21/<load>.parquet         what one load landed for the day
     <layer>/<table>/day=2026-11-21/<load>.early.parquet   what a load of earlier days already fetched of this day
     <layer>/<table>/data.parquet                          a table without days; `<load>.parquet` in raw
 
-An early file holds observations of a day that nobody has requested yet: readers of the day get its rows, but it does
-not make the day a landed one. What does not belong here: any access to files.
+An early file holds observations from a day that nobody has requested yet: readers of the day get its rows, but it does
+not make the day a landed one. This module only computes names; it never accesses files.
 """
 
 import re
@@ -27,12 +27,12 @@ _DAY_FOLDER = re.compile(rf"{DAY}=(\d{{4}}-\d\d-\d\d)")
 
 
 def partition_folder(partition: Partition) -> str:
-    """A partition's folder within its table's; empty for the table's own."""
+    """A partition's folder within the table's folder; empty for a table without days."""
     return f"{DAY}={partition}" if partition else ""
 
 
 def load_file(load: str, *, early: bool = False) -> str:
-    """The name of a load's file in each of its partitions."""
+    """The name of a load's file in any of its partitions."""
     return f"{load}{_EARLY if early else _PARQUET}"
 
 
@@ -46,7 +46,7 @@ def parse_folder(name: str) -> date | None:
 
 
 def parse_path(path: str) -> tuple[Partition, str] | None:
-    """The partition and the name of a file, from its path within the table's folder; None if it lies deeper."""
+    """The partition and the name of a file, from its path within the table's folder; None for other folders."""
     folder, separator, name = path.rpartition("/")
     if not separator:
         return None, name
@@ -54,16 +54,16 @@ def parse_path(path: str) -> tuple[Partition, str] | None:
 
 
 def is_table_file(name: str) -> bool:
-    """Whether a file holds rows of a table, early ones included."""
+    """Whether a file holds rows of a table, including early rows."""
     return name.endswith(_PARQUET)
 
 
 def is_landed(names: Iterable[str]) -> bool:
-    """Whether files of these names make their day a landed one: early files alone do not."""
+    """Whether files with these names make their day a landed one; early files alone do not."""
     return any(is_table_file(name) and not name.endswith(_EARLY) for name in names)
 
 
 def is_early(names: Iterable[str]) -> bool:
-    """Whether a day with files of these names holds early rows only."""
+    """Whether a day with files of these names only has early rows."""
     names = list(names)
     return any(map(is_table_file, names)) and not is_landed(names)

@@ -1,4 +1,4 @@
-"""The lake in a folder: a rename is the atomic step, a lock makes one writer at a time."""
+"""The lake in a folder: a rename is the atomic step, and a lock ensures one writer at a time."""
 
 import os
 from collections.abc import Collection, Generator, Iterator
@@ -18,7 +18,8 @@ class LocalBackend(Backend):
     def __init__(self, root: str):
         """Nothing is read or written yet."""
         self._root = root
-        # On the lake's own file system: a rename to another one would be a copy, which readers see grow.
+        # On the lake's own file system: a rename across file systems would be a copy, which readers could see
+        # half-written.
         self.scratch = Path(root, ".tmp")
 
     def path(self, *names: str) -> UPath:
@@ -26,14 +27,14 @@ class LocalBackend(Backend):
         return UPath(self._root, *names)
 
     def days(self, table: UPath) -> Iterator[tuple[date, list[str]]]:
-        """Each day folder with the names of its files, newest first: a folder is listed when its turn comes."""
+        """Each day folder with the names of its files, newest first; folders are listed lazily."""
         folder = Path(str(table))
         days = {day for name in _names(folder) if (day := parse_folder(name))}
         for day in sorted(days, reverse=True):
             yield day, _names(folder / partition_folder(day))
 
     def versions(self, table: UPath, partitions: Collection[Partition]) -> dict[str, str]:
-        """The files of these partitions with inode and time of change; no other folder is listed."""
+        """The files of these partitions with inode and modification time; no other folder is listed."""
         folder = Path(str(table))
         versions: dict[str, str] = {}
         for partition in partitions:
@@ -43,7 +44,7 @@ class LocalBackend(Backend):
         return versions
 
     def adding(self, targets: Collection[UPath]) -> Move:
-        """Refuse before anything has moved."""
+        """Reject existing targets before anything is moved."""
         for target in targets:
             if target.exists():
                 raise ConflictError(target)
@@ -51,21 +52,21 @@ class LocalBackend(Backend):
 
     @contextmanager
     def replacing(self, name: str, folder: UPath, targets: Collection[Path]) -> Generator[Move]:
-        """Wait for other runs that replace the same."""
+        """Wait for other runs that replace the same files."""
         with locked(self.scratch / f"{name}.lock"):
             yield _move
 
     def reach(self) -> None:
-        """Make the scratch folder."""
+        """Create the scratch folder."""
         self.scratch.mkdir(parents=True, exist_ok=True)
 
     def explain(self, error: Exception) -> str | None:
-        """One line about a folder that cannot be written."""
+        """A one-line message about a folder that cannot be written."""
         return explain_unwritable(error, f"the lake MDS_DATA_DIR={self._root!r}", "MDS_DATA_DIR")
 
 
 def _move(file: Path, target: UPath) -> None:
-    """Move a written file onto its target: the one place where files enter the lake."""
+    """Move a written file onto its target: the only place where files enter a local lake."""
     target.parent.mkdir(parents=True, exist_ok=True)
     os.replace(file, str(target))
 

@@ -1,6 +1,6 @@
 """The objects of a bucket as files: DuckDB, whose wheel has no httpfs, and UPath read them through fsspec.
 
-Polars has its own client. What does not belong here: which object is replaced when (`object_store.py`).
+Polars has its own client. Writing and replacing objects is in `object_store.py`.
 """
 
 import errno
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from obstore import GetOptions, ObjectMeta
     from obstore.store import S3Store
 
-# As much as DuckDB reads at once. A file up to this size is one request, a larger one the ranges that are asked for.
+# As much as DuckDB reads at once. Smaller files are read in one request, larger ones in the requested ranges.
 _SMALL = 2 * 1024 * 1024
 
 
 class StoreError(OSError):
-    """The store refuses, or does not answer. One line."""
+    """The store returned an error, or did not respond. One line."""
 
 
 class ReplacedError(OSError):
@@ -34,12 +34,12 @@ class ReplacedError(OSError):
 class ObjectFiles(AbstractFileSystem):
     """A bucket's objects by path: `bucket/key`, or its URL.
 
-    What the newest listing said of an object is remembered: DuckDB would ask five times for it. And an object that is
-    replaced after it was listed is never read as half of each, because each read asks for the listed version.
+    Listings are cached, because DuckDB would ask for each object five times. Each read requests the listed version, so
+    an object that is replaced after it was listed is never read as a mix of both.
     """
 
     protocol = "s3"
-    cachable = False  # fsspec would keep every filesystem of the process for good
+    cachable = False  # otherwise fsspec keeps every filesystem until the process ends
 
     def __init__(self, bucket: str, store: "S3Store") -> None:
         """Nothing is sent to the store yet."""
@@ -49,7 +49,7 @@ class ObjectFiles(AbstractFileSystem):
         self._listed: dict[str, dict[str, Any]] = {}
 
     def find(self, path: str, *_: Any, detail: bool = False, **__: Any) -> Any:
-        """All objects below a folder, however deep, in one request per thousand; or the object of this path."""
+        """All objects below a folder, at any depth, in one request per thousand; or the object at this path."""
         folder = self._name(path)
         for name in [name for name in list(self._listed) if f"{name}/".startswith(f"{folder}/")]:
             self.invalidate_cache(name)
@@ -62,7 +62,7 @@ class ObjectFiles(AbstractFileSystem):
         return found if detail else sorted(found)
 
     def info(self, path: str, **_: Any) -> dict[str, Any]:
-        """Size, ETag and time of an object; a folder is none."""
+        """Size, ETag and time of an object; a folder is not an object."""
         name = self._name(path)
         if name not in self._listed:
             with one_line(name):
@@ -70,7 +70,7 @@ class ObjectFiles(AbstractFileSystem):
         return self._listed[name]
 
     def exists(self, path: str, **_: Any) -> bool:
-        """Whether there is such an object. fsspec's own takes a store that does not answer for a no."""
+        """Whether the object exists. fsspec's own version returns False if the store does not respond."""
         try:
             self.info(path)
         except FileNotFoundError:
@@ -78,11 +78,11 @@ class ObjectFiles(AbstractFileSystem):
         return True
 
     def modified(self, path: str) -> Any:
-        """The time of the last change, which DuckDB asks for."""
+        """The time of the last change; called by DuckDB."""
         return self.info(path)["last_modified"]
 
     def invalidate_cache(self, path: str | None = None) -> None:
-        """Forget what the newest listing said of an object."""
+        """Drop an object from the cached listing."""
         self._listed.pop(self._name(path or ""), None)
 
     def _rm(self, path: str) -> None:
@@ -101,10 +101,10 @@ class ObjectFiles(AbstractFileSystem):
 
 
 class _ObjectFile(AbstractBufferedFile):
-    """One version of an object, to be read. Each thread has a position of its own.
+    """One version of an object, open for reading. Each thread has its own position.
 
-    DuckDB reads a file from many threads at once, each with a seek and then a read. With one position for all, scans
-    of files of 25 MB failed now and then. For the same reason fsspec's caches, which change, are not used.
+    DuckDB reads a file from many threads at once, each with a seek followed by a read. With a shared position, scans of
+    25 MB files failed occasionally. For the same reason, fsspec's mutable caches are not used.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -139,7 +139,7 @@ def object_key(path: str) -> str:
 
 @contextmanager
 def one_line(path: str) -> Generator[None]:
-    """Turn the client's errors, of some thirty lines with the store's answer, into ones that can be shown."""
+    """Turn the client's errors, about thirty lines with the store's response, into one-line errors."""
     try:
         yield
     except (AlreadyExistsError, PreconditionError):
@@ -151,7 +151,7 @@ def one_line(path: str) -> Generator[None]:
 
 
 def _reason(error: BaseError) -> str:
-    """What the store answered, or why it did not; no more of it, as an answer may repeat the key."""
+    """The store's error code and message, or why it did not respond. No more: a response may repeat the key."""
     text, _, _ = str(error).partition("\n\nDebug source")
     if answer := re.search(r"<Code>([^<]*)</Code>(?:\s*<Message>([^<]*)</Message>)?", text):
         return ": ".join(part for part in answer.groups() if part)

@@ -1,6 +1,6 @@
-"""The lake in an object store, S3 or one with its API: a put is the atomic step, a condition replaces the lock.
+"""The lake in S3 or an S3-compatible store: a put is the atomic step, and a condition replaces the lock.
 
-A reader sees the old object or the new one. A writer puts an object on the condition that it still is the version that
+A reader sees the old object or the new one. A writer's put is conditional on the object still being the version that
 the writer saw.
 
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
@@ -33,33 +33,33 @@ from mds_assets.stack.settings import settings
 if TYPE_CHECKING:
     from obstore.store import RetryConfig, S3Config, S3Credential
 
-# Wait out a store's restart: some 15 s, 30 at most.
+# Wait out a store's restart: about 15 s, 30 at most.
 _RETRIES: "RetryConfig" = {
     "max_retries": 8,
     "retry_timeout": timedelta(seconds=30),
     "backoff": {"init_backoff": timedelta(seconds=0.5), "max_backoff": timedelta(seconds=4), "base": 2},
 }
-_ATTEMPTS = 6  # of a put beside another one
+_ATTEMPTS = 6  # for a put that conflicts with one in progress
 
-# A page of a listing has a thousand objects: for more folders than these, listing the whole table is faster.
+# A listing page has a thousand objects: for more folders than this, listing the whole table is faster.
 _FEW = 4
 
-# botocore renews a temporary key at the latest 10 minutes before its end: for so long, each one it gives is valid.
+# botocore renews a temporary key at least 10 minutes before it expires, so every key it returns is valid that long.
 _VALID = timedelta(minutes=10)
 
 
 class _InProgressError(ConflictError):
-    """Another put of the object has not ended, and may fail."""
+    """Another put of the object is in progress, and may still fail."""
 
 
 @dataclass(frozen=True)
 class StoreOptions:
-    """How to reach a store: the clients of DuckDB and Polars, which differ, get the same.
+    """How to reach a store; DuckDB's and Polars' clients both get these.
 
     Attributes:
-        credentials: Gives the key that is valid now.
-        endpoint_url: The store's URL, where it is not Amazon's.
-        region: Its region.
+        credentials: Returns the currently valid key.
+        endpoint_url: The store's URL, if it is not Amazon's.
+        region: The store's region.
     """
 
     credentials: "Callable[[], S3Credential]" = field(repr=False)
@@ -67,8 +67,8 @@ class StoreOptions:
     region: str | None = None
 
     def open(self, bucket: str) -> S3Store:
-        """A client of this bucket. Nothing is sent yet."""
-        # One object is deleted at a time, and not all stores know the request that deletes many.
+        """A client for this bucket. Nothing is sent yet."""
+        # Objects are deleted one at a time, and not all stores support bulk deletes.
         config: S3Config = {"disable_bulk_delete": True}
         if self.endpoint_url:
             config["endpoint"] = self.endpoint_url
@@ -77,7 +77,7 @@ class StoreOptions:
         return S3Store(
             bucket,
             config=config,
-            # Not the 30 s that is the default for a whole request: a put has up to 5 GB.
+            # The default for a whole request is 30 s, but a put can have up to 5 GB.
             client_options={"allow_http": self._is_http, "timeout": "1 hour", "read_timeout": "1 minute"},
             retry_config=_RETRIES,
             credential_provider=self.credentials,
@@ -105,10 +105,10 @@ class StoreOptions:
 
 
 def read_options() -> StoreOptions:
-    """The options that the settings give. What they lack, AWS's own files and roles give, as for its own tools.
+    """The options from the settings, completed from AWS's configuration files and roles, as AWS's own tools do.
 
     Raises:
-        LakeError: There is no such profile, or no key.
+        LakeError: The profile does not exist, or there is no key.
     """
     if key := settings.aws_key:
         return StoreOptions(lambda: key, settings.aws_endpoint_url, settings.region)
@@ -143,7 +143,8 @@ class ObjectStoreBackend(Backend):
         self.filesystem = self._files = ObjectFiles(bucket, self._store)
         self.polars_options = options.for_polars()
         self.scratch = Path(tempfile.gettempdir(), f"mds-assets-{getuser()}")
-        # Every path below the root inherits it; UPath would otherwise take one from fsspec's global registry.
+        # Every path below the root inherits this; otherwise UPath would take a filesystem from fsspec's global
+        # registry.
         self._root._fs_cached = self._files  # pyright: ignore[reportPrivateUsage]
 
     def path(self, *names: str) -> UPath:
@@ -159,29 +160,29 @@ class ObjectStoreBackend(Backend):
         yield from sorted(days.items(), reverse=True)
 
     def versions(self, table: UPath, partitions: Collection[Partition]) -> dict[str, str]:
-        """The files of these partitions, or of the whole table where that takes fewer requests, with their ETags."""
+        """The files of these partitions, or of the whole table if that takes fewer requests, with their ETags."""
         return self._list(table, {partition_folder(partition) for partition in partitions})
 
     def adding(self, targets: Collection[UPath]) -> Move:
-        """Let each put refuse an object that exists."""
+        """Make each put fail if the object exists."""
         return partial(self._put, {})
 
     @contextmanager
     def replacing(self, name: str, folder: UPath, targets: Collection[Path]) -> Generator[Move]:
-        """Let each put refuse an object that changed since the block began."""
+        """Make each put fail if the object has changed since the block began."""
         versions = self._list(folder, {target.parts[0] for target in targets})
         yield partial(self._put, {folder / path: version for path, version in versions.items()})
 
     def reach(self) -> None:
-        """Ask the store for anything, so that a wrong key or endpoint shows, and make the scratch folder."""
+        """Send the store a request, to detect a wrong key or endpoint early, and create the scratch folder."""
         with one_line(self._url):
             obstore.list_with_delimiter(self._store, object_key(self._root.path))
-        # Raw files may be private, and everybody may read the machine's temporary folder.
+        # Raw files may be private, and anyone can read the machine's temporary folder.
         self.scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
         _refuse_foreign(self.scratch)
 
     def explain(self, error: Exception) -> str | None:
-        """One line about a store that refuses or does not answer, or about a temporary folder that is full."""
+        """A one-line message about a store that fails or does not respond, or about a full temporary folder."""
         if isinstance(error, StoreError):
             return _unreachable(self._url, str(error))
         return explain_unwritable(error, f"TMPDIR={tempfile.gettempdir()!r}", "TMPDIR")
@@ -189,10 +190,10 @@ class ObjectStoreBackend(Backend):
     def _list(self, folder: UPath, below: Iterable[str]) -> dict[str, str]:
         """The ETag of each object in these folders or files of a folder, by path within the folder.
 
-        An empty name, and more than a few names, list the whole folder.
+        Given an empty name, or more than a few names, it lists the whole folder.
 
         Raises:
-            LakeError: The store does not answer.
+            LakeError: The store does not respond.
         """
         names = set(below)
         places = [folder] if "" in names or len(names) > _FEW else [folder / name for name in sorted(names)]
@@ -208,7 +209,7 @@ class ObjectStoreBackend(Backend):
         reraise=True,
     )
     def _put(self, versions: Mapping[UPath, str], file: Path, target: UPath) -> None:
-        """Write a target in one request, if it still has this version; if it is not among the versions, a new one.
+        """Write a target in one request: if it still has its known version or, if it has none, does not exist.
 
         Raises:
             ConflictError: It has another version.
@@ -219,7 +220,7 @@ class ObjectStoreBackend(Backend):
             with one_line(target.path):
                 obstore.put(self._store, object_key(target.path), file, mode=mode, use_multipart=False)
         except ReplacedError:
-            # The attempt before may have succeeded although its answer was lost.
+            # The previous attempt may have succeeded although its response was lost.
             is_there = target.name in self._list(target.parent, [target.name])
             if is_there and target.read_bytes() == file.read_bytes():
                 return
@@ -237,10 +238,10 @@ def _unreachable(url: str, reason: str) -> str:
 
 
 def _refuse_foreign(folder: Path) -> None:
-    """Refuse a folder that another user could have made.
+    """Reject a folder that another user could have created.
 
     Raises:
-        LakeError: It is a link, somebody else's, or open to others.
+        LakeError: It is a link, belongs to someone else, or is accessible to others.
     """
     stat = folder.lstat()
     if os.name == "posix" and (not S_ISDIR(stat.st_mode) or stat.st_uid != os.getuid() or stat.st_mode & 0o077):

@@ -1,7 +1,7 @@
-"""Values in a declared type: each is kept as it is, or refused with one of `REFUSALS`.
+"""Convert values to a declared type without loss, or reject them with one of `REFUSALS`.
 
-Arrow's safe casts do most of it, as they neither cut nor round. They would make numbers of bools and dates; here a
-number comes from a number or from text.
+Arrow's safe casts do most of the work: they neither truncate nor round. But they would turn bools and dates into
+numbers; here, a number only comes from a number or from text.
 """
 
 import json
@@ -20,12 +20,12 @@ from pydantic_core import from_json, to_json
 from mds_assets.stack.landing.days import utc
 from mds_assets.stack.table import arrow_type
 
-pc: Any = pyarrow.compute  # its functions are made at import, which a type checker does not see
+pc: Any = pyarrow.compute  # its functions are generated at import, which type checkers cannot see
 
 REFUSALS = (ArithmeticError, NotImplementedError, TypeError, ValueError)
 
-_TEXT, _INSTANT = pa.string(), pa.timestamp("us", tz="UTC")
-_DECIMAL = pa.decimal128(38, 9)  # dlt's own for a decimal that nothing declares
+_TEXT, _TIMESTAMPTZ = pa.string(), pa.timestamp("us", tz="UTC")
+_DECIMAL = pa.decimal128(38, 9)  # dlt's default for an undeclared decimal
 _INTEGER = pa.decimal128(38, 0)
 _BYTES = bytes | bytearray | memoryview
 _EXACT, _NANO = Context(prec=100), Decimal("1e-9")
@@ -34,20 +34,20 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _ISO = re.compile(r"\d{4}-\d\d-\d\d.*", re.ASCII)
 _BEYOND_MICROSECONDS = re.compile(r"[.,]\d{6}0*[1-9]", re.ASCII)
 
-# The type of a value that nothing declares; text where its class is not here, or it does not fit.
+# The type of an undeclared value; text if its class is not listed, or it does not fit.
 _TYPES: tuple[tuple[Any, pa.DataType, Callable[[Any], bool]], ...] = (
     (bool, pa.bool_(), lambda _: True),
     (int, pa.int64(), lambda value: -(2**63) <= value < 2**63),
     (float, pa.float64(), isfinite),
     (Decimal, _DECIMAL, lambda d: d.is_finite() and abs(d) < 10**29 and d == d.quantize(_NANO, context=_EXACT)),
     (datetime, pa.timestamp("us"), lambda value: value.tzinfo is None),
-    (datetime, _INSTANT, lambda value: _YEAR_1 <= value <= _YEAR_9999),
+    (datetime, _TIMESTAMPTZ, lambda value: _YEAR_1 <= value <= _YEAR_9999),
     (date, pa.date32(), lambda value: not isinstance(value, datetime)),
     (time, pa.time64("us"), lambda _: True),
     (_BYTES, pa.binary(), lambda _: True),
 )
-# dlt's names; the others are called as in Arrow, without what follows the first word.
-_TYPE_NAMES = {pa.int64(): "bigint", _TEXT: "text", _INSTANT: "timestamptz"}
+# dlt's names; other types use the first word of their Arrow name.
+_TYPE_NAMES = {pa.int64(): "bigint", _TEXT: "text", _TIMESTAMPTZ: "timestamptz"}
 
 
 def type_name(type_: pa.DataType) -> str:
@@ -61,10 +61,10 @@ def type_of(value: Any) -> pa.DataType:
 
 
 def by_type(values: Sequence[Any]) -> list[pa.Array]:
-    """Python values as one array for each type among them; each is as long as `values`, and null elsewhere."""
+    """Python values as one array per type among them; each is as long as `values`, with nulls for other types."""
     if set(map(type, values)) - {type(None)} == {str}:
         return [pa.array(values, _TEXT)]
-    columns: dict[int, tuple[pa.DataType, list[Any]]] = {}  # by id: a type takes long to hash
+    columns: dict[int, tuple[pa.DataType, list[Any]]] = {}  # by id: hashing a type is slow
     for i, value in enumerate(values):
         if value is not None:
             type_ = type_of(value)
@@ -95,7 +95,7 @@ def cast(array: pa.Array, declared: str) -> pa.Array:
     if declared in {"DATE", "TIMESTAMP", "TIMESTAMPTZ"}:
         return _cast_time(array, type_)
     if declared == "BLOB" or pa.types.is_binary(array.type):
-        raise ValueError  # nobody says which encoding
+        raise ValueError  # the encoding is unknown
     return _cast_number(array, type_)
 
 
@@ -105,14 +105,14 @@ def _cast_number(array: pa.Array, type_: pa.DataType) -> pa.Array:
         return array.cast(type_)
     if is_integer(array.type) and is_integer(type_):
         return array.cast(type_)
-    # A float's shortest text is what the source's JSON said. A bool's or a date's reads as no number.
+    # A float's shortest text is the source's JSON literal. The text of a bool or a date is not a number.
     text = pc.utf8_trim_whitespace(array.cast(_TEXT))
     if is_integer(type_) or pa.types.is_decimal(type_):
         exact = _INTEGER if is_integer(type_) else type_
         numbers = [None if number is None else _exact(number, exact.scale) for number in text.to_pylist()]
         return pa.array(numbers, exact).cast(type_)
     numbers = text.cast(type_)
-    if is_floating(type_):  # which skips integers from 2**53 on
+    if is_floating(type_):  # which cannot represent all integers beyond 2**53
         whole = pc.match_substring_regex(text, r"^[+-]?\d+$")
         if numbers.filter(whole).cast(_INTEGER) != text.filter(whole).cast(_INTEGER):
             raise ValueError
@@ -120,7 +120,7 @@ def _cast_number(array: pa.Array, type_: pa.DataType) -> pa.Array:
 
 
 def _exact(text: str, scale: int) -> Decimal:
-    # Not by Arrow, which reads 1e-50 as 0 and 123e34 as another number.
+    # Not with Arrow, which parses 1e-50 as 0 and 123e34 as a different number.
     number = Decimal(text) if _NUMBER.fullmatch(text) else Decimal("NaN")
     scaled = number.quantize(Decimal(1).scaleb(-scale), context=_EXACT)
     if scaled != number:
@@ -129,27 +129,27 @@ def _exact(text: str, scale: int) -> Decimal:
 
 
 def _cast_time(array: pa.Array, type_: pa.DataType) -> pa.Array:
-    """Values without time zone count as UTC, a date as its midnight; only a midnight is a date."""
+    """Values without time zone are UTC, a date is its midnight, and only a midnight converts to a date."""
     if array.type == _TEXT:
-        array = pa.array([None if text is None else _instant(text) for text in array.to_pylist()], _INSTANT)
+        array = pa.array([None if text is None else _instant(text) for text in array.to_pylist()], _TIMESTAMPTZ)
     elif not pa.types.is_timestamp(array.type) and not pa.types.is_date(array.type):
-        raise ValueError  # is a number of seconds, or of milliseconds
-    instants = array.cast(_INSTANT)
+        raise ValueError  # a number could be seconds or milliseconds
+    instants = array.cast(_TIMESTAMPTZ)
     times = instants.cast(type_)
-    if times.cast(_INSTANT) != instants:
+    if times.cast(_TIMESTAMPTZ) != instants:
         raise ValueError
     return times
 
 
 def _instant(text: str) -> datetime:
-    # Python would cut what is beyond microseconds.
+    # Python would truncate digits beyond microseconds.
     if not _ISO.fullmatch(text) or _BEYOND_MICROSECONDS.search(text):
         raise ValueError
     return utc(datetime.fromisoformat(text))
 
 
 def _list(value: Any) -> Sequence[Any]:
-    # Databases without lists keep them as JSON text.
+    # Databases without list types store lists as JSON text.
     parsed = json.loads(value) if isinstance(value, str) else value
     if not isinstance(parsed, list | tuple):
         raise ValueError
@@ -169,7 +169,7 @@ def _text(value: Any) -> str:
 
 
 def _json(value: Any) -> str:
-    """JSON as text; text is taken for JSON already."""
+    """JSON as text; text is assumed to be JSON already."""
     if isinstance(value, _BYTES):
         raise ValueError
     text = value if isinstance(value, str) else _dump(value)
@@ -201,9 +201,9 @@ def storage(array: pa.Array) -> pa.Array:
 
 
 def has_python_times(array: pa.Array) -> bool:
-    """Whether all its times are microseconds in the years 1 to 9999.
+    """Whether all its times have at most microseconds and are in the years 1 to 9999.
 
-    So they are what Python and Dagster know. dlt cuts to microseconds, and Polars panics from year 262,143 on.
+    That is what Python and Dagster support. dlt truncates to microseconds, and Polars panics from year 262,143 on.
     """
     types, type_ = pa.types, array.type
     if types.is_struct(type_):

@@ -1,6 +1,6 @@
-"""The days of one run, as a source sees them: where to start, which client to ask with, what to report.
+"""The days of one run, as passed to a source: where to start, which HTTP client to use, what to report.
 
-dlt is slow to import, so only the methods that need it do.
+dlt is slow to import, so only the methods that need it import it.
 """
 
 import logging
@@ -18,14 +18,14 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass
 class Days:
-    """A half-open range of whole UTC days, and what a source counts and reports while it lands them.
+    """A half-open range of whole UTC days, plus what a source counts and reports while it lands them.
 
     Attributes:
         start: Midnight UTC of the first day.
         end: Midnight UTC after the last day.
-        log: Where a source logs its progress.
-        requests: How many HTTP responses the sessions of this range have received, retries included.
-        facts: What the source wants to appear in the metadata of the load.
+        log: A logger for the source's progress.
+        requests: Number of HTTP responses received by the sessions of this range, retries included.
+        facts: What the source adds to the metadata of the load.
     """
 
     start: datetime
@@ -35,10 +35,10 @@ class Days:
     facts: dict[str, Any] = field(default_factory=dict[str, Any])
 
     def __post_init__(self) -> None:
-        """Refuse a range that is not one of whole days.
+        """Reject a range that does not consist of whole days.
 
         Raises:
-            ValueError: A bound is not midnight UTC, or there is no day between them.
+            ValueError: A bound is not midnight UTC, or the range is empty.
         """
         for bound in (self.start, self.end):
             if bound.utcoffset() or bound != utc(bound.date()):
@@ -57,18 +57,18 @@ class Days:
         return [self.start.date() + timedelta(days=n) for n in range((self.end - self.start).days)]
 
     def cursor(self, field: str, *, naive: bool = False, **options: Any) -> "Cursor":
-        """Give dlt's incremental cursor from the start of the range, without an end.
+        """Create dlt's incremental cursor from the start of the range, without an end.
 
             "params": {"updated_since": days.cursor("updated_at")}      # rest_api: sends 2026-11-01T00:00:00Z
             sql_table(..., incremental=days.cursor("updated_at"))       # WHERE updated_at >= the start
 
-        It only tells the source where to start. It drops no row, so the field may hold text, datetimes or dates.
+        It only gives the source the start. It drops no rows, so the field may hold text, datetimes or dates.
 
         Args:
             field: The field's name or JSON path, as the source spells it.
             naive: Compare with a timestamp without time zone. Needed for a database's `TIMESTAMP` column (without time
-                zone) where the session's zone is not UTC.
-            options: Further arguments of `dlt.sources.incremental`. With `row_order="desc"` reading stops at the first
+                zone) if the session's zone is not UTC.
+            options: Further arguments of `dlt.sources.incremental`. With `row_order="desc"`, reading stops at the first
                 page with a row before the range.
         """
         from mds_assets.stack.landing.cursor import Cursor
@@ -77,7 +77,7 @@ class Days:
         return Cursor(field, initial_value=start, **options)
 
     def session(self, **options: Any) -> "requests.Session":
-        """A session of dlt's HTTP client, which retries 429, 5xx and lost connections; its responses are counted.
+        """A session of dlt's HTTP client, which retries 429, 5xx and lost connections, and counts its responses.
 
         It leaves error statuses to the caller, as rest_api expects of `client.session`.
 
@@ -90,7 +90,7 @@ class Days:
         days = self
 
         class CountingAdapter(HTTPAdapter):
-            """Counts retries and redirects too. Not a response hook: rest_api's own take its place."""
+            """Counts retries and redirects too. Not a response hook, because rest_api replaces those with its own."""
 
             def send(self, *args: Any, **kwargs: Any) -> "requests.Response":
                 response = super().send(*args, **kwargs)
@@ -109,13 +109,13 @@ class Days:
 
 
 def snapshot_day(days: Days) -> date | None:
-    """The day a snapshot belongs to: the newest one that has ended (UTC), if the range has it."""
+    """The day a snapshot belongs to: the newest one that has ended (UTC), if it is in the range."""
     yesterday = datetime.now(UTC).date() - timedelta(days=1)
     return yesterday if yesterday in days.dates else None
 
 
 def utc(value: Any) -> datetime:
-    """A datetime or date as an instant in UTC; without time zone it counts as UTC, a date as its midnight."""
+    """A datetime or date as a UTC datetime; without time zone it is taken as UTC, a date as its midnight."""
     if not isinstance(value, datetime):
         return datetime(value.year, value.month, value.day, tzinfo=UTC)
     return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)

@@ -1,4 +1,4 @@
-"""What goes wrong while a source lands: one line, and whether another try may help."""
+"""Classify errors while a source lands: a one-line message, and whether to retry."""
 
 import http.client
 
@@ -8,8 +8,8 @@ from dlt.common.exceptions import DltException
 
 _TOO_MANY_REQUESTS, _SERVER_ERRORS = 429, 500
 
-# What may pass: the network, a server, a response that was cut short.
-_PASSING = (
+# The network, a server, a truncated response.
+_TRANSIENT_ERRORS = (
     ConnectionError,
     TimeoutError,
     http.client.IncompleteRead,
@@ -21,15 +21,15 @@ _PASSING = (
     urllib3.exceptions.ProtocolError,
     urllib3.exceptions.TimeoutError,
 )
-# Of sqlalchemy and of every DB-API driver: a database that cannot be reached has this name in all of them.
-_PASSING_NAMES = {"OperationalError", "InterfaceError"}
+# In SQLAlchemy and all DB-API drivers, errors with these names mean that the database cannot be reached.
+_TRANSIENT_NAMES = {"OperationalError", "InterfaceError"}
 
 
 class LandingError(Exception):
     """A source cannot be landed. The message is one line.
 
     Attributes:
-        retryable: Whether another try may help.
+        retryable: Whether a retry may help.
     """
 
     def __init__(self, message: str, *, retryable: bool = False) -> None:
@@ -39,12 +39,12 @@ class LandingError(Exception):
 
 
 def landing_error(error: BaseException, name: str) -> BaseException:
-    """What broke, below dlt's wrappers.
+    """The original error, without dlt's wrappers.
 
-    An error with a `retryable` of its own is a source's classified one, and a plain OSError tells of a disk: both come
-    out as they are. Any other becomes a LandingError that names the table.
+    An error with a `retryable` attribute was classified by the source, and a plain OSError means a disk problem: both
+    are returned unchanged. Any other becomes a LandingError that names the table.
     """
-    # dlt wraps an error several times, each quoting the other.
+    # dlt wraps an error several times, each quoting the last.
     while isinstance(error, DltException) and not hasattr(error, "retryable"):
         cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
         if cause is None:
@@ -52,10 +52,10 @@ def landing_error(error: BaseException, name: str) -> BaseException:
         error = cause
     if hasattr(error, "retryable") or not isinstance(error, Exception):
         return error
-    retryable = _may_pass(error)
+    retryable = _is_transient(error)
     # requests' errors are OSErrors too.
     if isinstance(error, OSError) and not isinstance(error, requests.RequestException) and not retryable:
-        # On a full disk dlt fails again as it cleans up, and the first failure says why.
+        # On a full disk, dlt fails again during cleanup; the first error has the reason.
         while isinstance(error.__context__, OSError):
             error = error.__context__
         return error
@@ -64,8 +64,8 @@ def landing_error(error: BaseException, name: str) -> BaseException:
     return landing
 
 
-def _may_pass(error: Exception) -> bool:
+def _is_transient(error: Exception) -> bool:
     if isinstance(error, requests.HTTPError):
         status = error.response.status_code if error.response is not None else 0
         return status == _TOO_MANY_REQUESTS or status >= _SERVER_ERRORS
-    return isinstance(error, _PASSING) or any(cls.__name__ in _PASSING_NAMES for cls in type(error).__mro__)
+    return isinstance(error, _TRANSIENT_ERRORS) or any(cls.__name__ in _TRANSIENT_NAMES for cls in type(error).__mro__)

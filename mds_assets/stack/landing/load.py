@@ -1,14 +1,14 @@
-"""Lands any dlt resource: one dlt load in a working folder, split into one Parquet file a day.
+"""Lands any dlt resource: one dlt load in a working folder, split into one Parquet file per day.
 
-dlt runs the source: its pages, its cursor, its state, its load id. The caller publishes the files. What does not belong
-in this package: the lake, Dagster, and any particular source.
+dlt runs the source: its pages, its cursor, its state, its load id. The caller publishes the files. This package depends
+on neither the lake nor Dagster nor any particular source.
 
 https://dlthub.com/docs/general-usage/resource
 """
 
 import os
 
-# dlt decides on its telemetry once per process, when the first pipeline is made: no setting of one pipeline reaches it.
+# dlt reads its telemetry setting once per process; it can't be set per pipeline.
 os.environ.setdefault("RUNTIME__DLTHUB_TELEMETRY", "false")
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -41,13 +41,13 @@ class Load:
     """What one load landed.
 
     Attributes:
-        load_id: dlt's id; empty where nothing was fetched.
-        files: A file for each requested day that this load is complete for, also where it has no rows.
-        early: A file for each day after the range that has rows. Such a day has not been landed.
+        load_id: dlt's id; empty if nothing was fetched.
+        files: A file for each requested day that this load covers, even if it has no rows.
+        early: A file for each day after the range that has rows. It does not make such a day a landed one.
         rows: Rows by requested day.
         rows_early: Rows in `early`.
         rows_before: Rows of days before the range: counted, not landed.
-        skipped: Requested days that a snapshot says nothing about.
+        skipped: Requested days that a snapshot does not cover.
     """
 
     load_id: str = ""
@@ -69,27 +69,27 @@ def land(
     quote_values: bool = False,
     name: str = "the raw table",
 ) -> Load:
-    """Run a source, and write each day's rows as one Parquet file.
+    """Run a source, and write each day's rows to one Parquet file.
 
-    Every file has the declared columns in their declared types, then what else the source sent (`ToArrow` says under
-    which name), then `_dlt_load_id`. Undeclared nested values are JSON text; those of Arrow tables stay nested.
+    Every file has the declared columns in their declared types, then everything else the source sent (`ToArrow` chooses
+    the names), then `_dlt_load_id`. Undeclared nested values are JSON text; those of Arrow tables stay nested.
 
     Args:
         source: A dlt resource, a dlt source with one selected resource, or any iterable of dicts, lists of dicts, Arrow
-            tables or record batches. It is not touched for a snapshot that says nothing about the range.
+            tables or record batches. It is not run for a snapshot that does not cover the range.
         table: The raw table's declaration.
         day: The column whose UTC date is a row's day, or a DuckDB expression over the columns as they land, such as
-            `greatest(updated_at, pushed_at)`. TIMESTAMP counts as UTC. None for a snapshot, see `snapshot_day`.
+            `greatest(updated_at, pushed_at)`. A TIMESTAMP is taken as UTC. None for a snapshot, see `snapshot_day`.
         days: The requested days.
         folder: An empty folder for dlt's working files and the result; the caller removes it.
         con: The run's DuckDB connection.
         quote_values: Whether errors may quote values.
-        name: What errors call the table: `raw/orders`.
+        name: The table's name in errors, such as `raw/orders`.
 
     Raises:
         LandingError: The source failed, a value does not fit its declared type, or a row has no day.
         OSError: The folder cannot be written.
-        Exception: An error of the source that has a `retryable` attribute, as it is.
+        Exception: An error of the source that has a `retryable` attribute, unchanged.
     """
     requested = days.dates
     if day is None:
@@ -113,16 +113,16 @@ def land(
 
 
 def _load(source: Any, columns: ToArrow, folder: Path) -> tuple[str, list[Path]]:
-    """Run the source as one dlt load with one table; its id, and its Parquet files."""
+    """Run the source as one dlt load with one table; return its id and its Parquet files."""
     pipeline = dlt.pipeline(
-        # Two runs with one name or one folder corrupt each other.
+        # Two runs that share a name or a folder corrupt each other.
         pipeline_name=f"land_{uuid4().hex}",
         pipelines_dir=str(folder / "working"),
-        # dlt warns of `direct` names in folders; here is one table, whose name is ours.
+        # dlt warns about `direct` names in folders; here is only one table, whose name we choose.
         destination=filesystem(bucket_url=(folder / "loaded").as_uri(), warn_unsafe_layout_separators=False),
         dataset_name="landed",
     )
-    # The state goes with the folder, so there is none to fetch.
+    # The state is deleted with the folder, so there is none to restore.
     pipeline.config.restore_from_destination = False
     # `ToArrow` has named the columns: dlt would turn `day_` into `dayx`.
     schema = dlt.Schema(_ROWS, normalizers=_SCHEMA)  # pyright: ignore[reportArgumentType]
@@ -139,7 +139,7 @@ def _load(source: Any, columns: ToArrow, folder: Path) -> tuple[str, list[Path]]
 
 
 def _tables(source: Any, columns: ToArrow) -> Iterator[pa.Table]:
-    """The source's rows as Arrow tables in their order, the first an empty one with the declared columns."""
+    """The source's rows as Arrow tables, in order; the first is empty and has the declared columns."""
     yield columns.from_rows([])
     for are_dicts, items in groupby(_items(source, columns.name), lambda item: isinstance(item, Mapping)):
         while are_dicts and (rows := list(islice(items, _BATCH_ROWS))):
@@ -155,7 +155,7 @@ def _tables(source: Any, columns: ToArrow) -> Iterator[pa.Table]:
 
 
 def _items(source: Any, name: str) -> Iterator[Any]:
-    """Dicts and Arrow tables, one by one."""
+    """The source's dicts and Arrow tables, one by one."""
     if isinstance(source, DltSource):
         selected = list(source.selected_resources)
         if len(selected) != 1:
@@ -167,7 +167,7 @@ def _items(source: Any, name: str) -> Iterator[Any]:
     if isinstance(source, Mapping | pa.Table | pa.RecordBatch):
         source = [source]
     if not isinstance(source, DltResource | Iterable) or isinstance(source, str | bytes):
-        raise LandingError(f"{name}: a {type(source).__name__} is no source: return a dlt resource or rows.")
+        raise LandingError(f"{name}: a {type(source).__name__} is not a source: return a dlt resource or rows.")
     for item in source:
         if isinstance(item, list | tuple):
             yield from item

@@ -1,4 +1,4 @@
-"""Splits what dlt wrote into one Parquet file a day, in the declared types, with DuckDB."""
+"""Splits dlt's output into one Parquet file per day, in the declared types, with DuckDB."""
 
 import errno
 import os
@@ -15,7 +15,7 @@ from mds_assets.stack.landing.errors import LandingError
 from mds_assets.stack.landing.to_arrow import LOAD_ID, ToArrow
 from mds_assets.stack.table import DAY, literal, quote
 
-# Fewer rows of each day in memory than for derived tables: rows of an API are wide.
+# Fewer rows of each day in memory than for derived tables, because an API's rows are wide.
 _SETTINGS = f"{SETTINGS} SET GLOBAL partitioned_write_flush_threshold = 20480;"
 
 
@@ -30,10 +30,10 @@ def split_by_day(
 ) -> tuple[dict[date, Path], dict[date, int]]:
     """Write a file for each requested day, and one for each later day with rows.
 
-    Returns the files, and how many rows each day has, those before the first requested one too.
+    Returns the files, and the number of rows per day, including days before the first requested one.
 
     Raises:
-        LandingError: A row has no day, or `day` is no column or DuckDB expression of a time.
+        LandingError: A row has no day, or `day` is not a column or DuckDB expression that yields a time.
         OSError: The folder cannot be written.
     """
     folder.mkdir()
@@ -59,21 +59,21 @@ def split_by_day(
 
 
 def _select(parquet: list[Path], columns: ToArrow, load_id: str) -> str:
-    """The columns of a file, in their declared types."""
-    # dlt writes a naive timestamp as an instant.
+    """A SELECT of all columns, in their declared types."""
+    # dlt writes a naive timestamp as one in UTC.
     types = {name: "TIMESTAMP" for name, type_ in columns.schema.items() if type_ == pa.timestamp("us")}
     types |= columns.declared
     selected = [
         f"{quote(name)}::{types[name]} AS {quote(name)}" if name in types else quote(name) for name in columns.schema
     ]
     files = ", ".join(map(literal, parquet))
-    # A column that turned up late is null in the files before.
+    # A column that first appears late is null in the earlier files.
     source = f"read_parquet([{files}], union_by_name = true, hive_partitioning = false)"
     return f"SELECT {', '.join(selected)}, {literal(load_id)} AS {quote(LOAD_ID)} FROM {source}"  # noqa: S608
 
 
 def _day_expression(con: duckdb.DuckDBPyConnection, columns: ToArrow, day: str) -> str:
-    """A row's UTC date as SQL."""
+    """A SQL expression for a row's UTC date."""
     value = f"{DAY}_" if day == DAY else day
     if value in columns.schema:
         value = quote(value)
@@ -107,7 +107,7 @@ def _count(con: duckdb.DuckDBPyConnection, name: str, day: str, expression: str)
 
 
 def _copy_days(con: duckdb.DuckDBPyConnection, expression: str, days: list[date], folder: Path) -> dict[date, Path]:
-    """Write the rows of these days, which are all from the first of them on."""
+    """Write the rows of these days, which must be all days with rows from the first one on."""
     query = f"SELECT *, {expression} AS {DAY} FROM landed WHERE {expression} >= DATE '{days[0]}'"  # noqa: S608
     options = f"FORMAT parquet, COMPRESSION zstd, PARTITION_BY ({DAY}), RETURN_FILES"
     copied = con.execute(f"COPY ({query}) TO {literal(folder)} ({options})").fetchall()
@@ -124,7 +124,7 @@ def _copy_day(con: duckdb.DuckDBPyConnection, where: str, target: Path) -> Path:
 
 
 def _os_error(error: duckdb.IOException) -> OSError:
-    """DuckDB's error as the system's, which has the number by which the lake knows a full or read-only disk."""
+    """DuckDB's error as an OSError, whose errno lets the lake recognise a full or read-only disk."""
     numbers = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
     number = next((number for number in numbers if os.strerror(number) in str(error)), errno.EIO)
     return OSError(number, str(error))

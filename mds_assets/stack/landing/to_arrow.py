@@ -1,8 +1,8 @@
-"""Rows of any source as Arrow tables: declared columns in their declared types, all others in types of their own.
+"""Rows of any source as Arrow tables: declared columns in their declared types, all others in inferred types.
 
-Rows reach dlt as Arrow, not as dicts. Between its steps dlt writes dicts as JSON, which turns NaN into null, takes text
-that begins with U+F026 to U+F02D for a marker, and refuses integers beyond 64 bits. Its own inference of types comes
-after that, so undeclared fields cannot use it. Arrow tables it passes on as they are.
+Rows reach dlt as Arrow, not as dicts. Between its steps, dlt serializes dicts to JSON, which turns NaN into null, takes
+text that begins with U+F026 to U+F02D for a marker, and rejects integers beyond 64 bits. Its own type inference comes
+after that, so undeclared fields cannot use it. It passes Arrow tables on unchanged.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,24 +21,24 @@ _SAMPLE = 80  # characters of a value that an error quotes
 
 
 class ToArrow:
-    """Turns one table's rows into Arrow, and knows which field lands in which column.
+    """Converts one table's rows to Arrow, and maps each field to its column.
 
-    A declared field keeps its name. Any other gets the name that dlt would give it in snake case, with a suffix if that
-    is taken, or if it is `day` (the partition) or one of dlt's own; where its values have several types, each further
-    type has a column of its own, `x__v_text`.
+    A declared field keeps its name. Any other gets dlt's snake-case name, with a suffix if that name is taken, is `day`
+    (the partition), or is one of dlt's own. If its values have several types, each further type gets a column of its
+    own, `x__v_text`.
 
-    A value that does not fit its declared type is a LandingError, which quotes it only with `quote_values`.
+    A value that does not fit its declared type raises a LandingError, which quotes it only with `quote_values`.
     """
 
     def __init__(self, name: str, table: Table, *, quote_values: bool) -> None:
-        """Start with the declared columns. Errors call the table `name`."""
+        """Start with the declared columns. `name` is the table's name in errors."""
         self.name, self.quote_values = name, quote_values
         self.declared = {column.name: column.type for column in table.columns if column.name != LOAD_ID}
         self.schema = {field.name: field.type for field in table.arrow_schema() if field.name != LOAD_ID}
         self._names: dict[Any, str] = {}  # by field
         self._fields: dict[str, Any] = {}  # by name
         self._columns = {(name, type_): name for name, type_ in self.schema.items()}  # by name and type
-        self._taken = set(map(str.casefold, self.declared))  # DuckDB's names of columns ignore case
+        self._taken = set(map(str.casefold, self.declared))  # DuckDB's column names are case-insensitive
         self._snake_case = NamingConvention().normalize_identifier
 
     def from_rows(self, rows: Sequence[Mapping[Any, Any]]) -> pa.Table:
@@ -54,14 +54,14 @@ class ToArrow:
         return self._table(list(zip(names, batch.columns, strict=True)), batch.num_rows)
 
     def _table(self, fields: Sequence[tuple[Any, Sequence[Any] | pa.Array]], rows: int) -> pa.Table:
-        """All columns so far, in one order, so that dlt begins another file only where a column turns up late."""
+        """All columns so far, in a fixed order, so that dlt only starts another file when a new column appears."""
         self._name_fields(field for field, _ in fields)
         arrays = {column: array for field, values in fields for column, array in self._land(field, values)}
         columns = [arrays[name] if name in arrays else pa.nulls(rows, type_) for name, type_ in self.schema.items()]
         return pa.Table.from_arrays(columns, schema=pa.schema(list(self.schema.items())))
 
     def _name_fields(self, fields: Iterable[Any]) -> None:
-        """Name each new field; those that are called like a declared column first."""
+        """Name each new field; those named like a declared column go first."""
         new = [field for field in fields if field not in self._names]
         for field in sorted(new, key=lambda field: field not in self.declared):
             name = field if field in self.declared else self._snake_case(str(field).strip() or "_")
@@ -86,7 +86,7 @@ class ToArrow:
         return free
 
     def _land(self, field: Any, values: Sequence[Any] | pa.Array) -> Iterator[tuple[str, pa.Array]]:
-        """A field's values by column. An undeclared field's first type has the field's own name."""
+        """A field's values by column. An undeclared field's first type uses the field's own name."""
         name = self._names[field]
         try:
             arrays = self._fit(name, values)
@@ -100,7 +100,7 @@ class ToArrow:
             yield self._columns[name, array.type], array
 
     def _fit(self, name: str, values: Sequence[Any] | pa.Array) -> list[pa.Array]:
-        """The values in the declared type, or else in their own."""
+        """The values in the declared type, or in their own if none is declared."""
         declared = self.declared.get(name)
         if not isinstance(values, pa.Array):
             return [casts.convert(values, declared)] if declared else casts.by_type(values)
@@ -110,7 +110,7 @@ class ToArrow:
         return [casts.cast(array, declared) if declared else array]
 
     def _refuse(self, name: str, values: Any) -> NoReturn:
-        """Name the first value that does not fit."""
+        """Raise an error about the first value that does not fit."""
         for i, value in enumerate(values):
             one = values[i : i + 1]
             try:

@@ -24,7 +24,7 @@ from mds_assets.stack import build
 from mds_assets.stack.blocks import current_table, mart, raw_table, staging_table
 from mds_assets.stack.lake import Lake
 from mds_assets.stack.landing.days import Days
-from mds_assets.stack.partitions import DAILY, ONE_RUN, lookback, to_days
+from mds_assets.stack.partitions import DAILY, SINGLE_RUN, lookback, to_days
 from mds_assets.stack.settings import settings
 from mds_assets.stack.table import column, table
 from mds_assets_tests.stack.io_managers.warehouse import D1, D2, D3, to_rows
@@ -60,7 +60,7 @@ def raw_orders(days: Days) -> Iterator[dict[str, Any]]:
     key=["staging", "plain_orders"],
     ins={"orders": AssetIn(key=["raw", "orders"])},
     partitions_def=DAILY,
-    backfill_policy=ONE_RUN,
+    backfill_policy=SINGLE_RUN,
     io_manager_key="duckdb_io_manager",
     metadata=ORDERS.metadata,
 )
@@ -83,7 +83,7 @@ def revenue(orders: pl.LazyFrame) -> pl.LazyFrame:
         "known": AssetIn(key=["staging", "newest_orders"]),
     },
     partitions_def=DAILY,
-    backfill_policy=ONE_RUN,
+    backfill_policy=SINGLE_RUN,
     io_manager_key="polars_io_manager",
     metadata=REVENUE.metadata,
 )

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pytest
 from dagster import AssetIn, AssetsDefinition, Output, asset
 
-from mds_assets.stack.partitions import ONE_RUN
+from mds_assets.stack.partitions import SINGLE_RUN
 from mds_assets.stack.table import SchemaError, column, table
 from mds_assets_tests.stack.io_managers.warehouse import (
     D0,
@@ -205,7 +205,7 @@ def test_relations_of_both_io_managers_join_in_one_asset(warehouse: Warehouse):
         key=["marts", "joined"],
         ins={"left": AssetIn(key=left.key), "right": AssetIn(key=right.key)},
         partitions_def=DAILY,
-        backfill_policy=ONE_RUN,
+        backfill_policy=SINGLE_RUN,
         io_manager_key="polars_io_manager",
         metadata=PAIRS.metadata,
     )
@@ -224,7 +224,7 @@ def test_readers_and_relations_can_be_open_at_once_in_one_asset(warehouse: Wareh
     @asset(
         ins={"stream": AssetIn(key=source.key), "relation": AssetIn(key=["staging", "other"])},
         partitions_def=DAILY,
-        backfill_policy=ONE_RUN,
+        backfill_policy=SINGLE_RUN,
     )
     def looks(stream: pa.RecordBatchReader, relation: duckdb.DuckDBPyRelation) -> None:
         first = stream.read_next_batch().num_rows

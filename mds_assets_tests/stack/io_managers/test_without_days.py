@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from dagster import AssetIn, AssetsDefinition, asset
 
-from mds_assets.stack.partitions import ONE_RUN
+from mds_assets.stack.partitions import SINGLE_RUN
 from mds_assets.stack.table import SchemaError, Table, column, table
 from mds_assets_tests.stack.io_managers.test_types import ALL_TYPES, all_types
 from mds_assets_tests.stack.io_managers.warehouse import (
@@ -95,7 +95,7 @@ def test_each_day_of_a_partitioned_asset_reads_the_whole_table(warehouse: Wareho
         key=["marts", "joined"],
         ins={"customers": AssetIn(key=source.key), "orders": AssetIn(key=orders.key)},
         partitions_def=DAILY,
-        backfill_policy=ONE_RUN,
+        backfill_policy=SINGLE_RUN,
         io_manager_key="polars_io_manager",
         metadata=PAIRS.metadata,
     )

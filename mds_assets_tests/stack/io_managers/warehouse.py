@@ -29,7 +29,7 @@ from dagster import (
 
 from mds_assets.stack.build import stack_resources
 from mds_assets.stack.io_managers.io_manager import Rows as LakeRows
-from mds_assets.stack.partitions import ONE_RUN, to_days
+from mds_assets.stack.partitions import SINGLE_RUN, to_days
 from mds_assets.stack.settings import settings
 from mds_assets.stack.table import Table, column, table
 
@@ -130,7 +130,7 @@ def writes(
     return asset(
         key=["staging", name],
         partitions_def=partitions,
-        backfill_policy=ONE_RUN,
+        backfill_policy=SINGLE_RUN,
         io_manager_key=f"{engine}_io_manager",
         metadata=declared.metadata if declared else None,
     )(written)
@@ -159,7 +159,7 @@ def passes_on(
         key=["marts", name],
         ins={"rows": _input(source, lookback, read_by)},
         partitions_def=partitions,
-        backfill_policy=ONE_RUN,
+        backfill_policy=SINGLE_RUN,
         io_manager_key=f"{engine}_io_manager",
         metadata=declared.metadata,
     )(passed_on)
@@ -186,7 +186,7 @@ def reads(
         key=["looks", name],
         ins={"rows": _input(source, lookback, read_by)},
         partitions_def=partitions,
-        backfill_policy=ONE_RUN,
+        backfill_policy=SINGLE_RUN,
     )(looks)
 
 

@@ -1,1 +1,1 @@
-"""How the report is made: its figures, charts and page. Apart from `assets/`, as what draws takes long to import."""
+"""The report's figures, charts and page. Separate from `reports.py`, because the charting library is slow to import."""

@@ -1,9 +1,7 @@
-"""The report's charts: a mart's rows in, a static SVG drawing out, which needs no script, no network and no font.
+"""The report's charts: a mart's rows in, a static SVG out, which needs no script, no network and no font.
 
-Colours are CSS variables of the page, each with a value of its own for where nothing sets them. Dagster imports every
-module below `defs/`, and Altair takes a third of a second: only what draws imports it.
-
-What does not belong here: which rows are drawn, and the page around the drawing.
+Colours are CSS variables of the page, each with a fallback. Dagster imports every module below `defs/`, and importing
+Altair takes a third of a second, so only the functions that draw import it.
 """
 
 import base64
@@ -19,26 +17,26 @@ from mds_assets.defs.github.report.figures import Day
 if TYPE_CHECKING:
     import altair as alt
 
-MOST_BARS = 10  # of a chart of languages
+MAX_BARS = 10  # in a chart of languages
 
-# Drawn for a phone; a desk has room for several beside each other. So text has one size, whatever the width.
+# Drawn at a phone's width; a desktop fits several side by side. So text has the same size on any screen.
 _WIDTH = 320
 _TEXT, _MUTED, _LINE = "var(--text, #1b222c)", "var(--muted, #57606c)", "var(--line, #d8dde3)"
 _BAR, _AVERAGE = "var(--bar, #3867c8)", "var(--average, #b8500b)"
 _FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif"
 _LONGEST_NAME = 18  # characters beside a bar
-_A_MONTH = 31  # days: no words and no dots for each day of a longer window
+_A_MONTH = 31  # days: in a longer window, days get no dots and no values in the alt text
 
 
 @dataclass(frozen=True)
 class Chart:
-    """A drawing, and what it says in words.
+    """A drawing, and its description in words.
 
     Attributes:
-        alt: The text for whoever does not see it, with the numbers.
-        width: Of the drawing, in its own units.
-        height: The same.
-        drawing: What an `<svg>` element of this size holds; all texts in it are escaped.
+        alt: The text alternative, with the numbers.
+        width: The drawing's width, in its own units.
+        height: The drawing's height.
+        drawing: The content of an `<svg>` element of this size; all text in it is escaped.
     """
 
     alt: str
@@ -48,7 +46,7 @@ class Chart:
 
     @property
     def image(self) -> str:
-        """The chart as a picture of its own, on white: a `data:` address."""
+        """The chart as a standalone image on white: a `data:` URL."""
         svg = (
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {self.width} {self.height}" width="{self.width}" '
             f'height="{self.height}"><rect width="100%" height="100%" fill="#fff"/>{self.drawing}</svg>'
@@ -65,14 +63,14 @@ def activity(days: Sequence[Day]) -> Chart:
     import altair as alt
 
     dates = [str(day.push_date) for day in days]
-    labelled = dates[:: -ceil(len(dates) / 6)]  # about six of them, the newest always
+    labelled = dates[:: -ceil(len(dates) / 6)]  # about six of them, always including the newest
     base = alt.Chart(alt.Data(values=[day._asdict() | {"date": str(day.push_date)} for day in days]))
     base = base.encode(
         x=alt.X(
             "date:O",
             title=None,
             scale=alt.Scale(paddingInner=0.25, paddingOuter=0.2),
-            # Of a date Vega would make a moment in the time zone of the machine.
+            # Given a date, Vega would convert it to the machine's time zone.
             axis=alt.Axis(values=labelled, labelExpr="utcFormat(toDate(datum.value), '%-d %b')", labelAngle=0),
         )
     )
@@ -83,13 +81,13 @@ def activity(days: Sequence[Day]) -> Chart:
             title=None,
             scale=alt.Scale(domain=[0, most]),
             axis=alt.Axis(tickCount=min(4, most), format=",d", grid=True),  # more would be fractions
-            # Vega would give each bar a clip path of its own, with another number in each picture that it draws.
+            # Otherwise Vega gives each bar a clip path, numbered differently in each picture.
             stack=None,
         )
     )
     average = base.encode(y=alt.Y("rolling_7d_avg:Q", title=None))
     line = average.mark_line(color=_AVERAGE, strokeWidth=2.5, strokeCap="round", strokeJoin="round")
-    dots = average.mark_circle(color=_AVERAGE, size=36, opacity=1)  # a line through one day is not to be seen
+    dots = average.mark_circle(color=_AVERAGE, size=36, opacity=1)  # a line through a single day is invisible
     layers = [bars, line, dots] if len(days) <= _A_MONTH else [bars, line]
     return _draw(alt.LayerChart(layer=layers), _activity_in_words(days), height=180, left=38, right=6, top=8, bottom=24)
 
@@ -98,14 +96,14 @@ def languages(unit: str, values: Sequence[tuple[str, float]]) -> Chart:
     """The first languages with their values as horizontal bars.
 
     Args:
-        unit: What the values are, in words.
-        values: Languages in the order in which to show them; at least one.
+        unit: The meaning of the values, in words.
+        values: Languages in display order; at least one.
     """
     import altair as alt
 
-    shown = values[:MOST_BARS]
+    shown = values[:MAX_BARS]
     labels = [f"{value:,}" for _, value in shown]
-    # By place, as two long names may be the same when they are cut.
+    # Keyed by place, because two long names may be equal once truncated.
     rows = [
         {"place": place, "name": _cut(name), "value": value, "label": label}
         for place, ((name, value), label) in enumerate(zip(shown, labels, strict=True))
@@ -132,7 +130,7 @@ def languages(unit: str, values: Sequence[tuple[str, float]]) -> Chart:
 
 
 def _draw(chart: "alt.LayerChart", words: str, *, height: int, left: int, right: int, top: int, bottom: int) -> Chart:
-    """Render a chart whose labels lie in these margins."""
+    """Render a chart whose labels fit into these margins."""
     import altair as alt
     import vl_convert
 
@@ -141,7 +139,7 @@ def _draw(chart: "alt.LayerChart", words: str, *, height: int, left: int, right:
             width=_WIDTH - left - right,
             height=height,
             padding={"left": left, "right": right, "top": top, "bottom": bottom},
-            # To fit the labels, Vega would measure them in the fonts of the machine: another picture on each.
+            # To fit the labels, Vega would measure them in the machine's fonts: a different picture on each machine.
             autosize=alt.AutoSizeParams(type="none"),
         )
         .configure(aria=False, background="transparent", font=_FONT)

@@ -1,6 +1,6 @@
-"""What a report of activity tells: the marts' figures of one day, by organisation, as a pure function on frames.
+"""The numbers in an activity report: one day of the marts, by organisation, as a pure function on frames.
 
-What does not belong here: business metrics, which are the marts'; how the page looks.
+Business metrics belong in the marts; this module only selects from them.
 """
 
 from collections.abc import Sequence
@@ -13,8 +13,8 @@ import polars as pl
 from mds_assets.stack.partitions import window
 from mds_assets.stack.table import DAY
 
-MOST_MOVED, MOST_LISTED = 10, 5  # repositories in a list
-MOST_TOLD = 50  # organisations in a page, which takes some 40 kB for each
+MAX_MOVED, MAX_LISTED = 10, 5  # repositories in a list
+MAX_ORGANISATIONS = 50  # on a page; each takes about 40 kB
 
 
 class Day(NamedTuple):
@@ -35,7 +35,7 @@ class Language(NamedTuple):
 
 
 class Repository(NamedTuple):
-    """A repository active in the window: a row of `marts/repo_growth`; when it was created, where that is asked."""
+    """A repository active in the window: a row of `marts/repo_growth`, with its creation date where a list needs it."""
 
     repo_name: str
     language: str
@@ -47,17 +47,17 @@ class Repository(NamedTuple):
 
 @dataclass(frozen=True)
 class Organisation:
-    """What the marts say of an organisation.
+    """An organisation's numbers from the marts.
 
     Attributes:
         name: As `GITHUB_ORG` names it.
         days: Every date of the window, oldest first.
-        languages: The one with the most repositories first.
-        stars_gained: By all its repositories in the window; None when none was seen on two days.
-        gained: Repositories that gained stars, the one with the most first.
-        lost: Repositories that lost stars, the one with the most first.
-        newest: Repositories that were created last, the newest first.
-        quietest: Repositories that were not active on the as-of day, the one longest ago first.
+        languages: Sorted by repositories, most first.
+        stars_gained: Total over its repositories in the window; None if none was seen on two days.
+        gained: Repositories that gained stars, biggest gain first.
+        lost: Repositories that lost stars, biggest loss first.
+        newest: The most recently created repositories, newest first.
+        quietest: Repositories that were not active on the as-of day, longest inactive first.
         pushed: How many repositories were pushed to in the window.
     """
 
@@ -79,17 +79,17 @@ class Organisation:
 
 @dataclass(frozen=True)
 class Report:
-    """All that a page tells; what it is made of alone, so that the same data gives the same page.
+    """Everything a page shows, and nothing else, so that the same data gives the same page.
 
     Attributes:
         window: Every day of the window, oldest first; the last is the as-of day.
-        organisations: Those with a row in the window and those that are asked for, in order of name.
-        observed_at: When GitHub was asked for the newest observation in the window; None without observations.
+        organisations: Those with a row in the window and those configured, sorted by name.
+        observed_at: The time of the newest observation in the window; None without observations.
         missing: Days of the window that were never landed and staged.
         too_early: Days of the window before the first partition.
-        not_made: Marts that were not made for the as-of day.
-        names_shown: Whether repositories may be named.
-        others: How many organisations are left out, as there are too many for a page.
+        not_made: Marts that do not exist for the as-of day.
+        names_shown: Whether the page may name repositories.
+        others: How many organisations are left out, because the page is limited.
     """
 
     window: Sequence[date]
@@ -111,20 +111,20 @@ def of_day(
     repos: pl.LazyFrame,
     asked_for: Sequence[str] = (),
 ) -> tuple[list[Organisation], datetime | None, int]:
-    """The figures of an as-of day.
+    """The numbers of an as-of day.
 
     Args:
         day: The as-of day.
         lookback_days: Calendar days in its window.
-        daily_activity: The mart, of this day among others.
+        daily_activity: The mart; may contain other days too.
         repos_per_language: The same.
         repo_growth: The same.
-        repos: Rows of `staging/repos`, of the window among others.
-        asked_for: Organisations to tell of even where no row in the window is theirs.
+        repos: Rows of `staging/repos`; may contain days outside the window.
+        asked_for: Organisations to include even without a row in the window.
 
     Returns:
-        What `Report` calls `organisations`, `observed_at` and `others`: those with the most active repositories are
-        told.
+        `organisations`, `observed_at` and `others` of a `Report`. If there are too many organisations, those with the
+        most active repositories are kept.
     """
     growth = repo_growth.filter(pl.col(DAY) == day)
     observed = repos.filter(pl.col(DAY).is_between(window(day, lookback_days)[0], day))
@@ -136,7 +136,7 @@ def of_day(
         .drop_nulls()
         .sort("created_at", "repo_id", descending=True)
         .group_by("org", maintain_order=True)
-        .head(MOST_LISTED)
+        .head(MAX_LISTED)
         .join(growth, on=["org", "repo_id"])
         .sort("created_at", "repo_id", descending=True)
     )
@@ -146,10 +146,10 @@ def of_day(
             daily_activity.filter(pl.col(DAY) == day).sort("push_date"),
             repos_per_language.filter(pl.col(DAY) == day).sort("repo_count", "language", descending=[True, False]),
             seen_again.drop_nulls("stars_gained").group_by("org").agg(gained.cast(pl.Int64).sum()),
-            _first(growth.filter(gained > 0), -gained, MOST_MOVED),
-            _first(growth.filter(gained < 0), gained, MOST_MOVED),
+            _first(growth.filter(gained > 0), -gained, MAX_MOVED),
+            _first(growth.filter(gained < 0), gained, MAX_MOVED),
             newest,
-            _first(growth.filter(pl.col("last_seen") < day), pl.col("last_seen"), MOST_LISTED),
+            _first(growth.filter(pl.col("last_seen") < day), pl.col("last_seen"), MAX_LISTED),
             observed.select(pl.col("observed_at").max()),
             pushes.group_by("org").agg(pl.col("repo_id").n_unique()),
         ],
@@ -171,13 +171,13 @@ def of_day(
             quietest=_rows(quiet, name, Repository),
             pushed=repositories_pushed.get(name, 0),
         )
-        for name in sorted(names[:MOST_TOLD])
+        for name in sorted(names[:MAX_ORGANISATIONS])
     ]
-    return organisations, observed_last.item(), len(names[MOST_TOLD:])
+    return organisations, observed_last.item(), len(names[MAX_ORGANISATIONS:])
 
 
 def _first(repositories: pl.LazyFrame, order: pl.Expr, number: int) -> pl.LazyFrame:
-    """The first repositories of each organisation in this order, of equal ones by name."""
+    """The first repositories of each organisation in this order; ties are broken by name."""
     return repositories.sort(order, "repo_name", "repo_id").group_by("org", maintain_order=True).head(number)
 
 

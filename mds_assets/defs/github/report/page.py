@@ -1,7 +1,4 @@
-"""The page of a report: its charts with their captions, its words, and the template that holds them.
-
-What does not belong here: which figures there are (`figures.py`), how a chart is drawn (`charts.py`).
-"""
+"""The page of a report: its charts with their captions, its text, and the template that renders them."""
 
 from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
@@ -18,24 +15,24 @@ _TEMPLATES = Path(__file__).parent
 
 
 class Figure(NamedTuple):
-    """A chart with its title, what it shows, and its figures as a table."""
+    """A chart with its title, its caption, and its numbers as a table."""
 
     title: str
     caption: str
     chart: charts.Chart
     columns: Sequence[str]
     rows: Sequence[Sequence[Any]]
-    legend: Sequence[tuple[str, str]] = ()  # the kind of mark, and what it stands for
+    legend: Sequence[tuple[str, str]] = ()  # the kind of mark, and its meaning
 
 
 def render(report: Report) -> str:
-    """The page as one HTML document that loads nothing; texts from GitHub are shown as texts."""
+    """The page as a self-contained HTML document; text from GitHub is escaped."""
     template = _environment().get_template("activity.html.j2")
     return template.render(report=report, day=report.window[-1], figures=figures, period=period)
 
 
 def pictures(organisation: Organisation) -> str:
-    """The charts of an organisation as Markdown with the pictures in it. They name no repository."""
+    """An organisation's charts as Markdown with embedded images. They name no repository."""
     blocks: list[str] = []
     for figure in figures(organisation):
         legend = "".join(f" {mark.capitalize()}: {meaning}." for mark, meaning in figure.legend)
@@ -48,7 +45,7 @@ def pictures(organisation: Organisation) -> str:
 
 
 def figures(organisation: Organisation) -> Iterator[Figure]:
-    """The charts of an organisation, as far as there is something to draw."""
+    """An organisation's charts; those without data are left out."""
     if organisation.days:
         yield Figure(
             "Activity by day",
@@ -80,7 +77,7 @@ def figures(organisation: Organisation) -> Iterator[Figure]:
 
 
 def period(first: date, last: date) -> str:
-    """From one day to another, both included, as briefly as it can be said."""
+    """From one day to another, both included, in the shortest form."""
     if first == last:
         return _long(first)
     if first.year != last.year:
@@ -89,7 +86,7 @@ def period(first: date, last: date) -> str:
 
 
 def periods(days: Sequence[date]) -> str:
-    """Days in order, those that follow one another together."""
+    """Days in order, with consecutive ones grouped."""
     starts = [day for day in days if day - timedelta(days=1) not in days]
     ends = [day for day in days if day + timedelta(days=1) not in days]
     return ", ".join(map(period, starts, ends))
@@ -110,7 +107,7 @@ def _environment() -> Environment:
 
 
 def _first_of(values: Sequence[object]) -> str:
-    return f": the first {charts.MOST_BARS} of {len(values)}" if len(values) > charts.MOST_BARS else ""
+    return f": the first {charts.MAX_BARS} of {len(values)}" if len(values) > charts.MAX_BARS else ""
 
 
 def _long(day: date) -> str:
