@@ -22,7 +22,7 @@ dev: .venv/synced ## Dagster's UI, daemon and schedule on http://127.0.0.1:3000 
 	$(BIN)/dagster dev --host 127.0.0.1 --port $(PORT)
 
 test: .venv/synced-dev ## Run the tests
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 3
 
 chaos: .venv/synced-dev ## Disturb runs as SCHEDULES=200 seeds from SEED=0 on say, and look for what they lost, doubled or leaked
 	$(BIN)/python -m mds_assets_tests.github.chaos --schedules $(SCHEDULES) --first-seed $(SEED)

@@ -8,6 +8,7 @@ https://docs.dagster.io/guides/build/projects-and-components
 import warnings
 from collections.abc import Mapping
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from dagster import BetaWarning, ComponentTree, Definitions, PreviewWarning
@@ -32,10 +33,12 @@ def build_definitions(
         # From code references and the backfill policy, which are in beta, and from the loader.
         warnings.simplefilter("ignore", BetaWarning)
         warnings.simplefilter("ignore", PreviewWarning)
+        # Like `load_from_defs_folder`, which needs pyproject.toml (a container image has none) and describes all of
+        # Dagster's component types for its UI, a tenth of the import.
         packages = [import_module(f"{mds_assets.defs.__name__}.{name}") for name in settings.sources]
-        # Like `load_from_defs_folder`, which needs pyproject.toml; a container image has none.
-        loaded = [ComponentTree.from_module(each, PROJECT_ROOT).build_defs() for each in packages or [mds_assets.defs]]
-        sources = loaded[0] if len(loaded) == 1 else Definitions.merge(*loaded)
+        trees = [ComponentTree.from_module(each, PROJECT_ROOT) for each in packages or [mds_assets.defs]]
+        loaded = [tree.build_defs_at_path(Path()) for tree in trees]
+        sources = Definitions.merge(*loaded, Definitions(component_tree=trees[0]))
         return build.build_definitions(sources, resource_overrides, settings)
 
 
