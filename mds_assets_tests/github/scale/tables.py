@@ -4,9 +4,11 @@ import re
 from collections.abc import Iterable, Mapping
 from datetime import date
 from io import BytesIO
+from pathlib import Path
 
+import obstore
 import polars as pl
-from upath import UPath
+from obstore.store import S3Store
 
 RAW = "raw/github_repos"
 TABLES = (
@@ -58,9 +60,9 @@ def differences(ours: str, reference: str, days: Iterable[date], attempts: Mappi
 
 def _loads(root: str, table: str, day: date, *, early: bool = False) -> Loads:
     """The rows of each file of a day, as text and sorted; of each early file, or of each other one."""
-    files = sorted(UPath(root).joinpath(*table.split("/"), f"day={day}").glob("*.parquet"))
-    of_kind = [file for file in files if file.name.endswith(".early.parquet") == early]
-    frames = [pl.read_parquet(BytesIO(file.read_bytes())) for file in of_kind]
+    files = _files(root, f"{table}/day={day}")
+    of_kind = [content for name, content in files.items() if name.endswith(".early.parquet") == early]
+    frames = [pl.read_parquet(BytesIO(content)) for content in of_kind]
     return [sorted(map(_text, frame.iter_rows(named=True))) for frame in frames]
 
 
@@ -71,8 +73,16 @@ def _text(row: dict[str, object]) -> str:
 
 def _pages(root: str, day: date) -> list[bytes]:
     """The pages of a day, without the time of the observation that they tell."""
-    files = UPath(root).joinpath(*REPORT.split("/"), f"day={day}").glob("*")
-    return [re.sub(rb"<time .*?</time>", b"", file.read_bytes()) for file in files]
+    return [re.sub(rb"<time .*?</time>", b"", content) for content in _files(root, f"{REPORT}/day={day}").values()]
+
+
+def _files(root: str, folder: str) -> dict[str, bytes]:
+    """The files of a folder by name, in order. The environment tells how to reach a store."""
+    if "://" not in root:
+        return {file.name: file.read_bytes() for file in sorted(Path(root, folder).glob("*"))}
+    store = S3Store.from_url(root, client_options={"allow_http": True})
+    paths = sorted(meta["path"] for metas in obstore.list(store, folder) for meta in metas)
+    return {path.rpartition("/")[2]: obstore.get(store, path).bytes().to_bytes() for path in paths}
 
 
 def _rows(loads: Loads) -> int:
