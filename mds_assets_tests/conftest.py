@@ -12,7 +12,7 @@ os.environ |= {
     "GITHUB_API_URL": "http://127.0.0.1:9",  # nothing listens there: no test can reach GitHub by mistake
     "MDS_DATA_DIR": tempfile.mkdtemp(prefix="mds-tests-"),
     "MDS_LOOKBACK_DAYS": "",
-    # A reader's own sources are not tested here, nor are their servers asked.
+    # A reader's own sources are not tested here, and their servers get no requests.
     "MDS_SOURCES": "github" if Path(__file__).parents[1].joinpath("mds_assets/defs/github").exists() else "",
     "MDS_START_DATE": "2019-01-01",
     "MDS_PREVIEW_ROWS": "",

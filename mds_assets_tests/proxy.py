@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 # Of the connection, not of the content.
 _HOP_BY_HOP = {"connection", "content-length", "date", "server", "transfer-encoding"}
 
-LOST = (0, "")  # The store does what it is asked to do, and its client never hears of it.
+LOST = (0, "")  # The store carries out the request, and the client never gets the response.
 
 
 class Proxy(ThreadingHTTPServer):

@@ -203,13 +203,13 @@ class Connection:
             # Redirects are followed by hand: requests would follow them to any host.
             response = self._session.get(url, timeout=self._timeout, allow_redirects=False)
         except _TRANSIENT_ERRORS as error:
-            reason = _innermost(error)
-            said = str(reason) or type(reason).__name__
+            cause = _innermost(error)
+            reason = str(cause) or type(cause).__name__
             # An unknown host name and an untrusted certificate are not transient.
-            unknown_name = isinstance(reason, socket.gaierror) and reason.errno == socket.EAI_NONAME
-            if unknown_name or isinstance(reason, ssl.SSLCertVerificationError):
-                raise self._failed(organisation, url, said) from None
-            raise TransientError(self._clean(said)) from None
+            unknown_name = isinstance(cause, socket.gaierror) and cause.errno == socket.EAI_NONAME
+            if unknown_name or isinstance(cause, ssl.SSLCertVerificationError):
+                raise self._failed(organisation, url, reason) from None
+            raise TransientError(self._clean(reason)) from None
         except (OSError, ValueError, TypeError) as error:  # an unusable URL, proxy or certificate file
             raise self._failed(organisation, url, str(_innermost(error))) from None
         remaining = response.headers.get("x-ratelimit-remaining", "")

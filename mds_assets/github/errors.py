@@ -58,9 +58,9 @@ def refusal(
         with_token: Whether a token is set.
     """
     status, headers = response.status_code, response.headers
-    said = f"answered {status} {message!r}"
+    reason = f"answered {status} {message!r}"
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        return TransientError(said)
+        return TransientError(reason)
     nothing_left = headers.get("x-ratelimit-remaining") == "0"
     if status == HTTPStatus.TOO_MANY_REQUESTS or (
         status == HTTPStatus.FORBIDDEN
@@ -69,8 +69,8 @@ def refusal(
         wait = _retry_after(headers.get("retry-after", ""), response)
         if wait is None and nothing_left:
             wait = _until_reset(headers.get("x-ratelimit-reset", ""), response)
-        return LimitError(said, wait)
-    line = f"GITHUB_ORG {organisation!r}: GET {response.url} {said}: "
+        return LimitError(reason, wait)
+    line = f"GITHUB_ORG {organisation!r}: GET {response.url} {reason}: "
     if status == HTTPStatus.NOT_FOUND:
         return NotFoundError(line + _not_found(api_url))
     return GitHubError(line + _way_out(status, headers.get("x-github-sso", ""), with_token=with_token))

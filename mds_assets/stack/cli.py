@@ -44,7 +44,6 @@ HEADLINE = "mds/headline"  # the tag of the marts that `mds run` and `mds show` 
 
 _LAYERS = ("raw", "staging", "marts")
 _MAX_ROWS, _MAX_SQL_ROWS, _MAX_MARTS = 12, 100, 2
-_RANGE_START, _RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 
 
 def main() -> None:
@@ -260,6 +259,7 @@ def _materialize(start: date, end: date, *, skip_ingest: bool) -> "ExecuteInProc
     from dagster import DagsterInstance, Definitions
 
     from mds_assets.definitions import defs
+    from mds_assets.stack.names import FIRST_DAY_TAG, LAST_DAY_TAG
     from mds_assets.stack.settings import PROJECT_ROOT
 
     # The instance that `make dev` uses, so that its UI shows this run.
@@ -273,7 +273,7 @@ def _materialize(start: date, end: date, *, skip_ingest: bool) -> "ExecuteInProc
             asset_selection=[key for key in keys if not (skip_ingest and key.has_prefix(["raw"]))],
             # With a partition key, Dagster shows the run's day; it has no such display for ranges.
             partition_key=str(end) if start == end else None,
-            tags={_RANGE_START: str(start), _RANGE_END: str(end)} if start < end else None,
+            tags={FIRST_DAY_TAG: str(start), LAST_DAY_TAG: str(end)} if start < end else None,
             run_config={"loggers": {"progress": {}}},
             raise_on_error=False,
         )

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 def reason(failure: "DagsterEvent") -> str:
     """Why a step failed: the description that its code gave, else the original error."""
-    said = failure.step_failure_data.user_failure_data
-    return (said and said.description) or root(failure.step_failure_data.error)
+    given = failure.step_failure_data.user_failure_data
+    return (given and given.description) or root(failure.step_failure_data.error)
 
 
 def root(error: "SerializableErrorInfo | None") -> str:
@@ -24,6 +24,8 @@ def root(error: "SerializableErrorInfo | None") -> str:
     if not error:
         return "failed"
     first, *others = error.message.strip().splitlines()
-    said = " ".join([first, *others[:1]]) if first.endswith(":") else first  # Dagster names blocking checks like that
+    message = (
+        " ".join([first, *others[:1]]) if first.endswith(":") else first
+    )  # Dagster names blocking checks like that
     # Dagster prefixes the exception's class with its module.
-    return re.sub(r"^[\w.]+\.(?=\w+: )", "", said)
+    return re.sub(r"^[\w.]+\.(?=\w+: )", "", message)

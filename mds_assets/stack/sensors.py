@@ -24,6 +24,7 @@ from dagster import (
 from mds_assets.stack.failures import reason, root
 from mds_assets.stack.jobs import table_checks
 from mds_assets.stack.loopback import is_loopback
+from mds_assets.stack.names import DAY_TAG, FIRST_DAY_TAG, LAST_DAY_TAG
 from mds_assets.stack.settings import redact, settings
 
 # Connect and read timeouts. Dagster reports up to five runs per tick, and allows it 60 seconds; a tick that takes
@@ -85,7 +86,7 @@ def summary_of_checks(run: DagsterRun, failed: Iterable[AssetCheckEvaluation]) -
     checks = sorted((f"{one.asset_key.to_user_string()} {one.check_name}", one.description or "") for one in failed)
     lines = [
         f"Failed checks: {', '.join(name for name, _ in checks)}",
-        *(f"{name}: {said}"[:_LONGEST_REASON] for name, said in checks),
+        *(f"{name}: {message}"[:_LONGEST_REASON] for name, message in checks),
         _where(run),
     ]
     return redact("\n".join(lines))
@@ -108,8 +109,8 @@ def summary(run: DagsterRun, failure: DagsterEvent, steps: Sequence[DagsterEvent
     # Runs from the UI or from automation use a job of Dagster's own, whose name is meaningless.
     tables = sorted(key.to_user_string() for key in run.asset_selection or ())
     what = ", ".join(tables) if tables and run.job_name.startswith("__") else run.job_name
-    first, last = (tags.get(f"dagster/asset_partition_range_{end}") for end in ("start", "end"))
-    days = tags.get("dagster/partition") or (f"{first}...{last}" if first else "")
+    first, last = tags.get(FIRST_DAY_TAG), tags.get(LAST_DAY_TAG)
+    days = tags.get(DAY_TAG) or (f"{first}...{last}" if first else "")
     where = ", ".join(str(event.step_key) for event in steps)
     if steps:
         why = [reason(event) for event in steps]

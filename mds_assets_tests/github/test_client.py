@@ -144,7 +144,7 @@ def test_a_repository_that_changes_between_the_two_orders_lands_as_both_observat
         assert ids(crawl(server, DAY, later)) == {DAY: [1], later: [1]}
 
 
-def test_users_and_organisations_are_crawled_alike_and_each_row_names_the_one_asked_for():
+def test_users_and_organisations_are_crawled_alike_and_each_row_names_the_one_requested():
     with GitHubServer({"acme": [repo(1, "02T10:00", None)]}, users={"octocat": [repo(2, "02T10:00", None)]}) as server:
         found = crawl(server, organisations=("acme", "octocat"))
     assert [(row["org"], row["id"]) for row in found.days[DAY]] == [("acme", 1), ("octocat", 2)]
@@ -219,13 +219,13 @@ def test_the_client_imports_neither_dagster_nor_dlt_nor_the_stack():
     assert ended.stdout.split() == []
 
 
-def test_a_single_page_is_asked_for_once_even_when_part_of_it_is_older_than_the_range():
+def test_a_single_page_is_requested_once_even_when_part_of_it_is_older_than_the_range():
     with GitHubServer({"acme": [repo(1, "02T10:00", None), repo(2, "01T10:00", None)]}) as server:
         assert ids(crawl(server)) == {DAY: [1]}
         assert len(server.requests) == 1
 
 
-def test_a_user_is_not_asked_for_as_an_organisation_a_second_time():
+def test_a_user_is_not_requested_as_an_organisation_a_second_time():
     repos = [repo(number, "01T10:00", "01T10:00") for number in range(150)]
     with GitHubServer({}, users={"octocat": repos}) as server:
         crawl(server, organisations=("octocat",))
@@ -233,7 +233,7 @@ def test_a_user_is_not_asked_for_as_an_organisation_a_second_time():
 
 
 @pytest.mark.parametrize("token", ["", "ghp_VALID"])
-def test_a_next_page_on_another_host_is_refused_and_never_asked_for(token: str):
+def test_a_next_page_on_another_host_is_refused_and_never_requested(token: str):
     with GitHubServer({"acme": []}) as elsewhere:
 
         def answer(handler: GitHubHandler, _: int) -> bool:

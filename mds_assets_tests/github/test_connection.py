@@ -221,7 +221,7 @@ def test_waits_of_one_request_are_bounded_together():
     assert len(server.requests) == 4
 
 
-def test_a_limit_that_asks_for_no_wait_is_not_asked_for_ever():
+def test_a_limit_that_asks_for_no_wait_is_not_requested_ever():
     with GitHubServer({"acme": []}, intercept=on(set(range(99)), answers(429, retry_after="0"))) as server:
         with pytest.raises(GitHubError, match="or 10 attempts"):
             crawl(server)

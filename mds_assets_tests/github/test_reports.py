@@ -232,7 +232,7 @@ def test_of_too_many_organisations_those_with_the_most_active_repositories_are_t
         pl.LazyFrame(counts, schema=polars_schema(REPOS_PER_LANGUAGE.with_day())),
         pl.LazyFrame(schema=polars_schema(REPO_GROWTH.with_day())),
         pl.LazyFrame(schema=polars_schema(REPOS.with_day())),
-        asked_for=["quiet"],
+        configured=["quiet"],
     )
     assert len(organisations) == MAX_ORGANISATIONS
     assert others == 121 - MAX_ORGANISATIONS

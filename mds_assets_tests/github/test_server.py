@@ -78,7 +78,7 @@ def test_a_page_has_30_repositories_unless_asked_and_never_more_than_100(params:
         ({"sort": "stars"}, [3, 2, 1]),
     ],
 )
-def test_the_order_is_the_one_asked_for(params: dict[str, str], expected: list[int]) -> None:
+def test_the_order_is_the_one_requested(params: dict[str, str], expected: list[int]) -> None:
     repos = [repo(2, pushed_at=None), repo(3, full_name="acme/A"), repo(1, full_name="acme/b")]
     with GitHubServer({"acme": repos}) as server:
         assert ids(f"{server.url}/orgs/acme/repos", **params) == expected

@@ -201,12 +201,12 @@ def test_what_a_check_blocked_is_not_spread_until_it_is_repaired(automation: Aut
     assert automation.tick() == [later(day) for day in (1, 2, 3, 4, 6, 7)]
 
 
-def test_days_after_the_newest_are_not_asked_for(automation: Automation):
+def test_days_after_the_newest_are_not_requested(automation: Automation):
     automation.repair(later(9))
     assert automation.tick() == [later(9)]
 
 
-def test_yesterday_is_the_last_day_that_is_asked_for(automation: Automation):
+def test_yesterday_is_the_last_day_that_is_requested(automation: Automation):
     yesterday = datetime.now(UTC).date() - timedelta(days=1)
     automation.make(("staging", "marts"), yesterday)
     assert automation.tick() == []
@@ -221,7 +221,7 @@ def test_the_first_day_of_all_asks_for_its_window(automation: Automation):
     assert automation.tick() == days_between(START, START + timedelta(days=6))
 
 
-def test_a_change_is_asked_for_once_and_settled_by_the_run(automation: Automation):
+def test_a_change_is_requested_once_and_settled_by_the_run(automation: Automation):
     automation.repair(later(0))
     assert automation.tick() == [*days_between(FIRST, later(4)), later(6)]
     assert automation.tick() == []
@@ -262,7 +262,7 @@ def test_a_range_of_staging_asks_for_all_its_days_at_once_in_one_backfill(automa
     assert request.requires_backfill_daemon()
 
 
-def test_a_mart_that_ran_after_the_repair_is_not_asked_for_and_one_before_it_is(automation: Automation):
+def test_a_mart_that_ran_after_the_repair_is_not_requested_and_one_before_it_is(automation: Automation):
     """Both between two evaluations."""
     automation.repair(later(8))
     automation.make(("marts",), later(8))
@@ -272,7 +272,7 @@ def test_a_mart_that_ran_after_the_repair_is_not_asked_for_and_one_before_it_is(
     assert automation.tick() == [later(9)]
 
 
-def test_a_report_is_asked_for_with_its_marts_and_settled_by_the_same_run(automation: Automation):
+def test_a_report_is_requested_with_its_marts_and_settled_by_the_same_run(automation: Automation):
     automation.make(("reports",), later(6), later(9))
     assert automation.tick() == []
     assert automation.report == []
@@ -295,7 +295,7 @@ def broken(name: str) -> Generator[None]:
         BROKEN.discard(name)
 
 
-def test_a_mart_that_fails_is_asked_for_again_only_after_the_next_repair(automation: Automation):
+def test_a_mart_that_fails_is_requested_again_only_after_the_next_repair(automation: Automation):
     automation.repair(later(9))
     assert automation.tick() == [later(9)]
     with broken("failing"):
@@ -306,7 +306,7 @@ def test_a_mart_that_fails_is_asked_for_again_only_after_the_next_repair(automat
     assert automation.tick() == [later(9)]
 
 
-def test_a_mart_that_fails_in_the_run_that_staged_is_asked_for(automation: Automation):
+def test_a_mart_that_fails_in_the_run_that_staged_is_requested(automation: Automation):
     with broken("failing"):
         automation.run(("staging", "marts"), later(9), succeeds=False)
     assert automation.tick(FAILING) == [later(9)]
@@ -315,7 +315,7 @@ def test_a_mart_that_fails_in_the_run_that_staged_is_asked_for(automation: Autom
 
 @pytest.mark.parametrize(("key", "day", "waiting"), [(STAGING, 8, [8, 9]), (MARTS[0], 9, [9])], ids=["staging", "mart"])
 @pytest.mark.parametrize("status", [DagsterRunStatus.NOT_STARTED, DagsterRunStatus.STARTED])
-def test_a_mart_is_not_asked_for_while_a_run_is_at_its_window_or_itself(
+def test_a_mart_is_not_requested_while_a_run_is_at_its_window_or_itself(
     automation: Automation, key: AssetKey, day: int, waiting: list[int], status: DagsterRunStatus
 ):
     run = automation.instance.create_run_for_job(

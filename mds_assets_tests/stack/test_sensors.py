@@ -207,7 +207,7 @@ def hangs(handler: BaseHTTPRequestHandler) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answers", "said"),
+    ("answers", "logged"),
     [
         (lambda handler: answer(handler, 404), "it answered 404"),
         (lambda handler: answer(handler, 500), "it answered 500"),
@@ -220,7 +220,7 @@ def hangs(handler: BaseHTTPRequestHandler) -> None:
 )
 def test_a_webhook_that_fails_is_told_once_without_its_url_and_is_no_error(
     instance: DagsterInstance, webhook: Webhook, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
-    answers: object, said: str,
+    answers: object, logged: str,
 ):  # fmt: skip
     monkeypatch.setattr(sensors, "_SECONDS", (1.0, 1.0))
     if answers:
@@ -231,12 +231,12 @@ def test_a_webhook_that_fails_is_told_once_without_its_url_and_is_no_error(
     run_id = fails(instance, Failure("broken"))
     text, trouble = told(instance, caplog)
     assert "broken" in text
-    assert trouble == f"MDS_ALERT_WEBHOOK was not notified of run {run_id}: {said}"
+    assert trouble == f"MDS_ALERT_WEBHOOK was not notified of run {run_id}: {logged}"
     assert len(webhook.posts) <= 1  # nothing is posted again
     assert "hunter2" not in text + trouble
 
 
-def test_a_webhook_on_this_machine_is_not_asked_for_through_a_proxy(webhook: Webhook, monkeypatch: pytest.MonkeyPatch):
+def test_a_webhook_on_this_machine_is_not_requested_through_a_proxy(webhook: Webhook, monkeypatch: pytest.MonkeyPatch):
     for variable in ("http_proxy", "HTTP_PROXY", "all_proxy"):
         monkeypatch.setenv(variable, "http://127.0.0.1:9")
     monkeypatch.delenv("no_proxy", raising=False)

@@ -60,7 +60,7 @@ def activity(
             repos_per_language,
             repo_growth,
             repos,
-            asked_for=github_settings.organisations,
+            configured=github_settings.organisations,
         )
         report = Report(
             window=seen,

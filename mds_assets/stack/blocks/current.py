@@ -13,6 +13,7 @@ from dagster import AssetExecutionContext, AssetKey, AssetsDefinition
 from mds_assets.stack.blocks.definition import CODE, Columns, as_table, code, make_asset, set_parameters
 from mds_assets.stack.io_managers.duckdb import read, select
 from mds_assets.stack.lake.layout import Partition
+from mds_assets.stack.names import DAY_TAG, FIRST_DAY_TAG, LAST_DAY_TAG
 from mds_assets.stack.partitions import days_between
 from mds_assets.stack.session import Session
 from mds_assets.stack.table import DAY, Column, Table, quote
@@ -78,9 +79,9 @@ def _by(key: Sequence[str]) -> str:
 
 def _days_of_run(tags: Mapping[str, str]) -> list[date]:
     """The days of a run, even for a table without partitions; none if the run has none."""
-    if day := tags.get("dagster/partition"):
+    if day := tags.get(DAY_TAG):
         return [date.fromisoformat(day)]
-    first, last = (tags.get(f"dagster/asset_partition_range_{end}") for end in ("start", "end"))
+    first, last = tags.get(FIRST_DAY_TAG), tags.get(LAST_DAY_TAG)
     return days_between(date.fromisoformat(first), date.fromisoformat(last)) if first and last else []
 
 

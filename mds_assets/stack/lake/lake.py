@@ -132,8 +132,8 @@ class Lake:
         Args:
             key: The table.
             name: The load's name.
-            files: The written file for each partition, which becomes `<name>.parquet`.
-            early: The written file for each day after the requested ones, which becomes `<name>.early.parquet`.
+            files: The written file for each partition; its target is `<name>.parquet`.
+            early: The written file for each day after the requested ones; its target is `<name>.early.parquet`.
 
         Raises:
             FileExistsError: A partition has a file of this name.

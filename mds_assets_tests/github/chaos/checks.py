@@ -336,9 +336,9 @@ def _failure(run: Ended) -> Violation:
     lines = [line for line in run.printed.read_text(errors="replace").splitlines() if line.strip()]
     errors = [line.strip() for line in lines if re.match(r"\s*[\w.]+(Failure|Error|Exception): ", line)]
     # Dagster prints the step's error first, and its cause after it.
-    said = " < ".join(dict.fromkeys(error[:300] for error in errors[:3])) or (lines[-1].strip() if lines else "")
+    cause = " < ".join(dict.fromkeys(error[:300] for error in errors[:3])) or (lines[-1].strip() if lines else "")
     met = f"met {', '.join(run.met)}" if run.met else "met no fault"
-    return Violation("failed", f"{run.name} {met} and {'did not end' if run.hung else 'failed'}: {said}")
+    return Violation("failed", f"{run.name} {met} and {'did not end' if run.hung else 'failed'}: {cause}")
 
 
 def _whose(rows: list[dict[str, Any]], day: date, runs: Sequence[Ended]) -> Ended | None:

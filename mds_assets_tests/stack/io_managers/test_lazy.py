@@ -23,7 +23,7 @@ def three_days(warehouse: Warehouse) -> AssetsDefinition:
     return source
 
 
-def test_duckdb_opens_only_the_files_days_and_columns_that_are_asked_for(
+def test_duckdb_opens_only_the_files_days_and_columns_that_are_requested(
     warehouse: Warehouse, three_days: AssetsDefinition
 ):
     def plan(relation: duckdb.DuckDBPyRelation) -> str:
@@ -36,7 +36,7 @@ def test_duckdb_opens_only_the_files_days_and_columns_that_are_asked_for(
     assert re.search(r"Filters: id\s*>\s*1", explained)
 
 
-def test_polars_opens_only_the_files_days_and_columns_that_are_asked_for(
+def test_polars_opens_only_the_files_days_and_columns_that_are_requested(
     warehouse: Warehouse, three_days: AssetsDefinition
 ):
     def plan(frame: pl.LazyFrame) -> str:

@@ -3,6 +3,8 @@
 from datetime import date
 from pathlib import Path
 
+import duckdb
+import polars as pl
 from dagster import AssetKey
 
 from mds_assets.stack.lake import Lake, ReadSet
@@ -47,3 +49,15 @@ def names(lake: Lake, key: AssetKey, day: date | None) -> list[str]:
 def read_set(lake: Lake, key: AssetKey, *partitions: date | None) -> ReadSet:
     """What a run notes that reads these partitions of a table."""
     return {(key, partition): files for partition, files in lake.read_set(key, partitions).items()}
+
+
+def write_and_read(lake: Lake, folder: Path) -> None:
+    """Write to the lake, and read it with each engine."""
+    pl.DataFrame({"id": [1, 2]}).write_parquet(folder / "file")
+    with lake.workspace():
+        lake.add(RAW, "1", {D1: folder / "file"})
+    (file,) = lake.files(RAW, D1)
+    with duckdb.connect() as con:
+        lake.register(con)
+        assert con.read_parquet(str(file)).aggregate("sum(id)::INT").fetchall() == [(3,)]
+    assert pl.scan_parquet(str(file), **lake.polars_options).collect()["id"].sum() == 3

@@ -8,14 +8,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 
-import duckdb
-import polars as pl
 import pytest
 
 from mds_assets.stack.environment import load
 from mds_assets.stack.lake import Lake, LakeError, object_store
 from mds_assets.stack.settings import Settings
-from mds_assets_tests.stack.lake.files import D1, RAW
+from mds_assets_tests.stack.lake.files import write_and_read
 from mds_assets_tests.store import KEY, Store
 
 METADATA, CONTAINER = "AWS_EC2_METADATA_SERVICE_ENDPOINT", "AWS_CONTAINER_CREDENTIALS_FULL_URI"
@@ -67,18 +65,6 @@ def open_lake(root: str, monkeypatch: pytest.MonkeyPatch, **variables: str) -> L
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(object_store, "settings", load(Settings))
     return Lake(root)
-
-
-def write_and_read(lake: Lake, folder: Path) -> None:
-    """Write to the lake, and read it with each engine."""
-    pl.DataFrame({"id": [1, 2]}).write_parquet(folder / "file")
-    with lake.workspace():
-        lake.add(RAW, "1", {D1: folder / "file"})
-    (file,) = lake.files(RAW, D1)
-    with duckdb.connect() as con:
-        lake.register(con)
-        assert con.read_parquet(str(file)).aggregate("sum(id)::INT").fetchall() == [(3,)]
-    assert pl.scan_parquet(str(file), **lake.polars_options).collect()["id"].sum() == 3
 
 
 @pytest.mark.parametrize("profile", ["work", "default"])

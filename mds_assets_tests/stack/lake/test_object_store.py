@@ -18,7 +18,18 @@ from mds_assets.stack.lake.backend import ConflictError
 from mds_assets.stack.lake.object_store import StoreOptions
 from mds_assets_tests.proxy import LOST, Proxy, proxied
 from mds_assets_tests.stack.lake.conftest import credentials
-from mds_assets_tests.stack.lake.files import D1, D2, D3, RAW, TABLE, content, read_set, replace, written
+from mds_assets_tests.stack.lake.files import (
+    D1,
+    D2,
+    D3,
+    RAW,
+    TABLE,
+    content,
+    read_set,
+    replace,
+    write_and_read,
+    written,
+)
 from mds_assets_tests.store import KEY, Store
 
 
@@ -107,7 +118,7 @@ def test_a_load_whose_answer_is_lost_is_added_once(proxied_lake: Lake, proxy: Pr
     assert content(proxied_lake, RAW, D1) == ["load"]
 
 
-def test_a_store_that_is_busy_is_asked_again(proxied_lake: Lake, proxy: Proxy):
+def test_a_busy_store_is_retried(proxied_lake: Lake, proxy: Proxy):
     proxy.answers |= {"PUT": [(503, "SlowDown")], "GET": [(500, "InternalError"), LOST]}
     replace(proxied_lake, TABLE, D1, content="1")
     assert content(proxied_lake, TABLE, D1) == ["1"]
@@ -178,13 +189,7 @@ def test_a_bucket_may_be_the_lake(lake: Lake, store: Store, options: StoreOption
 
 
 def test_duckdb_and_polars_read_its_files(lake: Lake, tmp_path: Path):
-    pl.DataFrame({"id": [1, 2]}).write_parquet(tmp_path / "file")
-    lake.add(RAW, "1", {D1: tmp_path / "file"})
-    (file,) = lake.files(RAW, D1)
-    with duckdb.connect() as con:
-        lake.register(con)
-        assert con.read_parquet(str(file)).aggregate("sum(id)::INT").fetchall() == [(3,)]
-    assert pl.scan_parquet(str(file), **lake.polars_options).collect()["id"].sum() == 3
+    write_and_read(lake, tmp_path)
 
 
 def add_days(lake: Lake, days: list[date], rows: int, folder: Path) -> str:

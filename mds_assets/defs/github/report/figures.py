@@ -109,7 +109,7 @@ def of_day(
     repos_per_language: pl.LazyFrame,
     repo_growth: pl.LazyFrame,
     repos: pl.LazyFrame,
-    asked_for: Sequence[str] = (),
+    configured: Sequence[str] = (),
 ) -> tuple[list[Organisation], datetime | None, int]:
     """The numbers of an as-of day.
 
@@ -120,7 +120,7 @@ def of_day(
         repos_per_language: The same.
         repo_growth: The same.
         repos: Rows of `staging/repos`; may contain days outside the window.
-        asked_for: Organisations to include even without a row in the window.
+        configured: Organisations to include even without a row in the window.
 
     Returns:
         `organisations`, `observed_at` and `others` of a `Report`. If there are too many organisations, those with the
@@ -158,7 +158,7 @@ def of_day(
     stars_gained = dict(sums.select("org", "stars_gained").iter_rows())
     active = dict(languages.group_by("org").agg(pl.col("repo_count").sum()).iter_rows())
     repositories_pushed = dict(pushed.iter_rows())
-    names = sorted({*days["org"].unique(), *active, *asked_for}, key=lambda name: (-active.get(name, 0), name))
+    names = sorted({*days["org"].unique(), *active, *configured}, key=lambda name: (-active.get(name, 0), name))
     organisations = [
         Organisation(
             name=name,
