@@ -11,6 +11,7 @@ import logging
 import re
 import socket
 import ssl
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -29,14 +30,16 @@ from tenacity import (
 )
 from urllib3.util import parse_url
 
-from mds_assets.github.errors import GitHubError, LimitError, PassingError, refusal
+from mds_assets.github.errors import GitHubError, LimitError, PacedError, PassingError, now_of, refusal, until_reset
 from mds_assets.github.loopback import is_loopback
+from mds_assets.github.pace import Pace
 
 _ATTEMPTS = 5  # at a request that fails for another reason than a rate limit
 _ATTEMPTS_AT_LIMIT = 10
 _REDIRECTS = 5
 _FIRST_WAIT_AT_LIMIT = 60.0  # seconds, when GitHub does not say how long; doubled each time
 _LONGEST_WAIT = 31_536_000.0  # a year: more is nonsense, and may be no date
+_SEARCHES_A_MINUTE = {True: 30, False: 10}  # with a token and without: a limit apart from the hour's
 
 
 _PASSING = (
@@ -70,6 +73,10 @@ class Connection:
     Attributes:
         requests: Requests sent so far, failed ones included.
         rate_limit_remaining: Requests left in the current hour, as GitHub last said; None when it did not.
+        rate_limit_reset: When that hour ends, UTC; None when GitHub did not say.
+        searches: The pace of searches, which have a limit of their own.
+        clock: The newest answer's time by GitHub's clock, UTC; this machine's time before the first answer.
+        log: Gets a line for each request that is sent again.
     """
 
     def __init__(
@@ -83,6 +90,7 @@ class Connection:
         sleep: Callable[[float], None],
         log: logging.Logger | logging.LoggerAdapter[Any],
         transport: BaseAdapter | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """Open nothing yet; see `mds_assets.github.client.GitHub` for what the arguments mean."""
         api = parse_url(api_url)
@@ -90,12 +98,16 @@ class Connection:
             raise GitHubError(f"GITHUB_API_URL={api_url!r}: GITHUB_TOKEN would travel unencrypted; use https.")
         self.requests = 0
         self.rate_limit_remaining: int | None = None
+        self.rate_limit_reset: datetime | None = None
+        self.searches = Pace(_SEARCHES_A_MINUTE[bool(token)], monotonic)
+        self.clock = datetime.now(UTC)
+        self.log = log
+        self._private: dict[str, str] = {}
         self._api_url = api_url
         self._token = token
         self._timeout = timeout
         self._max_wait = max_wait
         self._sleep = sleep
-        self._log = log
         self._session = requests.Session()
         self._session.headers["Accept"] = "application/vnd.github+json"
         self._session.headers["User-Agent"] = "mds-assets"
@@ -111,8 +123,14 @@ class Connection:
         """Close the sockets."""
         self._session.close()
 
-    def get(self, organisation: str, url: str, query: dict[str, str] | None = None) -> Answer:
-        """Ask once, or again where a failure passes.
+    def get(
+        self,
+        organisation: str,
+        url: str,
+        query: dict[str, str] | None = None,
+        check: Callable[[Answer], None] = lambda _: None,
+    ) -> Answer:
+        """Ask once, or again where a failure passes; `check` raises PassingError at an answer that has to be redone.
 
         Network errors, time-outs, 5xx and truncated bodies are retried 4 times, after 1, 2, 4 and 8 seconds and up to a
         second more. A rate limit is waited for as GitHub asks: `retry-after`, else until `x-ratelimit-reset` when
@@ -120,6 +138,7 @@ class Connection:
 
         Raises:
             NotFoundError: GitHub answered 404.
+            UnavailableError: GitHub answered 409 or 451.
             GitHubError: Any other refusal; a failure that did not pass; a wait longer than `max_wait`.
         """
         request = requests.Request("GET", url, params=query).prepare().url or url
@@ -127,7 +146,8 @@ class Connection:
 
         def tell(state: RetryCallState) -> None:
             told = f"{organisation}: GET {request}: {_why(state)}; again in {state.upcoming_sleep:.0f} s"
-            self._log.warning("%s", self.redacted(told))
+            paced = state.outcome and isinstance(state.outcome.exception(), PacedError)
+            self.log.log(logging.INFO if paced else logging.WARNING, "%s", self.redacted(told))
 
         def failed(state: RetryCallState) -> Answer:
             raise GitHubError(
@@ -157,9 +177,9 @@ class Connection:
             before_sleep=tell,
             retry_error_callback=limited,
         )
-        return limits(passing, self._once, organisation, request)
+        return limits(passing, self._once, organisation, request, check)
 
-    def _once(self, organisation: str, url: str) -> Answer:
+    def _once(self, organisation: str, url: str, check: Callable[[Answer], None]) -> Answer:
         response = self._send(organisation, url)
         for _ in range(_REDIRECTS):
             if not response.is_redirect:
@@ -168,7 +188,9 @@ class Connection:
             response = self._send(organisation, target)
         if not 200 <= response.status_code < 300:
             raise refusal(organisation, response, self._message(response), self._api_url, with_token=bool(self._token))
-        return self._read(organisation, response)
+        answer = self._read(organisation, response)
+        check(answer)
+        return answer
 
     def _own(self, organisation: str, response: requests.Response, target: str, what: str) -> str:
         """The URL that an answer names, if it leads to the configured host: the token goes nowhere else.
@@ -187,12 +209,22 @@ class Connection:
 
     def redacted(self, text: str) -> str:
         """The text without the token, which GitHub or whatever stands between may have quoted."""
+        for name, label in self._private.items():
+            text = text.replace(name, label)
         return text.replace(self._token, "***") if self._token else text
+
+    def keep_private(self, name: str, label: str) -> None:
+        """From now on, lines of the log and errors say the label in place of this name, which URLs hold."""
+        self._private[name] = label
 
     def _is_own(self, url: str) -> bool:
         with suppress(ValueError):
             return _origin(url) == _origin(self._api_url)
         return False
+
+    def _is_search(self, url: str) -> bool:
+        root, path = (parse_url(each).path or "" for each in (self._api_url, url))
+        return path.removeprefix(root).startswith("/search/")
 
     def _authenticate(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         if self._token and self._is_own(request.url or ""):
@@ -200,6 +232,8 @@ class Connection:
         return request
 
     def _send(self, organisation: str, url: str) -> requests.Response:
+        if self._is_search(url):
+            self.searches.take()
         self.requests += 1
         try:
             # Redirects are followed by hand: requests would follow them to any host.
@@ -214,9 +248,19 @@ class Connection:
             raise PassingError(self._clean(said)) from None
         except (OSError, ValueError, TypeError) as error:  # a URL, proxy or certificate file that cannot be used
             raise self._failed(organisation, url, str(_innermost(error))) from None
-        remaining = response.headers.get("x-ratelimit-remaining", "")
-        self.rate_limit_remaining = int(remaining) if remaining.isdecimal() else None
+        self._note_limit(response)
         return response
+
+    def _note_limit(self, response: requests.Response) -> None:
+        """Remember what is left of the limit that this answer counts against."""
+        self.clock = now_of(response)
+        limit, remaining = (_number(response.headers.get(f"x-ratelimit-{name}")) for name in ("limit", "remaining"))
+        wait = until_reset(response.headers.get("x-ratelimit-reset", ""), response)
+        if response.headers.get("x-ratelimit-resource") == "search":
+            self.searches.adjust(limit, remaining, wait)
+            return
+        self.rate_limit_remaining = remaining
+        self.rate_limit_reset = None if wait is None else self.clock + timedelta(seconds=min(wait, _LONGEST_WAIT))
 
     def _failed(self, organisation: str, url: str, reason: str) -> GitHubError:
         return GitHubError(
@@ -261,6 +305,10 @@ class Connection:
             f"more are asked for, beyond GITHUB_MAX_WAIT_SECONDS={self._max_wait:.0f} or {_ATTEMPTS_AT_LIMIT} attempts."
             f"{token}"
         )
+
+
+def _number(header: str | None) -> int | None:
+    return int(header) if header and header.isdecimal() else None
 
 
 def _why(state: RetryCallState) -> str:
