@@ -86,10 +86,12 @@ def test_day_by_day_gives_the_pushes_of_the_range():
 def test_a_row_is_what_github_sent_and_the_repository_it_happened_to():
     listed = repo(1, "02T10:00", "02T10:00", visibility="public", default_branch="main")
     sent = push(7, "02T10:00", org="theirs", actor=None)
-    with GitHubServer({"acme": [listed]}, activity={"acme/repo-1": [sent]}) as server:
-        with session_with(server, "acme") as session:
-            reading = session.pushes([DAY])
-            (row,) = rows_of(reading)
+    with (
+        GitHubServer({"acme": [listed]}, activity={"acme/repo-1": [sent]}) as server,
+        session_with(server, "acme") as session,
+    ):
+        reading = session.pushes([DAY])
+        (row,) = rows_of(reading)
     assert row == {
         **{name: value for name, value in sent.items() if name != "org"},
         "timestamp": datetime(2026, 3, 2, 10, tzinfo=UTC),
@@ -107,9 +109,11 @@ def test_a_row_is_what_github_sent_and_the_repository_it_happened_to():
 def test_a_push_before_and_one_after_midnight_come_both_with_their_own_time():
     """The list knows the later one only."""
     activity = {"acme/repo-1": [push(1, "02T23:50"), push(2, "03T00:03")]}
-    with GitHubServer({"acme": [repo(1, "03T00:03", "03T00:03")]}, activity=activity, now=lambda: NOW) as server:
-        with session_with(server, "acme") as session:
-            rows = rows_of(session.pushes([DAY]))
+    with (
+        GitHubServer({"acme": [repo(1, "03T00:03", "03T00:03")]}, activity=activity, now=lambda: NOW) as server,
+        session_with(server, "acme") as session,
+    ):
+        rows = rows_of(session.pushes([DAY]))
     assert sorted((row["id"], row["timestamp"].date()) for row in rows) == [(1, DAY), (2, DAY + timedelta(days=1))]
 
 
@@ -142,9 +146,11 @@ def test_the_period_asked_for_is_the_shortest_that_covers_the_range(days_ago: in
 def test_a_branch_s_creation_and_deletion_come_with_their_type():
     kinds = ["push", "force_push", "branch_creation", "branch_deletion", "pr_merge", "merge_queue_merge"]
     activity = {"acme/repo-1": [push(number, "02T10:00", activity_type=kind) for number, kind in enumerate(kinds)]}
-    with GitHubServer({"acme": [repo(1, "02T10:00", "02T10:00")]}, activity=activity) as server:
-        with session_with(server, "acme") as session:
-            assert sorted(row["activity_type"] for row in rows_of(session.pushes([DAY]))) == sorted(kinds)
+    with (
+        GitHubServer({"acme": [repo(1, "02T10:00", "02T10:00")]}, activity=activity) as server,
+        session_with(server, "acme") as session,
+    ):
+        assert sorted(row["activity_type"] for row in rows_of(session.pushes([DAY]))) == sorted(kinds)
 
 
 @pytest.mark.parametrize("status", [404, 451, 409])
@@ -165,13 +171,15 @@ def test_a_repository_that_vanishes_between_two_pages_leaves_nothing_behind():
     many = [push(number, "02T10:00") for number in range(150)]
     repos = [repo(1, "02T10:00", "02T10:00"), repo(2, "02T09:00", "02T09:00")]
     activity = {"acme/repo-1": many, "acme/repo-2": [push(999, "02T09:00")]}
-    with GitHubServer(
-        {"acme": repos}, activity=activity, intercept=refuses("/activity", "after", answers(404))
-    ) as server:
-        with session_with(server, "acme") as session:
-            reading = session.pushes([DAY])
-            assert [row["id"] for row in rows_of(reading)] == [999]
-            assert reading.skipped == 1
+    with (
+        GitHubServer(
+            {"acme": repos}, activity=activity, intercept=refuses("/activity", "after", answers(404))
+        ) as server,
+        session_with(server, "acme") as session,
+    ):
+        reading = session.pushes([DAY])
+        assert [row["id"] for row in rows_of(reading)] == [999]
+        assert reading.skipped == 1
 
 
 def test_404_for_every_repository_is_an_error_and_not_a_day_without_pushes():
@@ -185,14 +193,16 @@ def test_404_for_every_repository_is_an_error_and_not_a_day_without_pushes():
 def test_a_private_repository_s_name_is_in_no_warning_and_no_error(status: int, caplog: pytest.LogCaptureFixture):
     secret = repo(1, "02T10:00", "02T10:00", private=True, visibility="private", name="secret", full_name="acme/secret")
     repos = [secret, repo(2, "02T10:00", "02T10:00")]
-    with GitHubServer({"acme": repos}, intercept=refuses("/activity", "secret", answers(status))) as server:
-        with session_with(server, "acme") as session:
-            reading = session.pushes([DAY])
-            try:
-                rows_of(reading)
-                told = str(reading.warnings)
-            except GitHubError as error:
-                told = str(error)
+    with (
+        GitHubServer({"acme": repos}, intercept=refuses("/activity", "secret", answers(status))) as server,
+        session_with(server, "acme") as session,
+    ):
+        reading = session.pushes([DAY])
+        try:
+            rows_of(reading)
+            told = str(reading.warnings)
+        except GitHubError as error:
+            told = str(error)
     assert "(private, id 1)" in told
     assert "secret" not in told + caplog.text
 
@@ -232,9 +242,11 @@ def test_a_cursor_that_goes_round_in_a_circle_is_an_error(same_link: bool):
 
 def test_a_text_that_cannot_be_stored_does_not_stop_the_table():
     odd = push(1, "02T10:00", ref="\ufdd0refs/heads/\ud800x")
-    with GitHubServer({"acme": [repo(1, "02T10:00", "02T10:00")]}, activity={"acme/repo-1": [odd]}) as server:
-        with session_with(server, "acme") as session:
-            (row,) = rows_of(session.pushes([DAY]))
+    with (
+        GitHubServer({"acme": [repo(1, "02T10:00", "02T10:00")]}, activity={"acme/repo-1": [odd]}) as server,
+        session_with(server, "acme") as session,
+    ):
+        (row,) = rows_of(session.pushes([DAY]))
     assert row["ref"] == "\ufffdrefs/heads/\ufffdx"
 
 
@@ -261,6 +273,9 @@ def test_an_activity_that_is_not_as_documented_is_an_error(fields: Json, message
 
 
 def test_an_answer_that_is_no_list_of_activities_is_an_error():
-    with GitHubServer({"acme": [repo(1, "02T10:00", "02T10:00")]}, intercept=on({2}, answers(200, {"a": 1}))) as server:
-        with session_with(server, "acme") as session, pytest.raises(GitHubError, match="no list of activities"):
-            rows_of(session.pushes([DAY]))
+    with (
+        GitHubServer({"acme": [repo(1, "02T10:00", "02T10:00")]}, intercept=on({2}, answers(200, {"a": 1}))) as server,
+        session_with(server, "acme") as session,
+        pytest.raises(GitHubError, match="no list of activities"),
+    ):
+        rows_of(session.pushes([DAY]))

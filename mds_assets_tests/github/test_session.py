@@ -40,11 +40,13 @@ def test_a_range_that_begins_on_another_day_has_a_list_of_its_own():
 
 
 def test_a_list_that_could_not_be_read_is_asked_for_again():
-    with GitHubServer({"acme": [repo(1, "02T10:00", None)]}, intercept=on({1}, answers(403))) as server:
-        with session_with(server, "acme") as session:
-            with pytest.raises(GitHubError):
-                session.changed([DAY])
-            assert [row["id"] for row in session.changed([DAY]).of("acme")] == [1]
+    with (
+        GitHubServer({"acme": [repo(1, "02T10:00", None)]}, intercept=on({1}, answers(403))) as server,
+        session_with(server, "acme") as session,
+    ):
+        with pytest.raises(GitHubError):
+            session.changed([DAY])
+        assert [row["id"] for row in session.changed([DAY]).of("acme")] == [1]
 
 
 def test_a_repository_that_changed_while_the_list_was_read_is_asked_once_and_as_last_seen():
@@ -129,10 +131,12 @@ def test_a_repository_created_while_the_inventory_is_read_neither_doubles_nor_hi
 
 
 def test_the_inventory_of_a_user_is_asked_for_as_a_users():
-    with GitHubServer({}, users={"octocat": [repo(1, "02T10:00", None)]}) as server:
-        with session_with(server, "octocat") as session:
-            session.changed([DAY])
-            assert [row["org"] for row in rows_of(session.inventory())] == ["octocat"]
+    with (
+        GitHubServer({}, users={"octocat": [repo(1, "02T10:00", None)]}) as server,
+        session_with(server, "octocat") as session,
+    ):
+        session.changed([DAY])
+        assert [row["org"] for row in rows_of(session.inventory())] == ["octocat"]
     assert [request.path.split("/")[1] for request in server.requests] == ["orgs", "users", "users"]
 
 

@@ -127,11 +127,13 @@ def test_a_week_that_begins_at_midnight_of_another_zone_begins_on_its_sunday():
 
 
 def test_a_repository_that_vanishes_is_skipped_counted_and_warned_of():
-    with serving_stars(starred(1), starred(2), intercept=refuses("/history", "repo-1", answers(404))) as server:
-        with session_with(server, "acme") as session:
-            reading = session.stars([DAY])
-            assert {row["repo_id"] for row in rows_of(reading)} == {2}
-            assert (reading.skipped, len(reading.warnings)) == (1, 1)
+    with (
+        serving_stars(starred(1), starred(2), intercept=refuses("/history", "repo-1", answers(404))) as server,
+        session_with(server, "acme") as session,
+    ):
+        reading = session.stars([DAY])
+        assert {row["repo_id"] for row in rows_of(reading)} == {2}
+        assert (reading.skipped, len(reading.warnings)) == (1, 1)
 
 
 def test_a_version_of_the_api_without_the_history_is_refused_before_anything_is_asked():
@@ -172,6 +174,9 @@ def test_a_week_that_is_not_as_documented_is_an_error(week: Json):
             handler.answer(200, [week])
         return number > 1
 
-    with serving_stars(starred(1), intercept=odd) as server, session_with(server, "acme") as session:
-        with pytest.raises(GitHubError, match="a week of stars"):
-            rows_of(session.stars([DAY]))
+    with (
+        serving_stars(starred(1), intercept=odd) as server,
+        session_with(server, "acme") as session,
+        pytest.raises(GitHubError, match="a week of stars"),
+    ):
+        rows_of(session.stars([DAY]))
