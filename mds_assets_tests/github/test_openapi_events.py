@@ -74,6 +74,8 @@ def as_of(description: Json, version: str) -> Json:
         for change in schemas[name]["x-github-breaking-changes"]:
             if change["version"] <= version:
                 schemas[name] = merged(schemas[name], change["patch"])
+    # Prism cannot make sense of this one's schema, and would take any search's answer as right.
+    del schemas["issue-search-result-item"]["properties"]["issue_field_values"]
     paths = described["paths"]
     activity = paths[ACTIVITY]["get"]
     by_number = [each for each in activity["parameters"] if each.get("$ref") != "#/components/parameters/owner"]
@@ -187,9 +189,8 @@ def test_a_wrong_answer_is_reported(github: GitHubServer, version: str, end: str
     github.intercept = wrong
     with session_with(github, "acme", api_version=version) as session:
         table = {"/activity": session.pushes, "/search/issues": session.issues, "/history": session.stars}[end]
-        if version == OLD and end == "/history":
-            pytest.skip("this version has no history of stars")
-        with pytest.raises(GitHubError, match="answered 500"):
+        is_unknown = version == OLD and end == "/history"
+        with pytest.raises(GitHubError, match="does not know the history" if is_unknown else "answered 500"):
             rows_of(table([DAY]))
 
 
