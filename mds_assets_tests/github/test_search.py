@@ -3,14 +3,16 @@
 import logging
 import statistics
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
+from unittest.mock import patch
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mds_assets.github import search
 from mds_assets.github.errors import GitHubError
 from mds_assets.github.repository import Json
 from mds_assets.github.search import halved
@@ -183,6 +185,36 @@ def test_halving_never_loses_or_doubles_an_event(moments: list[int], first: int,
             list(halved(ask, first, last))
     else:
         assert sorted(event for events in halved(ask, first, last) for event in events) == sorted(within)
+
+
+@pytest.fixture(scope="module")
+def acme() -> Iterator[GitHubServer]:
+    """A server whose issues each example sets."""
+    with of_acme([]) as server:
+        yield server
+
+
+@settings(max_examples=40)
+@given(
+    events=st.lists(
+        st.tuples(st.integers(0, 2 * 86_400), st.integers(0, 3)), max_size=40, unique_by=lambda event: event[0]
+    )
+)
+def test_searches_that_give_few_items_never_lose_or_double_an_event(acme: GitHubServer, events: list[tuple[int, int]]):
+    """Over HTTP, as if a search gave 4 items: each event at its second, around both midnights of a day, as drawn."""
+    first = datetime(2026, 3, 1, 12, tzinfo=UTC)
+    moments = [f"{first + timedelta(seconds=second):%Y-%m-%dT%H:%M:%SZ}" for second, _ in events]
+    acme.issues = [
+        issue(number, moment, moment if kind else None, moment if kind == 2 else None, is_pull_request=kind > 1)
+        if kind < 3
+        else issue(number, "2020-01-01T00:00:00Z", moment, moment)
+        for number, (moment, (_, kind)) in enumerate(zip(moments, events, strict=True))
+    ]
+    with (
+        patch.object(search, "MOST_ITEMS", 4),
+        session_with(acme, "acme", clock=Clock(), max_wait=1e9) as session,
+    ):
+        assert events_of(rows_of(session.issues([DAY]))) == expected_events(acme.issues, [DAY])
 
 
 def test_a_range_with_more_than_1000_events_is_halved_down_to_the_seconds_that_hold_them():
