@@ -194,14 +194,16 @@ def acme() -> Iterator[GitHubServer]:
         yield server
 
 
+# Seconds since the noon before: around both midnights of the day, so close that each half is halved again.
+NEAR_MIDNIGHT = st.sampled_from([*range(43_190, 43_220), *range(129_590, 129_620)])
+
+
 @settings(max_examples=40)
 @given(
-    events=st.lists(
-        st.tuples(st.integers(0, 2 * 86_400), st.integers(0, 3)), max_size=40, unique_by=lambda event: event[0]
-    )
+    events=st.lists(st.tuples(NEAR_MIDNIGHT, st.integers(0, 3)), min_size=20, max_size=50, unique_by=lambda it: it[0])
 )
 def test_searches_that_give_few_items_never_lose_or_double_an_event(acme: GitHubServer, events: list[tuple[int, int]]):
-    """Over HTTP, as if a search gave 4 items: each event at its second, around both midnights of a day, as drawn."""
+    """Over HTTP, as if a search gave 4 items: each event comes once, at its second."""
     first = datetime(2026, 3, 1, 12, tzinfo=UTC)
     moments = [f"{first + timedelta(seconds=second):%Y-%m-%dT%H:%M:%SZ}" for second, _ in events]
     acme.issues = [
