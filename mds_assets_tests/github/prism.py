@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from functools import cache, reduce
 from operator import getitem
@@ -74,7 +74,7 @@ def description() -> dict[str, Any]:
 
 
 @contextmanager
-def before(server: GitHubServer, document: dict[str, Any], folders: pytest.TempPathFactory) -> Iterator[None]:
+def before(server: GitHubServer, document: dict[str, Any], folders: pytest.TempPathFactory) -> Generator[None, None, None]:
     """Prism with this description, to which the server's `url` leads."""
     folder = folders.mktemp("prism")
     described, log = folder / "description.json", folder / "log"

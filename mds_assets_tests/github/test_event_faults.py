@@ -132,7 +132,7 @@ def test_a_renamed_repository_is_followed_on_the_same_host(path: str):
     table = TABLES["pushes" if path == "activity" else "stars"]
     number = next(repo["id"] for repo in sliced_quicwg().repos if repo["name"] == "qlog")
 
-    def renamed(handler: GitHubHandler, _: int) -> bool:
+    def renamed(handler: GitHubHandler, _number: int) -> bool:
         url, _, query = handler.path.partition("?")
         if url != f"/repos/quicwg/qlog/{path}":
             return False
