@@ -74,7 +74,9 @@ def description() -> dict[str, Any]:
 
 
 @contextmanager
-def before(server: GitHubServer, document: dict[str, Any], folders: pytest.TempPathFactory) -> Generator[None, None, None]:
+def before(
+    server: GitHubServer, document: dict[str, Any], folders: pytest.TempPathFactory
+) -> Generator[None, None, None]:
     """Prism with this description, to which the server's `url` leads."""
     folder = folders.mktemp("prism")
     described, log = folder / "description.json", folder / "log"
