@@ -16,12 +16,14 @@ from datetime import time as time_of_day
 from typing import TYPE_CHECKING, Any
 
 from mds_assets.github.errors import GitHubError, NotFoundError
+from mds_assets.github.pages import pages
 from mds_assets.github.repository import Json, Repository, parse, row
 
 if TYPE_CHECKING:
     from requests.adapters import BaseAdapter
 
     from mds_assets.github.connection import Connection, Response
+    from mds_assets.github.session import Session
 
 Log = logging.Logger | logging.LoggerAdapter[Any]
 
@@ -37,21 +39,23 @@ class GitHub:
         organisations: Their logins.
         api_url: The API's root, `https://api.github.com` or a GitHub Enterprise Server's `https://HOST/api/v3`.
         token: Sent only to that host, over that scheme.
-        api_version: The version of the API, a date.
+        api_version: The version of the API, a date. 2022-11-28 works too, but has no star history.
         max_wait: Seconds that one request may wait for rate limits and between attempts. A longer wait is an error.
         timeout: Connect and read timeouts, in seconds.
         transport: An adapter that replaces GitHub, in process.
         sleep: Sleeps for a number of seconds.
+        monotonic: A clock in seconds, for the pace of searches.
     """
 
     organisations: Sequence[str]
     api_url: str
     token: str | None = field(default=None, repr=False)
-    api_version: str = "2022-11-28"
+    api_version: str = "2026-03-10"
     max_wait: float = 900
     timeout: tuple[float, float] = (10, 30)
     transport: "BaseAdapter | None" = None
     sleep: Callable[[float], None] = time.sleep
+    monotonic: Callable[[], float] = time.monotonic
 
     def crawl(self, days: Sequence[date], log: Log = logging.getLogger(__name__)) -> "Crawl":  # noqa: B008
         """The repositories active on one of these days or since, in as few requests as GitHub allows.
@@ -64,6 +68,36 @@ class GitHub:
             A crawl that starts when it is iterated.
         """
         return Crawl(self, days, log)
+
+    def session(self, log: Log = logging.getLogger(__name__)) -> "Session":  # noqa: B008
+        """A run's session, which all its tables share: one connection, and the list of changed repositories read once.
+
+        Args:
+            log: Gets the lines of what is read without a log of its own.
+
+        Returns:
+            A session to use in a `with` block, by one thread at a time.
+        """
+        from mds_assets.github.session import Session
+
+        return Session(self, log)
+
+    def connect(self, log: Log) -> "Connection":
+        """A connection with these settings; close it."""
+        # Importing requests takes a tenth as long as importing Dagster: only a crawl pays for it.
+        from mds_assets.github.connection import Connection
+
+        return Connection(
+            self.api_url,
+            self.token,
+            api_version=self.api_version,
+            timeout=self.timeout,
+            max_wait=self.max_wait,
+            sleep=self.sleep,
+            log=log,
+            transport=self.transport,
+            monotonic=self.monotonic,
+        )
 
 
 @dataclass
@@ -80,37 +114,30 @@ class Crawl:
         rate_limit_remaining: Requests left in the current hour, from GitHub's last response; None if it had no such
             header.
         listed: For each organisation, how many repositories GitHub lists: exact up to 100, an upper bound above.
+        kinds: For each organisation, the path GitHub lists it under: `orgs`, or `users` for a user.
         warnings: Anomalies that are not errors.
+        connection: The session's, which stays open; without it the crawl opens its own.
     """
 
     github: GitHub
     days: Sequence[date]
     log: Log
+    connection: "Connection | None" = field(default=None, repr=False)
     observed_at: datetime = field(default_factory=lambda: datetime.now(UTC), init=False)
     requests: int = field(default=0, init=False)
     rate_limit_remaining: int | None = field(default=None, init=False)
     listed: dict[str, int] = field(default_factory=dict[str, int], init=False)
+    kinds: dict[str, str] = field(default_factory=dict[str, str], init=False)
     warnings: list[str] = field(default_factory=list[str], init=False)
+    _requests_before: int = field(default=0, init=False, repr=False)
     _reported_pages: int | None = field(default=None, init=False, repr=False)
 
     def __iter__(self) -> Iterator[list[Json]]:
         """Query GitHub, one organisation after another."""
-        # Importing requests takes a tenth as long as importing Dagster: only a crawl pays for it.
-        from mds_assets.github.connection import Connection
-
-        github = self.github
-        connection = Connection(
-            github.api_url,
-            github.token,
-            api_version=github.api_version,
-            timeout=github.timeout,
-            max_wait=github.max_wait,
-            sleep=github.sleep,
-            log=self.log,
-            transport=github.transport,
-        )
+        connection = self.connection or self.github.connect(self.log)
+        self._requests_before = connection.requests
         try:
-            for organisation in github.organisations:
+            for organisation in self.github.organisations:
                 seen: set[tuple[int | None, datetime]] = set()
                 for page in self._listing(connection, organisation):
                     rows: list[Json] = []
@@ -125,23 +152,17 @@ class Crawl:
             error.args = (connection.redacted(str(error)),)
             raise
         finally:
-            connection.close()
+            if not self.connection:
+                connection.close()
 
     def _listing(self, connection: "Connection", organisation: str) -> Iterator[list[tuple[Json, Repository]]]:
         """Everything active since the first day, plus the rest of the last page; in both orders if needed."""
         since = datetime.combine(self.days[0], time_of_day(), UTC)
-        kind = "orgs"
         for order in _ORDERS:
             query = {"sort": order, "direction": "desc", "per_page": str(_PER_PAGE)}
-            first = None
-            with suppress(NotFoundError) if order == _ORDERS[0] else nullcontext():
-                first = connection.get(organisation, self._url(kind, organisation), query)
-            if not first:
-                # GitHub does not treat a user as an organisation: users have their own path.
-                kind = "users"
-                first = connection.get(organisation, self._url(kind, organisation), query)
-            for number, answer in enumerate(self._pages(connection, organisation, first), start=1):
-                page = [(sent, parse(sent, organisation)) for sent in _repositories(answer, organisation)]
+            first = first_page(connection, self.github.api_url, organisation, query, self.kinds)
+            for number, answer in enumerate(pages(connection, organisation, first), start=1):
+                page = [(sent, parse(sent, organisation)) for sent in repositories_of(answer, organisation)]
                 self._log_page(connection, organisation, order, number, answer, len(page))
                 yield page
                 if not answer.next:
@@ -150,21 +171,12 @@ class Crawl:
                 if any(moment and moment < since for moment in moments):
                     break
 
-    def _url(self, kind: str, organisation: str) -> str:
-        return f"{self.github.api_url}/{kind}/{organisation}/repos"
-
-    def _pages(self, connection: "Connection", organisation: str, answer: "Response") -> Iterator["Response"]:
-        """This page and all following ones. Follow GitHub's own link: the next page may have a different path."""
-        yield answer
-        while answer.next:
-            answer = connection.get(organisation, answer.next)
-            yield answer
-
     def _log_page(
         self, connection: "Connection", organisation: str, order: str, number: int, answer: "Response", length: int
     ) -> None:
         """Log the page and warn about anomalies."""
-        self.requests, self.rate_limit_remaining = connection.requests, connection.rate_limit_remaining
+        self.requests = connection.requests - self._requests_before
+        self.rate_limit_remaining = connection.rate_limit_remaining
         first = number == 1
         if first:
             self._reported_pages = answer.pages
@@ -194,7 +206,27 @@ class Crawl:
         self.log.warning("%s", warning)
 
 
-def _repositories(answer: "Response", organisation: str) -> list[Json]:
+def first_page(
+    connection: "Connection", api_url: str, organisation: str, query: dict[str, str], kinds: dict[str, str]
+) -> "Response":
+    """The first page of its repositories. `kinds` remembers which path GitHub lists it under."""
+    kind = kinds.get(organisation, "orgs")
+    with nullcontext() if organisation in kinds else suppress(NotFoundError):
+        answer = connection.get(organisation, f"{api_url}/{kind}/{organisation}/repos", query)
+        kinds[organisation] = kind
+        return answer
+    # GitHub does not treat a user as an organisation: users have their own path.
+    answer = connection.get(organisation, f"{api_url}/users/{organisation}/repos", query)
+    kinds[organisation] = "users"
+    return answer
+
+
+def repositories_of(answer: "Response", organisation: str) -> list[Json]:
+    """The repositories of a page.
+
+    Raises:
+        GitHubError: The response is not a list of repositories.
+    """
     body = answer.body
     if isinstance(body, list) and all(isinstance(item, dict) for item in body):
         return body

@@ -8,6 +8,7 @@ import logging
 import re
 import socket
 import ssl
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -26,14 +27,16 @@ from tenacity import (
 )
 from urllib3.util import parse_url
 
-from mds_assets.github.errors import GitHubError, LimitError, TransientError, refusal
+from mds_assets.github.errors import GitHubError, LimitError, PacedError, TransientError, now_of, refusal, until_reset
 from mds_assets.github.loopback import is_loopback
+from mds_assets.github.pace import Pace
 
 _ATTEMPTS = 5  # for a request that fails for any reason but a rate limit
 _ATTEMPTS_AT_LIMIT = 10
 _REDIRECTS = 5
 _FIRST_WAIT_AT_LIMIT = 60.0  # seconds, when GitHub does not say how long; doubled each time
 _LONGEST_WAIT = 31_536_000.0  # a year: more makes no sense, and may exceed what a date can hold
+_SEARCHES_A_MINUTE = {True: 30, False: 10}  # with and without a token; separate from the hourly limit
 
 
 _TRANSIENT_ERRORS = (
@@ -68,6 +71,10 @@ class Connection:
         requests: Requests sent so far, failed ones included.
         rate_limit_remaining: Requests left in the current hour, from GitHub's last response; None if it had no such
             header.
+        rate_limit_reset: When that hour ends, UTC; None if unknown.
+        searches: The pace of searches, which have their own limit.
+        clock: GitHub's time at its last response, UTC; the local time before the first.
+        log: Gets a line for each retry.
     """
 
     def __init__(
@@ -81,6 +88,7 @@ class Connection:
         sleep: Callable[[float], None],
         log: logging.Logger | logging.LoggerAdapter[Any],
         transport: BaseAdapter | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """Open nothing yet. `mds_assets.github.client.GitHub` documents the arguments."""
         api = parse_url(api_url)
@@ -88,12 +96,16 @@ class Connection:
             raise GitHubError(f"GITHUB_API_URL={api_url!r}: GITHUB_TOKEN would travel unencrypted; use https.")
         self.requests = 0
         self.rate_limit_remaining: int | None = None
+        self.rate_limit_reset: datetime | None = None
+        self.searches = Pace(_SEARCHES_A_MINUTE[bool(token)], monotonic)
+        self.clock = datetime.now(UTC)
+        self.log = log
+        self._private: dict[str, str] = {}
         self._api_url = api_url
         self._token = token
         self._timeout = timeout
         self._max_wait = max_wait
         self._sleep = sleep
-        self._log = log
         self._session = requests.Session()
         self._session.headers["Accept"] = "application/vnd.github+json"
         self._session.headers["User-Agent"] = "mds-assets"
@@ -109,8 +121,14 @@ class Connection:
         """Close the sockets."""
         self._session.close()
 
-    def get(self, organisation: str, url: str, query: dict[str, str] | None = None) -> Response:
-        """Send a request, and retry it on transient errors.
+    def get(
+        self,
+        organisation: str,
+        url: str,
+        query: dict[str, str] | None = None,
+        check: Callable[[Response], None] = lambda _: None,
+    ) -> Response:
+        """Send a request, and retry it on transient errors: `check` raises TransientError to reject a response.
 
         Network errors, time-outs, 5xx and truncated bodies are retried 4 times, after 1, 2, 4 and 8 seconds, each plus
         up to a second. On a rate limit, wait as GitHub asks: `retry-after`, else until `x-ratelimit-reset` if nothing
@@ -118,6 +136,7 @@ class Connection:
 
         Raises:
             NotFoundError: GitHub returned 404.
+            UnavailableError: GitHub returned 409 or 451.
             GitHubError: Any other error status; a transient error that persisted; a wait longer than `max_wait`.
         """
         request = requests.Request("GET", url, params=query).prepare().url or url
@@ -125,7 +144,8 @@ class Connection:
 
         def log_retry(state: RetryCallState) -> None:
             message = f"{organisation}: GET {request}: {_why(state)}; again in {state.upcoming_sleep:.0f} s"
-            self._log.warning("%s", self.redacted(message))
+            paced = state.outcome and isinstance(state.outcome.exception(), PacedError)
+            self.log.log(logging.INFO if paced else logging.WARNING, "%s", self.redacted(message))
 
         def failed(state: RetryCallState) -> Response:
             raise GitHubError(
@@ -155,9 +175,9 @@ class Connection:
             before_sleep=log_retry,
             retry_error_callback=limited,
         )
-        return limits(passing, self._once, organisation, request)
+        return limits(passing, self._once, organisation, request, check)
 
-    def _once(self, organisation: str, url: str) -> Response:
+    def _once(self, organisation: str, url: str, check: Callable[[Response], None]) -> Response:
         response = self._send(organisation, url)
         for _ in range(_REDIRECTS):
             if not response.is_redirect:
@@ -166,7 +186,9 @@ class Connection:
             response = self._send(organisation, target)
         if not 200 <= response.status_code < 300:
             raise refusal(organisation, response, self._message(response), self._api_url, with_token=bool(self._token))
-        return self._read(organisation, response)
+        answer = self._read(organisation, response)
+        check(answer)
+        return answer
 
     def _same_host_url(self, organisation: str, response: requests.Response, target: str, what: str) -> str:
         """The URL from a response, if it is on the configured host: the token is sent nowhere else.
@@ -184,13 +206,23 @@ class Connection:
         )
 
     def redacted(self, text: str) -> str:
-        """The text without the token, which GitHub or a proxy may have quoted."""
+        """The text without the token, which GitHub or a proxy may have quoted, and without private names."""
+        for name, label in self._private.items():
+            text = text.replace(name, label)
         return text.replace(self._token, "***") if self._token else text
+
+    def keep_private(self, name: str, label: str) -> None:
+        """Replace this name by the label in all logs and errors from now on: URLs contain it."""
+        self._private[name] = label
 
     def _is_api_host(self, url: str) -> bool:
         with suppress(ValueError):
             return _origin(url) == _origin(self._api_url)
         return False
+
+    def _is_search(self, url: str) -> bool:
+        root, path = (parse_url(each).path or "" for each in (self._api_url, url))
+        return path.removeprefix(root).startswith("/search/")
 
     def _authenticate(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         if self._token and self._is_api_host(request.url or ""):
@@ -198,6 +230,8 @@ class Connection:
         return request
 
     def _send(self, organisation: str, url: str) -> requests.Response:
+        if self._is_search(url):
+            self.searches.take()
         self.requests += 1
         try:
             # Redirects are followed by hand: requests would follow them to any host.
@@ -212,9 +246,19 @@ class Connection:
             raise TransientError(self._clean(reason)) from None
         except (OSError, ValueError, TypeError) as error:  # an unusable URL, proxy or certificate file
             raise self._failed(organisation, url, str(_innermost(error))) from None
-        remaining = response.headers.get("x-ratelimit-remaining", "")
-        self.rate_limit_remaining = int(remaining) if remaining.isdecimal() else None
+        self._note_limit(response)
         return response
+
+    def _note_limit(self, response: requests.Response) -> None:
+        """Remember what is left of the limit that this response counts against."""
+        self.clock = now_of(response)
+        limit, remaining = (_number(response.headers.get(f"x-ratelimit-{name}")) for name in ("limit", "remaining"))
+        wait = until_reset(response.headers.get("x-ratelimit-reset", ""), response)
+        if response.headers.get("x-ratelimit-resource") == "search":
+            self.searches.adjust(limit, remaining, wait)
+            return
+        self.rate_limit_remaining = remaining
+        self.rate_limit_reset = None if wait is None else self.clock + timedelta(seconds=min(wait, _LONGEST_WAIT))
 
     def _failed(self, organisation: str, url: str, reason: str) -> GitHubError:
         return GitHubError(
@@ -259,6 +303,10 @@ class Connection:
             f"{wait:.0f} s would exceed GITHUB_MAX_WAIT_SECONDS={self._max_wait:.0f} or {_ATTEMPTS_AT_LIMIT} attempts."
             f"{token}"
         )
+
+
+def _number(header: str | None) -> int | None:
+    return int(header) if header and header.isdecimal() else None
 
 
 def _why(state: RetryCallState) -> str:

@@ -32,6 +32,10 @@ class NotFoundError(GitHubError):
     """GitHub returned 404."""
 
 
+class UnavailableError(GitHubError):
+    """GitHub returned 409 (an empty repository) or 451 (one blocked for legal reasons)."""
+
+
 class TransientError(Exception):
     """A request failed in a way that may go away: retry it."""
 
@@ -43,6 +47,10 @@ class LimitError(Exception):
         """Take the reason and the wait."""
         super().__init__(reason)
         self.wait = wait
+
+
+class PacedError(LimitError):
+    """A request that was not sent yet, as it would break a limit: it is sent after `wait` seconds."""
 
 
 def refusal(
@@ -68,11 +76,13 @@ def refusal(
     ):
         wait = _retry_after(headers.get("retry-after", ""), response)
         if wait is None and nothing_left:
-            wait = _until_reset(headers.get("x-ratelimit-reset", ""), response)
+            wait = until_reset(headers.get("x-ratelimit-reset", ""), response)
         return LimitError(reason, wait)
     line = f"GITHUB_ORG {organisation!r}: GET {response.url} {reason}: "
     if status == HTTPStatus.NOT_FOUND:
         return NotFoundError(line + _not_found(api_url))
+    if status in (HTTPStatus.CONFLICT, HTTPStatus.UNAVAILABLE_FOR_LEGAL_REASONS):
+        return UnavailableError(line + "GitHub does not serve it now.")
     return GitHubError(line + _way_out(status, headers.get("x-github-sso", ""), with_token=with_token))
 
 
@@ -109,18 +119,20 @@ def _retry_after(value: str, response: "requests.Response") -> float | None:
     if value.isdecimal():
         return float(value)
     with suppress(ValueError, TypeError):
-        return max(0.0, (parsedate_to_datetime(value) - _now(response)).total_seconds())
+        return max(0.0, (parsedate_to_datetime(value) - now_of(response)).total_seconds())
     return None
 
 
-def _until_reset(value: str, response: "requests.Response") -> float | None:
+def until_reset(value: str, response: "requests.Response") -> float | None:
+    """Seconds until this `x-ratelimit-reset`, at least 1; None if it is not a number."""
     if not value.isdecimal():
         return None
-    return max(1.0, float(value) - _now(response).timestamp() + 1)
+    return max(1.0, float(value) - now_of(response).timestamp() + 1)
 
 
-def _now(response: "requests.Response") -> datetime:
+def now_of(response: "requests.Response") -> datetime:
     """The time by GitHub's clock: the local one may be wrong."""
     with suppress(KeyError, ValueError):
-        return parsedate_to_datetime(response.headers["date"])
+        moment = parsedate_to_datetime(response.headers["date"])
+        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return datetime.now(UTC)

@@ -99,7 +99,7 @@ def row(sent: Json, repository: Repository, organisation: str, observed_at: date
     Raises:
         GitHubError: It contains text that is not Unicode, which no file can store.
     """
-    landed = {f"github_{name}" if name in _ADDED_FIELDS else name: value for name, value in _kept(sent).items()}
+    landed = {f"github_{name}" if name in _ADDED_FIELDS else name: value for name, value in kept(sent).items()}
     for name, value in landed.items():
         try:
             json.dumps([name, value], ensure_ascii=False).encode()
@@ -115,20 +115,20 @@ def row(sent: Json, repository: Repository, organisation: str, observed_at: date
 _ADDED_FIELDS = {"org", "observed_at"}
 
 
-def _kept(value: Any) -> Any:
+def kept(value: Any) -> Any:
     """The value without derivable URLs and credentials, in nested objects and lists too.
 
     An object's `*_url` fields that extend its own `url`, such as `keys_url`, make up three quarters of a repository's
     bytes and add no information. Anyone with a `temp_clone_token` can clone a private repository.
     """
     if isinstance(value, list):
-        return [_kept(item) for item in value]
+        return [kept(item) for item in value]
     if not isinstance(value, dict):
         return value
     own = value.get("url")
     prefix = own + "/" if isinstance(own, str) else None
     return {
-        key: _kept(item)
+        key: kept(item)
         for key, item in value.items()
         if key != "temp_clone_token"
         and not (prefix and key.endswith("_url") and isinstance(item, str) and item.startswith((prefix, f"{own}{{")))
@@ -137,20 +137,21 @@ def _kept(value: Any) -> Any:
 
 def _invalid(sent: Json, organisation: str, reason: str) -> GitHubError:
     known = sent.get("full_name") or sent.get("name") or sent.get("id")
-    name = f"of id {_short(sent.get('id'))}, which is private," if _is_private(sent) else _short(known)
+    name = f"of id {_short(sent.get('id'))}, which is private," if is_private(sent) else _short(known)
     return GitHubError(
         f"GITHUB_ORG {organisation!r}: GitHub sent repository {name} with {reason}. Nothing was landed. "
         "If GitHub changed the field for good, change its type in mds_assets/github/repository.py."
     )
 
 
-def _is_private(sent: Json) -> bool:
+def is_private(sent: Json) -> bool:
+    """Whether its name may not be told to everyone: it is private or internal."""
     return bool(sent.get("private")) or sent.get("visibility", "public") != "public"
 
 
 def _quotable(sent: Json, value: object) -> str:
     """The value for an error message, which logs and alerts repeat; for a private repository, only its type."""
-    return f"<{type(value).__name__}>" if _is_private(sent) else _short(value)
+    return f"<{type(value).__name__}>" if is_private(sent) else _short(value)
 
 
 def _short(value: object) -> str:

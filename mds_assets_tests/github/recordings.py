@@ -6,6 +6,8 @@ recordings. Every function reads its files once and hands out the same objects a
 
 import gzip
 import json
+from collections import defaultdict
+from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import cache
 from pathlib import Path
@@ -23,12 +25,41 @@ needs_recordings = pytest.mark.skipif(not FULL.is_dir(), reason=f"no full record
 
 JENKINSCI, NPM = "jenkinsci-2019-10-26.jsonl.gz", "npm-daily"
 SLICED_JENKINSCI, SLICED_NPM = "jenkinsci-2019-10-26.jsonl.gz", "npm-2020-02-11.jsonl.gz"
+QUICWG, SLICED_QUICWG = "quicwg", "quicwg-2023-03.jsonl.gz"
 NPM_DAYS = [date(2020, 2, 11) + timedelta(days=number) for number in range(10)]
 SLICE_FIELDS = (
     *("id", "node_id", "name", "full_name", "private", "owner", "html_url", "description", "fork", "url", "keys_url"),
     *("forks_url", "created_at", "updated_at", "pushed_at", "size", "stargazers_count", "language", "forks_count"),
     *("open_issues_count", "archived", "disabled", "license", "default_branch"),
 )
+
+
+@dataclass(frozen=True)
+class Events:
+    """Five repositories of quicwg and what happened to them, as GitHub's API of today tells it.
+
+    Attributes:
+        repos: The repositories.
+        issues: Their issues and pull requests, oldest first.
+        activity: Their pushes, oldest first, each with its `repository`.
+    """
+
+    repos: Recorded
+    issues: Recorded
+    activity: Recorded
+
+    def by_repository(self) -> dict[str, Recorded]:
+        """The pushes by the repository's full name."""
+        pushes: dict[str, Recorded] = defaultdict(list)
+        for activity in self.activity:
+            pushes[activity["repository"]].append(activity)
+        return pushes
+
+
+@cache
+def quicwg() -> Events:
+    """Nine years of quicwg, or the slice's March of 2023."""
+    return read_quicwg(FULL) if FULL.is_dir() else sliced_quicwg()
 
 
 @cache
@@ -60,6 +91,20 @@ def sliced_npm_days() -> dict[date, Recorded]:
     """What the slice has of `npm_days`."""
     listed, *states = _lines(SLICE / SLICED_NPM)
     return {date.fromisoformat(day): [states[number] for number in numbers] for day, numbers in listed.items()}
+
+
+@cache
+def sliced_quicwg() -> Events:
+    """What the slice has of `quicwg`."""
+    (events,) = _lines(SLICE / SLICED_QUICWG)
+    return Events(**events)
+
+
+def read_quicwg(folder: Path) -> Events:
+    """The events of full recordings in this folder."""
+    repos = json.loads(gzip.decompress((folder / QUICWG / "repos.json.gz").read_bytes()))
+    issues, activity = (_lines(folder / QUICWG / f"{name}.jsonl.gz") for name in ("issues", "activity"))
+    return Events(repos, issues, activity)
 
 
 def read_jenkinsci(folder: Path) -> Recorded:

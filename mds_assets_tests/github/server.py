@@ -1,9 +1,9 @@
-"""A real HTTP server on 127.0.0.1 that lists repositories as api.github.com does.
+"""A real HTTP server on 127.0.0.1 that lists repositories and their events as api.github.com does.
 
 Paging and the `Link` header follow the recordings; parameters and their defaults follow
 https://docs.github.com/rest/repos/repos#list-organization-repositories, also for users. (The recording of 2019 was
 asked for no order and is ascending by creation; today's documentation says descending.) Which repositories there are is
-up to the test.
+up to the test. How events are answered for says `events.py`.
 """
 
 import hashlib
@@ -16,6 +16,7 @@ import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, date, datetime
 from email.message import Message
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -23,6 +24,8 @@ from socket import SHUT_RDWR, socket
 from threading import Thread
 from typing import Any, Self
 from urllib.parse import parse_qsl, urlencode, urlsplit
+
+from mds_assets_tests.github import events
 
 Repos = list[dict[str, Any]]
 
@@ -67,7 +70,7 @@ class Request:
 
 
 class GitHubServer:
-    """Answers the listing of organisations' and users' repositories, while its `with` block runs.
+    """Answers for organisations' and users' repositories and their events, while its `with` block runs.
 
     Example:
         >>> with GitHubServer({"acme": [{"id": 1, "created_at": "2026-01-01T00:00:00Z"}]}) as server:
@@ -78,6 +81,11 @@ class GitHubServer:
         url: Where it listens, prefix included: what `GITHUB_API_URL` should be.
         repos: Repositories by organisation. Change it between two requests, and the world has moved on.
         users: Repositories by user.
+        activity: Activities by a repository's full name.
+        issues: Issues and pull requests of all repositories.
+        stars: Stars gained by date, by a repository's full name.
+        now: Tells the time by the server's clock.
+        rate_limit: Requests an hour, as answers tell it.
         requests: Every request so far, also those that were refused.
         intercept: Called before each answer with the handler and the request's number, counted from 1. True says that
             it has answered itself, with `handler.answer(...)`, or has hung up (`handler.close_connection = True`).
@@ -88,6 +96,10 @@ class GitHubServer:
         repos: dict[str, Repos],
         users: dict[str, Repos] | None = None,
         *,
+        activity: dict[str, list[events.Json]] | None = None,
+        issues: list[events.Json] | None = None,
+        stars: dict[str, dict[date, int]] | None = None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
         url_prefix: str = "",
         token: str | None = None,
         intercept: Callable[["GitHubHandler", int], bool] | None = None,
@@ -97,17 +109,27 @@ class GitHubServer:
         Args:
             repos: Repositories by organisation.
             users: Repositories by user.
+            activity: See the attribute.
+            issues: See the attribute.
+            stars: See the attribute.
+            now: See the attribute.
             url_prefix: What precedes every path, such as `/api/v3` on a GitHub Enterprise Server.
             token: The only token that is accepted. Without it every token is, and none is needed.
             intercept: See the attribute.
         """
         self.repos = repos
         self.users = users or {}
+        self.activity = activity or {}
+        self.issues = issues or []
+        self.stars = stars or {}
+        self.now = now
+        self.searches: list[float] = []
         self.url_prefix = url_prefix
         self.route = re.compile(rf"{re.escape(url_prefix)}/({'|'.join(NUMBERED)})/([^/]+)/repos")
         self.token = token
         self.intercept = intercept
         self.requests: list[Request] = []
+        self.rate_limit = 5000
         self.rate_limit_reset = int(time.time()) + 3600
         self.request_numbers = itertools.count(1)
 
@@ -129,6 +151,25 @@ class GitHubServer:
         if self._listener.errors:
             raise self._listener.errors[0]
 
+    def events(self, path: str, query: dict[str, str]) -> events.Answered | None:
+        """The answer for the events of a repository or an account; None where there is no such path or repository."""
+        path = path.removeprefix(self.url_prefix)
+        if path == "/search/issues":
+            accounts = dict.fromkeys(self.users, "user") | dict.fromkeys(self.repos, "org")
+            return events.issues(self.issues, accounts, query, f"{self.url}{path}")
+        route = re.fullmatch(r"/(?:repos/([^/]+/[^/]+)|repositories/(\d+))/(activity|stargazers/history)", path)
+        listed = [repo for repos in (self.repos | self.users).values() for repo in repos]
+        repo = next(
+            (repo for repo in listed if route and route[1 + bool(route[2])] == _name(repo, bool(route[2]))), None
+        )
+        if not route or not repo:
+            return None
+        url, name = f"{self.url}/repositories/{repo['id']}/{route[3]}", repo["full_name"]
+        if route[3] == "activity":
+            return events.activities(self.activity.get(name, []), query, url, self.now())
+        since = datetime.fromisoformat(repo["created_at"]).date()
+        return events.star_weeks(self.stars.get(name, {}), since, query, url, self.now())
+
     def find(self, kind: str, name: str) -> tuple[int, Repos] | None:
         """The number and the repositories of an account, or None where there is no such account of that kind."""
         # GitHub lists organisations under /users as well, but no user under /orgs.
@@ -138,6 +179,10 @@ class GitHubServer:
             if name == str(number) if kind == NUMBERED[kind] else name.casefold() == login.casefold():
                 return number, repos
         return None
+
+
+def _name(repo: dict[str, Any], by_number: bool) -> str:
+    return str(repo["id"]) if by_number else repo["full_name"]
 
 
 def account_number(login: str, repos: Repos) -> int:
@@ -202,6 +247,12 @@ class GitHubHandler(BaseHTTPRequestHandler):
         if github.token and self.headers.get("Authorization") != f"Bearer {github.token}":
             return self.answer(HTTPStatus.UNAUTHORIZED, BAD_CREDENTIALS)
 
+        answered = github.events(url.path, query)
+        if answered:
+            status, body, links = answered
+            headers = self.search_limit() if "/search/" in url.path else {}
+            return self.answer(status, body, headers | ({"Link": links} if links else {}))
+
         route = github.route.fullmatch(url.path)
         account = github.find(*route.groups()) if route else None
         if not route or not account:
@@ -210,6 +261,21 @@ class GitHubHandler(BaseHTTPRequestHandler):
         number, repos = account
         page, links = page_of(listing(repos, query), query, f"{github.url}/{NUMBERED[route[1]]}/{number}/repos")
         self.answer(HTTPStatus.OK, page, {"Link": links} if links else {})
+
+    def search_limit(self) -> dict[str, str]:
+        """What is left of this minute's searches: 30 with a token, 10 without. Told, never enforced."""
+        now, searches, limit = time.time(), self.server.github.searches, 30 if self.headers["Authorization"] else 10
+        searches[:] = [at for at in searches if at > now - 60] + [now]
+        return {
+            "X-RateLimit-Resource": "search",
+            "X-RateLimit-Limit": str(limit),
+            "X-RateLimit-Remaining": str(max(0, limit - len(searches))),
+            "X-RateLimit-Reset": str(int(searches[0]) + 60),
+        }
+
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        """The header `Date`, by the server's clock."""
+        return super().date_time_string(self.server.github.now().timestamp() if timestamp is None else timestamp)
 
     def answer(self, status: int, body: Any, headers: dict[str, str] | None = None) -> None:
         """Send a whole answer, the body as JSON; `headers` come on top of, and replace, those of every answer."""
@@ -221,8 +287,8 @@ class GitHubHandler(BaseHTTPRequestHandler):
             "Content-Length": str(len(content)),
             "ETag": f'W/"{hashlib.md5(content, usedforsecurity=False).hexdigest()}"',
             # Told, never enforced: a test that wants a refusal plays it with `intercept`.
-            "X-RateLimit-Limit": "5000",
-            "X-RateLimit-Remaining": str(5000 - len(github.requests)),
+            "X-RateLimit-Limit": str(github.rate_limit),
+            "X-RateLimit-Remaining": str(github.rate_limit - len(github.requests)),
             "X-RateLimit-Reset": str(github.rate_limit_reset),
             **(headers or {}),
         }.items():

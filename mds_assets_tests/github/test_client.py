@@ -211,7 +211,7 @@ def test_github_enterprise_has_its_api_below_a_path():
 
 
 def test_the_client_imports_neither_dagster_nor_dlt_nor_the_stack():
-    modules = "mds_assets.github.client, mds_assets.github.connection, mds_assets.github.sample"
+    modules = "mds_assets.github.connection, mds_assets.github.session, mds_assets.github.sample"
     others = "{'dagster', 'dlt', 'mds_assets.stack', 'mds_assets.defs'} & set(sys.modules)"
     ended = subprocess.run(
         [sys.executable, "-c", f"import sys, {modules}; print(*{others})"], check=True, capture_output=True, text=True

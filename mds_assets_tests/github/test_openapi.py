@@ -10,18 +10,9 @@ https://github.com/github/rest-api-description, https://github.com/stoplightio/p
 """
 
 import json
-import os
 import re
-import shutil
-import subprocess
-import tempfile
-import time
 from collections.abc import Iterator
-from contextlib import suppress
 from datetime import UTC, date, datetime
-from functools import reduce
-from operator import getitem
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,17 +22,11 @@ from mds_assets.defs.github.raw import GITHUB_REPOS
 from mds_assets.github.client import GitHub
 from mds_assets.github.sample import SAMPLE_API_URL, SAMPLE_ORG, SampleTransport
 from mds_assets.stack.table import Column
+from mds_assets_tests.github import prism
 from mds_assets_tests.github.recordings import jenkinsci, needs_recordings, npm_days
 from mds_assets_tests.github.server import GitHubServer, Repos
 
-pytestmark = [
-    pytest.mark.skipif(not (shutil.which("node") and shutil.which("npm")), reason="node and npm are not installed"),
-]
-
-PACKAGES = {
-    "@octokit/openapi": "23.0.2",  # the description, as GitHub publishes it, as an npm package
-    "@stoplight/prism-cli": "5.14.2",  # later ones need node 24
-}
+pytestmark = prism.needs_node
 
 # What the client asks for, and where GitHub's `Link` sends it for the second page. The description does not know the
 # second path. It leads to the same listing, so it is held to the words of the first.
@@ -50,71 +35,20 @@ LISTINGS = {
     "/users/{username}/repos": "/user/{username}/repos",
 }
 
-PROBLEM = "application/problem+json"  # the answer of Prism itself, in place of one that breaks the description
-
 
 @pytest.fixture(scope="module")
-def packages() -> Path:
-    """The folder that holds PACKAGES: downloaded by the first run on a machine, found by all later ones."""
-    ready = Path(tempfile.gettempdir(), "-".join(["mds-openapi", *PACKAGES.values()]))
-    if not ready.exists():
-        with tempfile.TemporaryDirectory(prefix="mds-openapi-") as folder:
-            packages = Path(folder, "packages")
-            install(packages)
-            with suppress(OSError):  # another run was faster
-                packages.rename(ready)
-    if ready.stat().st_uid != os.getuid():
-        pytest.skip(f"{ready} is another user's: its programs are not run")
-    return ready / "node_modules"
-
-
-def install(folder: Path) -> None:
-    """Download PACKAGES, or skip the test; without the packages' own scripts, one of which reports to its makers."""
-    npm = ["npm", "install", "--prefix", str(folder), *(f"{name}@{version}" for name, version in PACKAGES.items())]
-    npm += ["--ignore-scripts", "--no-package-lock", "--no-audit", "--no-fund", "--loglevel=error"]
-    npm += ["--engine-strict", "--fetch-retries=0"]  # a node that is too old, or no network: npm says so at once
-    folder.mkdir()
-    try:
-        subprocess.run(npm, cwd=folder, check=True, capture_output=True, text=True, timeout=300)
-    except subprocess.TimeoutExpired:
-        pytest.skip("npm took more than 300 s to download GitHub's description and Prism")
-    except subprocess.CalledProcessError as error:
-        reason, _, _ = error.stderr.partition("\n")
-        pytest.skip(f"npm cannot download GitHub's description and Prism: {reason}")
-    for other in (folder / "node_modules/@octokit/openapi/generated").glob("*.json"):
-        if other.name != "api.github.com.json":
-            other.unlink()  # 390 MB that describe GitHub Enterprise, or the same again without references
-
-
-@pytest.fixture(scope="module")
-def description(packages: Path) -> dict[str, Any]:
+def description() -> dict[str, Any]:
     """All that GitHub describes."""
-    return json.loads((packages / "@octokit/openapi/generated/api.github.com.json").read_text(encoding="utf-8"))
+    return prism.description()
 
 
 @pytest.fixture(scope="module")
-def proxied(
-    packages: Path, description: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[GitHubServer]:
+def proxied(description: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[GitHubServer]:
     """The tests' server behind Prism: its `url`, and so each `Link` that it sends, leads through Prism."""
-    folder = tmp_path_factory.mktemp("prism")
-    document, log = folder / "listings.json", folder / "log"
     # Prism needs 2 s to load the listings and 7 s to load all paths, on two idle cores.
     paths = {path: description["paths"][first] for first, further in LISTINGS.items() for path in (first, further)}
-    document.write_text(json.dumps({**description, "paths": paths}), encoding="utf-8")
-    with GitHubServer({}) as server, log.open("w") as output:
-        prism = ["node", packages / "@stoplight/prism-cli/dist/index.js", "proxy", document, server.url, "--errors"]
-        listen = ["--host=127.0.0.1", "--port=0", "--multiprocess=false"]
-        with subprocess.Popen([*prism, *listen], stdout=output, stderr=output) as process:
-            try:
-                deadline = time.monotonic() + 60
-                while not (address := re.search(r"listening on (http://127\.0\.0\.1:\d+)", log.read_text())):
-                    assert process.poll() is None and time.monotonic() < deadline, log.read_text()
-                    time.sleep(0.05)
-                server.url = address[1]
-                yield server
-            finally:
-                process.kill()
+    with GitHubServer({}) as server, prism.before(server, {**description, "paths": paths}, tmp_path_factory):
+        yield server
 
 
 @pytest.fixture
@@ -129,7 +63,7 @@ def github(proxied: GitHubServer) -> GitHubServer:
 def repository(description: dict[str, Any]) -> dict[str, Any]:
     """The schema of a repository, the same in both listings."""
     answers = [description["paths"][path]["get"]["responses"]["200"]["content"] for path in LISTINGS]
-    schema, same = [resolved(description, answer["application/json"]["schema"]["items"]) for answer in answers]
+    schema, same = [prism.resolved(description, answer["application/json"]["schema"]["items"]) for answer in answers]
     assert schema is same
     return schema
 
@@ -140,15 +74,10 @@ def example(description: dict[str, Any]) -> dict[str, Any]:
     return description["components"]["examples"]["minimal-repository-items"]["value"][0]
 
 
-def resolved(description: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
-    """What a reference such as `#/components/parameters/page` stands for; anything else as it is."""
-    return reduce(getitem, node["$ref"].split("/")[1:], description) if "$ref" in node else node
-
-
 def violations(github: GitHubServer, path: str, **query: str | int) -> set[str]:
     """What Prism says against one request and its answer, in its words but for the repositories' places in the list."""
     answer = requests.get(f"{github.url}{path}", params=query, timeout=30)
-    if answer.headers["Content-Type"] != PROBLEM:
+    if answer.headers["Content-Type"] != prism.PROBLEM:
         answer.raise_for_status()
         return set()
     problem = answer.json()
@@ -184,7 +113,7 @@ def test_a_crawl_asks_only_for_what_github_describes(
     # Prism lets a parameter pass that the description does not know.
     for path in LISTINGS:
         parameters = description["paths"][path]["get"]["parameters"]
-        names = {resolved(description, parameter)["name"] for parameter in parameters}
+        names = {prism.resolved(description, parameter)["name"] for parameter in parameters}
         assert {name for request in github.requests for name in request.query} <= names
 
 
@@ -271,7 +200,7 @@ def test_the_sample_answers_as_described_but_for_what_it_is_known_to_lack(
         for name in names.split()
     }
     # A field of a name that GitHub does not know is no violation: there may be more than is described.
-    owner = resolved(description, repository["properties"]["owner"])
+    owner = prism.resolved(description, repository["properties"]["owner"])
     for repo in repos:
         assert repo.keys() <= repository["properties"].keys()
         assert repo["owner"].keys() <= owner["properties"].keys()

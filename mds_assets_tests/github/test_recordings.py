@@ -2,21 +2,24 @@
 
 import pytest
 
-from mds_assets_tests.github.recorded.__main__ import trimmed, week_of_jenkinsci
+from mds_assets_tests.github.recorded.__main__ import march_of_quicwg, trimmed, week_of_jenkinsci
 from mds_assets_tests.github.recordings import (
     NPM_DAYS,
     SLICE,
     jenkinsci,
     needs_recordings,
     npm_days,
+    quicwg,
     sliced_jenkinsci,
     sliced_npm_days,
+    sliced_quicwg,
 )
 
 
 @needs_recordings
 def test_the_slice_says_what_the_full_recordings_say():
     assert sliced_jenkinsci() == week_of_jenkinsci(jenkinsci())
+    assert sliced_quicwg() == march_of_quicwg(quicwg())
     assert sliced_npm_days() == {day: [trimmed(repo) for repo in npm_days()[day]] for day in NPM_DAYS}
 
 

@@ -38,7 +38,7 @@ class GitHubSettings(SourceSettings):
         description="the http(s) URL of GitHub's REST API; of a GitHub Enterprise Server: https://HOST/api/v3",
     )
     api_version: str = Field(
-        default="2022-11-28",
+        default="2026-03-10",
         pattern=r"^\d{4}-\d{2}-\d{2}$",
         title="The version of that API.",
         description="a version of GitHub's REST API, a date as YYYY-MM-DD",

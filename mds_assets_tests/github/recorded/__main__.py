@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from dataclasses import asdict
 from datetime import date, datetime
 from typing import Any
 
@@ -13,9 +14,12 @@ from mds_assets_tests.github.recordings import (
     SLICE_FIELDS,
     SLICED_JENKINSCI,
     SLICED_NPM,
+    SLICED_QUICWG,
+    Events,
     Recorded,
     read_jenkinsci,
     read_npm_days,
+    read_quicwg,
 )
 
 FIRST_JENKINSCI_DAY = date(2019, 10, 19)
@@ -36,6 +40,23 @@ def week_of_jenkinsci(repos: Recorded) -> Recorded:
     return [trimmed(repo) for repo in repos if repo["id"] in kept]
 
 
+def march_of_quicwg(events: Events) -> Events:
+    """What was opened, closed, merged or pushed in March of 2023, and each repository's last push before."""
+    issues = [item for item in events.issues if any(moment[:7] == "2023-03" for moment in _moments(item))]
+    activity = [push for push in events.activity if push["timestamp"][:7] == "2023-03"]
+    for repo in events.repos:
+        before = [push for push in events.activity if push["repository"] == repo["full_name"]]
+        activity += [push for push in before if push["timestamp"] < "2023-03"][-1:]
+    dropped = {"assignees", "author_association", "draft", "node_id"}
+    trimmed = [{name: value for name, value in item.items() if name not in dropped} for item in issues]
+    return Events(events.repos, trimmed, sorted(activity, key=lambda push: (push["timestamp"], push["id"])))
+
+
+def _moments(item: dict[str, Any]) -> list[str]:
+    moments = (item["created_at"], item["closed_at"], (item.get("pull_request") or {}).get("merged_at"))
+    return [moment for moment in moments if moment]
+
+
 def write(name: str, lines: list[Any]) -> None:
     """Write JSON lines; equal ones give equal bytes."""
     text = "".join(json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n" for line in lines)
@@ -50,3 +71,4 @@ if __name__ == "__main__":
     numbers = {json.dumps(state): number for number, state in enumerate(states)}
     listed = {str(day): [numbers[json.dumps(trimmed(repo))] for repo in repos] for day, repos in days.items()}
     write(SLICED_NPM, [listed, *states])
+    write(SLICED_QUICWG, [asdict(march_of_quicwg(read_quicwg(FULL)))])

@@ -1,0 +1,146 @@
+"""Promises of a session: the list is read once a run, and each table says beforehand what it will ask."""
+
+import logging
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from mds_assets.github.budget import Budget
+from mds_assets.github.errors import GitHubError
+from mds_assets_tests.github.recordings import quicwg, sliced_quicwg
+from mds_assets_tests.github.server import GitHubServer
+from mds_assets_tests.github.sessions import MARCH, rows_of, serving, session_with
+from mds_assets_tests.github.test_client import DAY, repo
+from mds_assets_tests.github.test_connection import answers, on
+
+
+def listings(server: GitHubServer) -> int:
+    """How many requests asked for a list of repositories."""
+    return sum(request.path.endswith("/repos") for request in server.requests)
+
+
+def test_all_tables_of_a_run_read_the_list_of_changed_repositories_once():
+    with serving(sliced_quicwg()) as server, session_with(server, "quicwg") as session:
+        landed = [row for page in session.changed(MARCH).pages for row in page]
+        for reading in (session.pushes(MARCH), session.issues(MARCH), session.stars(MARCH)):
+            assert rows_of(reading)
+        assert listings(server) == 1
+    assert {row["full_name"] for row in landed} == {repo["full_name"] for repo in quicwg().repos} - {
+        "quicwg/ops-drafts"  # last pushed to in 2022
+    }
+    assert {row["observed_at"] for row in landed} == {session.changed(MARCH).crawl.observed_at}
+
+
+def test_a_range_that_begins_on_another_day_has_a_list_of_its_own():
+    with serving(sliced_quicwg()) as server, session_with(server, "quicwg") as session:
+        session.changed(MARCH)
+        session.changed(MARCH[:5])
+        session.changed(MARCH[1:])
+        assert listings(server) == 2
+
+
+def test_a_list_that_could_not_be_read_is_asked_for_again():
+    with (
+        GitHubServer({"acme": [repo(1, "02T10:00", None)]}, intercept=on({1}, answers(403))) as server,
+        session_with(server, "acme") as session,
+    ):
+        with pytest.raises(GitHubError):
+            session.changed([DAY])
+        assert [row["id"] for row in session.changed([DAY]).of("acme")] == [1]
+
+
+def test_a_repository_that_changed_while_the_list_was_read_is_asked_once_and_as_last_seen():
+    others = [repo(number, "01T10:00", None) for number in range(2, 102)]
+    with GitHubServer({"acme": [repo(1, "02T10:00", "02T10:00"), *others]}) as server:
+
+        def push(_: object, number: int) -> bool:
+            if number == 2:
+                server.repos["acme"] = [repo(1, "02T11:00", "02T11:00"), *others]
+            return False
+
+        server.intercept = push
+        with session_with(server, "acme") as session:
+            changed = session.changed([DAY])
+    assert sum(map(len, changed.pages)) == 2
+    (known,) = changed.of("acme")
+    assert known["pushed_at"] == datetime(2026, 3, 2, 11, tzinfo=UTC)
+
+
+def test_each_table_says_beforehand_how_many_requests_it_makes_at_least(caplog: pytest.LogCaptureFixture):
+    with serving(sliced_quicwg()) as server, session_with(server, "quicwg") as session:
+        readings = [session.pushes(MARCH), session.issues(MARCH), session.stars(MARCH), session.inventory()]
+        budgets = [reading.budget() for reading in readings]
+        assert listings(server) == len(server.requests) == 1
+        assert [budget.remaining for budget in budgets] == [4999, None, 4999, 4999]
+        for reading, budget in zip(readings, budgets, strict=True):
+            with caplog.at_level(logging.INFO):
+                rows_of(reading)
+            assert reading.requests >= budget.requests
+            assert f"{budget.what}: some {budget.requests} requests; " in caplog.text
+        # All fits on first pages here; stars take 30 weeks a page since the range began or the repository did.
+        assert [reading.requests for reading in readings] == [budget.requests for budget in budgets]
+        assert [budget.requests for budget in budgets[:2]] == [4, 5]
+
+
+def test_a_budget_tells_what_is_left_and_whether_it_suffices():
+    assert str(Budget("pushes", 35, 4965)) == "pushes: some 35 requests; 4965 left this hour"
+    assert str(Budget("pushes", 35)) == "pushes: some 35 requests; unknown left this hour"
+    assert str(Budget("issues", 5, per_minute=30)) == "issues: some 5 requests; 30 a minute"
+    enough, scarce = Budget("pushes", 35, 35), Budget("pushes", 35, 34)
+    assert (enough.is_affordable, scarce.is_affordable, Budget("issues", 99).is_affordable) == (True, False, True)
+
+
+def test_without_a_token_300_changed_repositories_cannot_be_afforded():
+    repos = [repo(number, "02T10:00", "02T10:00") for number in range(1, 301)]
+
+    with GitHubServer({"acme": repos}) as server, session_with(server, "acme", token=None) as session:
+        server.rate_limit = 60
+        budget = session.pushes([DAY]).budget()
+        assert (budget.requests, budget.remaining, budget.is_affordable) == (300, 57, False)
+        assert budget.resets_at
+        assert timedelta(0) < budget.resets_at - datetime.now(UTC) <= timedelta(hours=1, seconds=5)
+        assert session.issues([DAY]).budget().per_minute == 10
+
+
+def test_searches_do_not_blur_what_is_left_of_the_hour():
+    with serving(sliced_quicwg()) as server, session_with(server, "quicwg") as session:
+        rows_of(session.issues(MARCH))
+        assert session.connection.rate_limit_remaining == 4999
+        assert session.connection.searches.per_minute == 30
+
+
+def test_the_inventory_is_every_repository_once_in_a_request_for_100():
+    repos = [repo(number, "01T10:00", None) for number in range(1, 251)]
+    with GitHubServer({"acme": repos}) as server, session_with(server, "acme") as session:
+        reading = session.inventory()
+        assert sorted(row["id"] for row in rows_of(reading)) == list(range(1, 251))
+        assert reading.requests == 3
+
+
+def test_a_repository_created_while_the_inventory_is_read_neither_doubles_nor_hides_another():
+    repos = [repo(number, "01T10:00", None) for number in range(1, 201)]
+    with GitHubServer({"acme": repos}) as server, session_with(server, "acme") as session:
+
+        def create(_: object, number: int) -> bool:
+            if number == 2:
+                repos.append(repo(999, "02T10:00", None, created_at="2026-03-02T10:00:00Z"))
+            return False
+
+        server.intercept = create
+        assert sorted(row["id"] for row in rows_of(session.inventory())) == [*range(1, 201), 999]
+
+
+def test_the_inventory_of_a_user_is_asked_for_as_a_users():
+    with (
+        GitHubServer({}, users={"octocat": [repo(1, "02T10:00", None)]}) as server,
+        session_with(server, "octocat") as session,
+    ):
+        session.changed([DAY])
+        assert [row["org"] for row in rows_of(session.inventory())] == ["octocat"]
+    assert [request.path.split("/")[1] for request in server.requests] == ["orgs", "users", "users"]
+
+
+def test_a_session_that_asked_nothing_has_no_connection_to_close():
+    with GitHubServer({}) as server, session_with(server, "acme") as session:
+        session.pushes([DAY])
+    assert "connection" not in session.__dict__
