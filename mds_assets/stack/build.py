@@ -40,7 +40,7 @@ from mds_assets.stack.prune import prune_job
 from mds_assets.stack.schedules import daily_refresh_schedule, prune_schedule, table_checks_schedule
 from mds_assets.stack.sensors import failed_checks, failed_runs
 from mds_assets.stack.session import Session
-from mds_assets.stack.settings import Settings, preview_rows, settings
+from mds_assets.stack.settings import Settings, preview_rows, public_preview_rows, settings
 from mds_assets.stack.table import TABLE, Table, declared_table
 from mds_assets.stack.warehouse import warehouse
 
@@ -63,6 +63,7 @@ def stack_resources(settings: Settings, sources: Mapping[AssetKey, frozenset[Ass
             context.resources.lake,
             sources=sources,
             preview_rows=preview_rows(settings),
+            public_rows=public_preview_rows(settings),
             duckdb_config={name: value for name, value in limits.items() if value is not None},
         )
         try:
@@ -105,7 +106,7 @@ def build_definitions(
     checks = [checks_of(subject) for subject in _checked_tables(assets)]
     prune = prune_job([key for each in checks for key in each.check_keys])
     return Definitions(
-        assets=[*map(_with_code, [*assets, warehouse(tables)]), *others],
+        assets=[*map(_with_code, [*assets, warehouse(tables, _optional(assets))]), *others],
         asset_checks=[*checks, *(sources.asset_checks or ())],
         jobs=_unless_named([daily_refresh, table_checks, prune], sources.jobs),
         schedules=_unless_named(
@@ -169,6 +170,17 @@ def _with_code(definition: AssetsDefinition) -> AssetsDefinition:
 
 def _partitioned(assets: Sequence[AssetsDefinition]) -> set[AssetKey]:
     return {spec.key for each in assets for spec in each.specs if spec.partitions_def}
+
+
+def _optional(assets: Sequence[AssetsDefinition]) -> set[AssetKey]:
+    """The tables that a run may skip: raw tables that declare it, and everything derived from them."""
+    specs = [spec for each in assets for spec in each.specs]
+    optional = {spec.key for spec in specs if spec.skippable and spec.key.has_prefix(["raw"])}
+    while derived := {
+        spec.key for spec in specs if spec.key not in optional and any(dep.asset_key in optional for dep in spec.deps)
+    }:
+        optional |= derived
+    return optional
 
 
 def day_by_day_sources(assets: Sequence[AssetsDefinition]) -> dict[AssetKey, frozenset[AssetKey]]:

@@ -26,10 +26,12 @@ from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
+    import polars as pl
     from dagster import AssetSpec, DagsterEvent, ExecuteInProcessResult, LoggerDefinition
     from duckdb import DuckDBPyConnection, DuckDBPyRelation
 
     from mds_assets.stack.lake import Lake
+    from mds_assets.stack.table import Table as DeclaredTable
 
 # Dagster and the project are imported inside the commands, after the options have been turned into settings.
 
@@ -95,7 +97,9 @@ def run(
     period = f"{(end - start).days + 1} days, {start} to {end}" if start < end else f"{end}"
     summaries = ", ".join(filter(None, (source.summary() for source in loaded_sources())))
     console.print(f"{period}{f', of [bold]{escape(summaries)}[/]' if summaries else ''}")
-    _show_made(_materialize(start, end, skip_ingest=skip_ingest))
+    result = _materialize(start, end, skip_ingest=skip_ingest)
+    _show_made(result)
+    _show_skipped(result)
     _show_marts(end)
     _show_where_next()
 
@@ -322,7 +326,8 @@ def _progress_logger(on_step: Callable[[str], None]) -> "LoggerDefinition":
                     console.print(f"  [green]✓[/] {len(sound)} checks of {', '.join(dict.fromkeys(sound))}")
             elif event.event_type_value == "STEP_SUCCESS":
                 seconds = event.step_success_data.duration_ms / 1000
-                console.print(f"  [green]✓[/] {', '.join(tables[event.step_key])} [dim]{seconds:.1f} s[/]")
+                if made := tables.get(event.step_key):  # nothing if a raw table was skipped
+                    console.print(f"  [green]✓[/] {', '.join(made)} [dim]{seconds:.1f} s[/]")
 
     @logger
     def progress(_: InitLoggerContext) -> logging.Logger:
@@ -374,6 +379,21 @@ def _show_made(result: "ExecuteInProcessResult") -> None:
     console.print(_rich_table({"made": False, "days": True, "rows": True}, made))
 
 
+def _show_skipped(result: "ExecuteInProcessResult") -> None:
+    """Print one line for each reason why raw tables were skipped."""
+    from mds_assets.stack.names import SKIPPED
+
+    skipped: dict[str, list[str]] = {}
+    for event in result.all_events:
+        if event.event_type_value == "ASSET_OBSERVATION" and event.asset_key:
+            observation = event.asset_observation_data.asset_observation
+            if reason := observation.metadata.get(SKIPPED):
+                skipped.setdefault(str(reason.value), []).append(event.asset_key.to_user_string())
+    for reason, tables in skipped.items():
+        names = ", ".join(tables)
+        console.print(f"[yellow]Skipped {names} and what reads them:[/] {escape(reason)}", soft_wrap=True)
+
+
 def _show_marts(day: date) -> None:
     """Print the headline marts of this day, and list the others."""
     from mds_assets.stack.io_managers.polars import scan
@@ -387,15 +407,24 @@ def _show_marts(day: date) -> None:
         name = spec.key.to_user_string()
         table = declared_table(name, spec.metadata)
         frame = scan(lake.files(spec.key, day), table, polars_options=lake.polars_options)
-        # The terminal may be a log that others read.
-        hidden = [] if previews_allowed() else [column.name for column in table.columns if column.private]
-        rows = frame.drop([DAY, *hidden]).collect()
+        rows = (frame if previews_allowed() else _without_private(frame, table)).drop(DAY).collect()
         shown = f", {_MAX_ROWS} of {rows.height} rows" if rows.height > _MAX_ROWS else ""
         numeric = {column: dtype.is_numeric() for column, dtype in rows.schema.items()}
         console.print(f"{name} as of {day}{shown}")  # a table's own title wraps where the table is narrow
         console.print(_rich_table(numeric, rows.head(_MAX_ROWS).iter_rows()))
     if others := [spec.key.to_user_string() for spec in marts[_MAX_MARTS:]]:
         console.print(f"Also as of {day}: {', '.join(others)}")
+
+
+def _without_private(frame: "pl.LazyFrame", table: "DeclaredTable") -> "pl.LazyFrame":
+    """The table without its private values: the terminal may be a log that others read."""
+    import polars as pl
+
+    private = [column.name for column in table.columns if column.private]
+    if not table.public:
+        return frame.drop(private)
+    is_public = pl.sql_expr(table.public)
+    return frame.with_columns(pl.when(is_public).then(pl.col(private)).otherwise(pl.lit("(private)")))
 
 
 def _show_result(result: "DuckDBPyRelation") -> None:

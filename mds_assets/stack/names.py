@@ -1,7 +1,13 @@
-"""File names in the lake and tags of Dagster's runs, for commands that don't import Dagster."""
+"""Names in the lake and tags of Dagster's runs, for commands that don't import Dagster."""
 
 WAREHOUSE = "warehouse.duckdb"
 LATEST_REPORT = "reports/activity/latest.html"
+
+SCOPE = "mds_scope"  # the key of a raw file's footer that holds what its load covers, as a JSON list
+SKIPPED = "skipped"  # the metadata of a raw table's observation that holds why a run landed nothing
+
+# The op tag of a step that starts once all others of its run have ended or were skipped: steps share one process.
+RUNS_LAST = {"dagster/priority": "-1"}
 
 # The tags of a run's day, or of its first and last one.
 DAY_TAG = "dagster/partition"

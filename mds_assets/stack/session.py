@@ -26,6 +26,7 @@ class Session:
         lake: The lake.
         sources: For each table, the tables it is derived from day by day, directly or not; for staging, its raw tables.
         preview_rows: How many rows of a table the event log may show.
+        public_rows: How many rows that their table declares public it may show at least.
     """
 
     def __init__(
@@ -34,12 +35,14 @@ class Session:
         *,
         sources: Mapping[AssetKey, frozenset[AssetKey]] | None = None,
         preview_rows: int = 0,
+        public_rows: int = 0,
         duckdb_config: Mapping[str, Any] | None = None,
     ) -> None:
         """Open nothing yet."""
         self.lake = lake
         self.sources = sources or {}
         self.preview_rows = preview_rows
+        self.public_rows = public_rows
         self._duckdb_config = dict(duckdb_config or {})
         self._closing = ExitStack()
         self._connection: duckdb.DuckDBPyConnection | None = None

@@ -47,6 +47,9 @@ _NOT_AWS = {
 _BYTES = re.compile(r"\d+(\.\d+)?\s*([KMGT]i?B|B|%)", re.IGNORECASE)
 
 
+_PREVIEW_ROWS = 5  # of a table in the event log, if MDS_PREVIEW_ROWS is not set
+
+
 class Settings(EnvironmentSettings):
     """Where the lake is, how far a mart looks back, what a run may show and use."""
 
@@ -126,8 +129,8 @@ class Settings(EnvironmentSettings):
         ge=0,
         le=100,
         validation_alias="MDS_PREVIEW_ROWS",
-        title="How many rows of a table Dagster's event log shows; above 0, reports may show names. Without it: 0 "
-        "if a source was given a secret, such as a token, that gives access to private data, else 5.",
+        title="How many rows of a table Dagster's event log shows; above 0, reports may show all names. Without it: 5, "
+        "but only public rows if a source was given a secret, such as a token, that gives access to private data.",
         description="how many rows of a day's table the event log and the report may show, 0 to 100",
     )
     alert_webhook: SecretStr | None = Field(
@@ -299,9 +302,13 @@ def preview_rows(own: Settings | None = None) -> int:
         own: The stack's settings, if not those from the environment.
     """
     given = (own or settings).preview_rows
-    if given is not None:
-        return given
-    return 0 if any(map(given_secrets, loaded_sources())) else 5
+    return 0 if given is None and any(map(given_secrets, loaded_sources())) else public_preview_rows(own)
+
+
+def public_preview_rows(own: Settings | None = None) -> int:
+    """The same for rows that their table declares public: MDS_PREVIEW_ROWS if set, else 5."""
+    given = (own or settings).preview_rows
+    return _PREVIEW_ROWS if given is None else given
 
 
 def previews_allowed() -> bool:

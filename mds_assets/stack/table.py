@@ -62,7 +62,8 @@ class Column:
         description: The meaning of its values: unit, time zone, null rule.
         nullable: Whether a value may be null.
         rule: What holds for every value that is not null, as DuckDB SQL: `stars >= 0`.
-        private: Whether it names what only a secret can see: terminals show it only where previews are allowed.
+        private: Whether it names what only a secret can see: terminals show it only if previews are allowed, or in
+            rows that the table declares public.
     """
 
     name: str
@@ -123,6 +124,8 @@ class Table:
         lineage: For each column, the columns it is derived from, as `layer/table.column`.
         reconciles: The numbers that must agree with an upstream table.
         rejects: A condition for rows of the upstream table to leave out, as SQL over its columns.
+        public: A condition for rows that anyone may see, as SQL over the columns: `visibility = 'public'`. Previews and
+            terminals show them even if a source was given a secret.
     """
 
     columns: tuple[Column, ...]
@@ -131,6 +134,7 @@ class Table:
     lineage: Mapping[str, Sequence[str]] = field(default_factory=dict[str, Sequence[str]])
     reconciles: Reconciliation | None = None
     rejects: str | None = None
+    public: str | None = None
 
     def __post_init__(self) -> None:
         """Reject a declaration that contradicts itself.
@@ -211,6 +215,7 @@ def table(
     rules: Sequence[str] = (),
     lineage: Mapping[str, str | Sequence[str]] | None = None,
     reconciles: Reconciliation | None = None,
+    public: str | None = None,
 ) -> Table:
     """Declare a table; see `Table`. A single origin in `lineage` needs no list: `{"revenue": "staging/orders.total"}`.
 
@@ -220,7 +225,7 @@ def table(
     origins = {
         name: (given,) if isinstance(given, str) else tuple(given) for name, given in dict(lineage or {}).items()
     }
-    return Table(tuple(columns), tuple(key), tuple(rules), origins, reconciles)
+    return Table(tuple(columns), tuple(key), tuple(rules), origins, reconciles, public=public)
 
 
 def declared_table(name: str, metadata: Mapping[str, Any] | None) -> Table:

@@ -4,12 +4,13 @@ It holds no rows: the views read the Parquet files, which stay the only copy.
 """
 
 import glob
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import duckdb
 from dagster import (
+    AssetKey,
     AssetsDefinition,
     AssetSpec,
     Failure,
@@ -22,7 +23,7 @@ from dagster import (
 
 from mds_assets.stack.io_managers.duckdb import scan
 from mds_assets.stack.lake import InputsChangedError, Lake
-from mds_assets.stack.names import WAREHOUSE
+from mds_assets.stack.names import RUNS_LAST, WAREHOUSE
 from mds_assets.stack.partitions import SINGLE_RUN
 from mds_assets.stack.table import DAY, declared_table, literal, quote
 
@@ -31,14 +32,20 @@ _RETRIES = 10  # for a build that other runs keep overtaking
 _DAY_COMMENT = "The partition: a day in UTC."
 
 
-def warehouse(tables: Sequence[AssetSpec]) -> AssetsDefinition:
-    """The asset that builds the warehouse from these tables, which declare their columns."""
+def warehouse(tables: Sequence[AssetSpec], optional: Collection[AssetKey] = ()) -> AssetsDefinition:
+    """The asset that builds the warehouse from these tables, which declare their columns.
+
+    Args:
+        tables: All tables of the lake.
+        optional: Those that a run may skip. Dagster would skip whatever depends on them, and so the warehouse.
+    """
 
     # Without partitions, because there is one file regardless of the run's days. For a range, Dagster still requires
     # the policy on every asset.
     @asset(
         key="warehouse",
-        deps=[table.key for table in tables],
+        deps=[table.key for table in tables if table.key not in optional],
+        op_tags=RUNS_LAST,
         backfill_policy=SINGLE_RUN,
         group_name="warehouse",
         kinds={"duckdb"},

@@ -9,6 +9,7 @@ from typing import Any
 
 import duckdb
 from dagster import AssetExecutionContext, AssetKey, AssetsDefinition
+from upath import UPath
 
 from mds_assets.stack.blocks.definition import CODE, Columns, as_table, code, make_asset, set_parameters
 from mds_assets.stack.io_managers.duckdb import read, select
@@ -18,9 +19,25 @@ from mds_assets.stack.partitions import days_between
 from mds_assets.stack.session import Session
 from mds_assets.stack.table import DAY, Column, Table, quote
 
+FIRST_SEEN, LAST_SEEN, IS_LISTED = "first_seen", "last_seen", "is_listed"
+
+_DAY = Column(DAY, "DATE", "The newest day that has the row, UTC.")
+_HISTORY = (
+    Column(FIRST_SEEN, "DATE", "The oldest day that has the row, UTC."),
+    Column(LAST_SEEN, "DATE", "The newest day that has the row, UTC."),
+)
+
 
 def current_table(
-    name: str, *, reads: str, columns: Columns, key: Sequence[str] = (), description: str | None = None, **options: Any
+    name: str,
+    *,
+    reads: str,
+    columns: Columns,
+    key: Sequence[str] = (),
+    history: bool = False,
+    listed_by: Sequence[str] = (),
+    description: str | None = None,
+    **options: Any,
 ) -> AssetsDefinition:
     """A table without partitions in the layer of the table it reads: each key once, with its newest row over all days.
 
@@ -30,15 +47,21 @@ def current_table(
     Args:
         name: The table.
         reads: The table it reads, such as `staging/customers`; its columns are the same.
-        columns: The columns to keep.
+        columns: The columns to keep. If a day may have a key several times, only those that the key determines.
         key: The columns that identify a row; by default the key of `columns`.
+        history: In place of `day`, add `first_seen` and `last_seen`: the oldest and the newest day that has the key.
+        listed_by: For a table that lists everything there is each day, with `history`: columns such as `account`. Adds
+            `is_listed`: whether the newest day that has any row of the same account still has the key.
         description: What a row is.
         options: Anything else that `@asset` takes.
     """
     source = AssetKey(reads.split("/"))
     kept = as_table(columns, key)
-    seen = Column(DAY, "DATE", "The newest day that has the row, UTC.")
-    declared = replace(kept, columns=(*kept.columns, seen), reconciles=None, lineage={})
+    added = _HISTORY if history else (_DAY,)
+    if listed_by:
+        newest = f"the newest listing of its {' and '.join(listed_by)}"
+        added += (Column(IS_LISTED, "BOOLEAN", f"Whether {newest} still has it."),)
+    declared = replace(kept, columns=(*kept.columns, *added), reconciles=None, lineage={})
 
     def merge(context: AssetExecutionContext, session: Session) -> duckdb.DuckDBPyRelation:
         step = context.get_step_execution_context()
@@ -46,17 +69,13 @@ def current_table(
         with session.reading(step):
             own = session.read(step, context.asset_key, [None])[None]
             changed = session.read(step, source, days)
-            if not own or not days or _newest_row_removed(session, declared, kept, own, changed):
+            before = read(session.connection, own, declared, partitioned=False)
+            before = _spans(before, kept, *((FIRST_SEEN, LAST_SEEN) if history else (DAY, DAY)), replaced=days)
+            if not own or not days or _is_row_removed(session, before, kept, changed, history=history):
                 changed = session.read(step, source, session.lake.days(source))
-                own = {}
-            files = [file for of_day in changed.values() for file in of_day]
-            rows = read(session.connection, files, kept)
-            if own:
-                listed = ", ".join(f"DATE '{day}'" for day in days)
-                before = read(session.connection, own, declared, partitioned=False)
-                rows = before.filter(f"{DAY} NOT IN ({listed})").union(rows)
-            newest = f"SELECT * FROM newest QUALIFY row_number() OVER ({_by(kept.key)} DESC) = 1"  # noqa: S608
-            return select(rows, "newest", newest)
+                before = None
+            rows = _rows(session, kept, changed)
+            return select(rows.union(before) if before else rows, "spans", _merged(kept, history, listed_by))
 
     set_parameters(merge, [], returns=duckdb.DuckDBPyRelation)
     caller = extract_stack(limit=2)[0]
@@ -73,8 +92,42 @@ def current_table(
     )
 
 
-def _by(key: Sequence[str]) -> str:
-    return f"PARTITION BY {', '.join(map(quote, key))} ORDER BY {DAY}"
+def _rows(session: Session, kept: Table, of_days: Mapping[Partition, Mapping[UPath, str]]) -> duckdb.DuckDBPyRelation:
+    files = [file for of_day in of_days.values() for file in of_day]
+    return _spans(read(session.connection, files, kept), kept, DAY, DAY)
+
+
+def _spans(
+    rows: duckdb.DuckDBPyRelation, kept: Table, first: str, last: str, replaced: Sequence[date] = ()
+) -> duckdb.DuckDBPyRelation:
+    """The columns to keep, the first and last day of each row, and whether the run replaces the row of its last day."""
+    is_replaced = f"{last} IN ({_dates(replaced)})" if replaced else "false"
+    return rows.project(f"{_list(kept.names)}, {first} AS first_day, {last} AS last_day, {is_replaced} AS is_replaced")
+
+
+def _merged(kept: Table, history: bool, listed_by: Sequence[str]) -> str:
+    """Of all rows with one key, the newest, with the days that they span together.
+
+    On ties (a key several times a day), the choice has to be the same in any order of runs: by value.
+    """
+    others = [name for name in kept.names if name not in kept.key]
+    order = ", ".join(["last_day DESC", "is_replaced", *map(quote, others)])
+    keys = _list(kept.key)
+    added = f"min(first_day) OVER (PARTITION BY {keys}) AS {FIRST_SEEN}, last_day AS {LAST_SEEN}"
+    if listed_by:
+        added += f", last_day = max(last_day) OVER (PARTITION BY {_list(listed_by)}) AS {IS_LISTED}"
+    return (
+        f"SELECT {_list(kept.names)}, {added if history else f'last_day AS {DAY}'} FROM spans "  # noqa: S608
+        f"QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY {order}) = 1"
+    )
+
+
+def _dates(days: Iterable[date]) -> str:
+    return ", ".join(f"DATE '{day}'" for day in days)
+
+
+def _list(names: Iterable[str]) -> str:
+    return ", ".join(map(quote, names))
 
 
 def _days_of_run(tags: Mapping[str, str]) -> list[date]:
@@ -85,23 +138,29 @@ def _days_of_run(tags: Mapping[str, str]) -> list[date]:
     return days_between(date.fromisoformat(first), date.fromisoformat(last)) if first and last else []
 
 
-def _newest_row_removed(
+def _is_row_removed(
     session: Session,
-    declared: Table,
+    before: duckdb.DuckDBPyRelation,
     kept: Table,
-    own: Iterable[Any],
-    changed: Mapping[Partition, Mapping[Any, str]],
+    changed: Mapping[Partition, Mapping[UPath, str]],
+    *,
+    history: bool,
 ) -> bool:
-    """Whether a key's newest row came from one of these days and is gone, so an earlier day's is now the newest."""
-    files = [file for of_day in changed.values() for file in of_day]
-    read(session.connection, own, declared, partitioned=False).create_view("before", replace=True)
-    read(session.connection, files, kept).create_view("changed", replace=True)
-    listed = ", ".join(f"DATE '{day}'" for day in changed)
-    keys = ", ".join(map(quote, kept.key))
+    """Whether one of these days had the newest row of a key (or, with history, its first) and no longer has the key.
+
+    Only a rebuild from all days then gives the row that takes its place.
+    """
+    before.create_view("before", replace=True)
+    _rows(session, kept, changed).create_view("changed", replace=True)
+    listed, keys = _dates(day for day in changed if day), _list(kept.key)
+    is_first_removed = f"(before.first_day IN ({listed}) AND coalesce(now.first_day > before.first_day, true))"
     query = f"""
         SELECT count(*)
-        FROM before LEFT JOIN (SELECT {keys}, max({DAY}) AS newest FROM changed GROUP BY ALL) USING ({keys})
-        WHERE {DAY} IN ({listed}) AND (newest IS NULL OR newest < {DAY})
+        FROM before LEFT JOIN (
+            SELECT {keys}, min(last_day) AS first_day, max(last_day) AS last_day FROM changed GROUP BY ALL
+        ) AS now USING ({keys})
+        WHERE (before.last_day IN ({listed}) AND coalesce(now.last_day < before.last_day, true))
+        OR ({history} AND {is_first_removed})
     """  # noqa: S608  # declared names and dates
-    ((removed,),) = session.connection.sql(query).fetchall()
-    return removed > 0
+    ((number,),) = session.connection.sql(query).fetchall()
+    return number > 0

@@ -79,6 +79,6 @@ def take_parameters_of(function: Callable[..., Any], asset_function: Callable[..
     taken = [
         each.replace(kind=_KIND)
         for name, each in inspect.signature(function).parameters.items()
-        if name not in {"days", "context"}
+        if name not in {"days", "context", "session"}
     ]
     set_parameters(asset_function, taken, returns=None)

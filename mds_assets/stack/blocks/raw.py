@@ -1,9 +1,10 @@
 """`@raw_table`: land what a source sends, all or nothing, as one file per day."""
 
 import inspect
+import json
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
@@ -11,12 +12,23 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-from dagster import AssetExecutionContext, AssetsDefinition, Failure, RetryRequested
+from dagster import (
+    AssetExecutionContext,
+    AssetKey,
+    AssetObservation,
+    AssetsDefinition,
+    Failure,
+    Nothing,
+    Output,
+    RetryRequested,
+)
 
 from mds_assets.stack.blocks.definition import CODE, Columns, as_table, code_of, make_asset, take_parameters_of
-from mds_assets.stack.io_managers.io_manager import file_metadata, preview
-from mds_assets.stack.lake.layout import Partition, load_file
-from mds_assets.stack.landing.days import Days, snapshot_day
+from mds_assets.stack.io_managers.io_manager import file_metadata, footer, preview
+from mds_assets.stack.lake import Lake
+from mds_assets.stack.lake.layout import Partition, is_landed, load_file
+from mds_assets.stack.landing.days import Days, SkippedError, snapshot_day
+from mds_assets.stack.names import SCOPE, SKIPPED
 from mds_assets.stack.partitions import DAILY, to_days
 from mds_assets.stack.session import Session
 from mds_assets.stack.settings import redact
@@ -42,9 +54,9 @@ def raw_table(
 ) -> Callable[[Callable[..., object]], AssetsDefinition]:
     """A decorator: land what the function returns in `raw/<name>`, all or nothing, as one file per day.
 
-    The function takes `days: Days`, and anything else that an asset function can take (`context`, `config`, resources).
-    It returns a dlt resource, a dlt source with one resource, or an iterable of rows or Arrow tables. Raw is
-    append-only: a run adds a load and never removes one.
+    The function takes `days: Days`, and anything else that an asset function can take (`context`, `config`, resources),
+    and `session`, the run's access to the lake. It returns a dlt resource, a dlt source with one resource, or an
+    iterable of rows or Arrow tables. Raw is append-only: a run adds a load and never removes one.
 
     Args:
         columns: The columns that staging reads. Every file has them, in exactly these types. Any other field that the
@@ -56,7 +68,7 @@ def raw_table(
         key: The columns that identify a row within a load.
         name: The table; by default the function's name.
         partitioned: Whether it has daily partitions. Without them a snapshot adds one file per run.
-        options: Anything else that `@asset` takes.
+        options: Anything else that `@asset` takes; `output_required=False` for a table that `days.skip` may leave out.
 
     Raises:
         SchemaError: `day` is given for a table without partitions.
@@ -67,12 +79,17 @@ def raw_table(
         if day and not partitioned:
             raise SchemaError(f"raw/{title} has day={day!r} and partitioned=False: a snapshot has day=None")
         declared = _with_load(as_table(columns, key), day)
-        takes_context = "context" in inspect.signature(function).parameters
+        own = inspect.signature(function).parameters.keys() & {"context", "session"}
 
-        def land(context: AssetExecutionContext, session: Session, **given: Any) -> None:
-            if takes_context:
-                given["context"] = context
-            _land(context, session, declared, day, partial(function, **given))
+        def land(context: AssetExecutionContext, session: Session, **given: Any) -> Iterator[Output[None]]:
+            given |= {name: each for name, each in (("context", context), ("session", session)) if name in own}
+            try:
+                _land(context, session, declared, day, partial(function, **given))
+            except SkippedError as skipped:
+                reason = str(skipped)
+                context.log_event(AssetObservation(context.asset_key, f"skipped: {reason}", {SKIPPED: reason}))
+            else:
+                yield Output(None)
 
         take_parameters_of(function, land)
         return make_asset(
@@ -85,6 +102,7 @@ def raw_table(
             partitions_def=DAILY if partitioned else None,
             group_name="raw",
             kinds={"dlt", "parquet"},
+            dagster_type=Nothing,
         )
 
     return decorate
@@ -125,6 +143,7 @@ def _land(
     if context.assets_def.partitions_def:
         requested = list(to_days(context.partition_keys))
     days = Days.between(requested[0] or yesterday, requested[-1] or yesterday, context.log)
+    days.scopes_of = partial(_scopes_of, session.lake, context.asset_key)
     if day is None and not snapshot_day(days):
         context.log.warning("%s: the source only knows its present state, which belongs to %s", name, yesterday)
         for partition in requested:
@@ -145,6 +164,8 @@ def _land(
             )
         except (Failure, RetryRequested):
             raise
+        except SkippedError as skipped:
+            raise SkippedError(redact(str(skipped))) from None
         except Exception as error:
             # The source may fail when it is called, before anything lands.
             reason = landing_error(error, name)
@@ -155,7 +176,8 @@ def _land(
                 raise RetryRequested(max_retries=_RETRIES, seconds_to_wait=_RETRY_SECONDS) from failure
             raise failure from None
         files: dict[Partition, Path] = {None: load.files[yesterday]} if requested == [None] else {**load.files}
-        session.lake.add(context.asset_key, load.load_id, files, load.early)
+        if files:
+            session.lake.add(context.asset_key, load.load_id, files, load.early)
     context.log.info("%s: %s", name, _summary(load.rows, load.rows_early, days.requests))
     facts = {
         COLUMN_SCHEMA: declared.dagster_schema,
@@ -166,7 +188,9 @@ def _land(
         "seconds": round(time.perf_counter() - started, 3),
         **days.facts,
     }
-    read_set = session.lake.read_set(context.asset_key, files)
+    if days.covered:
+        context.log.info("%s: %s of %s days were landed before", name, len(days.covered), len(days.dates))
+    read_set = session.lake.read_set(context.asset_key, [*files, *days.covered])
     for partition in requested:
         of_day = list(read_set.get(partition, ()))
         newest = [file for file in of_day if file.name == load_file(load.load_id) and partition == requested[-1]]
@@ -179,6 +203,13 @@ def _land(
             },
             partition_key=str(partition) if partition else None,
         )
+
+
+def _scopes_of(lake: Lake, key: AssetKey, day: date) -> list[frozenset[str]]:
+    """The scope of each load that landed this day; empty for files written before scopes were recorded."""
+    files = [file for file in lake.files(key, day) if is_landed([file.name])]
+    scopes = [(footer(file).metadata or {}).get(SCOPE.encode(), b"[]") for file in files]
+    return [frozenset(json.loads(scope)) for scope in scopes]
 
 
 def _summary(rows: Mapping[date, int], early: int, requests: int) -> str:

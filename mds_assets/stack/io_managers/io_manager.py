@@ -158,12 +158,18 @@ class LakeIOManager(IOManager):
 
 
 def preview(session: Session, file: Path | UPath, table: Table) -> dict[str, MetadataValue]:
-    """The first rows, ordered by key so that the same table shows the same rows; empty if previews are off."""
-    if not session.preview_rows:
+    """The first rows, ordered by key so that the same table shows the same rows; empty if previews are off.
+
+    If previews are off only because rows may be private, the first public rows, where the table declares some.
+    """
+    limit, shown = session.preview_rows, "true"
+    if not limit and table.public:
+        limit, shown = session.public_rows, table.public
+    if not limit:
         return {}
     order = ", ".join(table.key) or "ALL"
     relation = duckdb_engine.read(session.connection, [UPath(file)], table, partitioned=False)
-    first = relation.order(order).limit(session.preview_rows).fetchall()
+    first = relation.filter(shown).order(order).limit(limit).fetchall()
     records = [
         TableRecord({c.name: _cell(value) for c, value in zip(table.columns, row, strict=True)}) for row in first
     ]

@@ -4,9 +4,10 @@ dlt is slow to import, so only the methods that need it import it.
 """
 
 import logging
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     import requests
@@ -14,6 +15,12 @@ if TYPE_CHECKING:
     from mds_assets.stack.landing.cursor import Cursor
 
 _LOG = logging.getLogger(__name__)
+
+
+class SkippedError(Exception):
+    """The source lands nothing in this run, and that is no failure. The message is one line for the user."""
+
+    retryable = False  # so that dlt's wrappers are removed, as for any error that a source classifies
 
 
 @dataclass
@@ -26,6 +33,9 @@ class Days:
         log: A logger for the source's progress.
         requests: Number of HTTP responses received by the sessions of this range, retries included.
         facts: What the source adds to the metadata of the load.
+        scope: What the load covers of the source, such as accounts; recorded in the footer of each of its files.
+        covered: The days that `missing` left out: this load writes no file for them.
+        scopes_of: For a day, the scope of each load that landed it.
     """
 
     start: datetime
@@ -33,6 +43,9 @@ class Days:
     log: "logging.Logger | logging.LoggerAdapter[Any]" = _LOG
     requests: int = 0
     facts: dict[str, Any] = field(default_factory=dict[str, Any])
+    scope: frozenset[str] = frozenset()
+    covered: frozenset[date] = frozenset()
+    scopes_of: Callable[[date], Iterable[frozenset[str]]] = field(default=lambda _: (), repr=False)
 
     def __post_init__(self) -> None:
         """Reject a range that does not consist of whole days.
@@ -102,6 +115,39 @@ class Days:
         for scheme in ("http://", "https://"):
             session.mount(scheme, CountingAdapter(pool_maxsize=50))
         return session
+
+    def missing(self, scope: Iterable[str]) -> list[date]:
+        """The days to fetch in a range of several days: those that no earlier load covers, and any between them.
+
+        So a backfill that was interrupted resumes. A single day is always fetched again.
+
+        Args:
+            scope: What the run covers of the source, such as accounts. A day is covered if its loads cover all of it.
+
+        Returns:
+            Days in order, without gaps; empty if every day is covered.
+        """
+        self.scope = frozenset(scope)
+        dates = self.dates
+        if len(dates) > 1:
+            self.covered = frozenset(
+                day for day in dates if (loads := list(self.scopes_of(day))) and self.scope <= frozenset().union(*loads)
+            )
+        missing = [day for day in dates if day not in self.covered]
+        return [day for day in dates if missing and missing[0] <= day <= missing[-1]]
+
+    def skip(self, reason: str) -> NoReturn:
+        """Land nothing in this run, without failing it: tables downstream of this one don't run either.
+
+        The table must be declared with `output_required=False`.
+
+        Args:
+            reason: One line for the user: why, and what would help.
+
+        Raises:
+            SkippedError: Always. The stack catches it.
+        """
+        raise SkippedError(reason)
 
     def report(self, **facts: Any) -> None:
         """Add facts to the metadata of the load: `days.report(customers=12)`."""

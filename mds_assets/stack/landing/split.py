@@ -1,8 +1,10 @@
 """Splits dlt's output into one Parquet file per day, in the declared types, with DuckDB."""
 
 import errno
+import json
 import os
 import re
+from collections.abc import Iterable
 from contextlib import closing
 from datetime import date
 from pathlib import Path
@@ -13,6 +15,7 @@ import pyarrow as pa
 from mds_assets.stack.io_managers.duckdb import SETTINGS
 from mds_assets.stack.landing.errors import LandingError
 from mds_assets.stack.landing.to_arrow import LOAD_ID, ToArrow
+from mds_assets.stack.names import SCOPE
 from mds_assets.stack.table import DAY, literal, quote
 
 # Fewer rows of each day in memory than for derived tables, because an API's rows are wide.
@@ -27,16 +30,19 @@ def split_by_day(
     day: str,
     requested: list[date],
     folder: Path,
+    scope: Iterable[str] = (),
 ) -> tuple[dict[date, Path], dict[date, int]]:
     """Write a file for each requested day, and one for each later day with rows.
 
-    Returns the files, and the number of rows per day, including days before the first requested one.
+    Returns the files, and the number of rows per day, including days before the first requested one. Each file's
+    footer records the scope.
 
     Raises:
         LandingError: A row has no day, or `day` is not a column or DuckDB expression that yields a time.
         OSError: The folder cannot be written.
     """
     folder.mkdir()
+    options = f"FORMAT parquet, COMPRESSION zstd, KV_METADATA {{{SCOPE}: {literal(json.dumps(sorted(scope)))}}}"
     with closing(con.cursor()) as cursor:
         try:
             cursor.execute(_SETTINGS)
@@ -45,10 +51,10 @@ def split_by_day(
             rows = _count(cursor, columns.name, day, expression)
             landed = sorted(found for found in rows if found >= requested[0])
             # One day needs no split, and a plain COPY takes half the time of a partitioned one.
-            files = _copy_days(cursor, expression, landed, folder) if len(landed) > 1 else {}
+            files = _copy_days(cursor, expression, landed, folder, options) if len(landed) > 1 else {}
             for each in {*requested, *landed} - files.keys():
                 where = f"{expression} = DATE '{each}'" if each in landed else "false"
-                files[each] = _copy_day(cursor, where, folder / f"{each}.parquet")
+                files[each] = _copy_day(cursor, where, folder / f"{each}.parquet", options)
         except duckdb.IOException as error:
             raise _os_error(error) from None
         except duckdb.Error as error:
@@ -106,11 +112,14 @@ def _count(con: duckdb.DuckDBPyConnection, name: str, day: str, expression: str)
     return {found: count for found, count in counts.items() if found}
 
 
-def _copy_days(con: duckdb.DuckDBPyConnection, expression: str, days: list[date], folder: Path) -> dict[date, Path]:
+def _copy_days(
+    con: duckdb.DuckDBPyConnection, expression: str, days: list[date], folder: Path, options: str
+) -> dict[date, Path]:
     """Write the rows of these days, which must be all days with rows from the first one on."""
     query = f"SELECT *, {expression} AS {DAY} FROM landed WHERE {expression} >= DATE '{days[0]}'"  # noqa: S608
-    options = f"FORMAT parquet, COMPRESSION zstd, PARTITION_BY ({DAY}), RETURN_FILES"
-    copied = con.execute(f"COPY ({query}) TO {literal(folder)} ({options})").fetchall()
+    copied = con.execute(
+        f"COPY ({query}) TO {literal(folder)} ({options}, PARTITION_BY ({DAY}), RETURN_FILES)"
+    ).fetchall()
     files = [Path(file) for _, written in copied for file in written]
     by_day = {date.fromisoformat(file.parent.name.removeprefix(f"{DAY}=")): file for file in files}
     if len(by_day) != len(files):
@@ -118,8 +127,8 @@ def _copy_days(con: duckdb.DuckDBPyConnection, expression: str, days: list[date]
     return by_day
 
 
-def _copy_day(con: duckdb.DuckDBPyConnection, where: str, target: Path) -> Path:
-    con.execute(f"COPY (FROM landed WHERE {where}) TO {literal(target)} (FORMAT parquet, COMPRESSION zstd)")
+def _copy_day(con: duckdb.DuckDBPyConnection, where: str, target: Path, options: str) -> Path:
+    con.execute(f"COPY (FROM landed WHERE {where}) TO {literal(target)} ({options})")
     return target
 
 
