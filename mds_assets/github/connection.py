@@ -27,7 +27,16 @@ from tenacity import (
 )
 from urllib3.util import parse_url
 
-from mds_assets.github.errors import GitHubError, LimitError, PacedError, TransientError, now_of, refusal, until_reset
+from mds_assets.github.errors import (
+    GitHubError,
+    LimitError,
+    LimitReachedError,
+    PacedError,
+    TransientError,
+    now_of,
+    refusal,
+    until_reset,
+)
 from mds_assets.github.loopback import is_loopback
 from mds_assets.github.pace import Pace
 
@@ -155,7 +164,7 @@ class Connection:
             )
 
         def limited(state: RetryCallState) -> Response:
-            raise GitHubError(line + self._limit_exceeded(state))
+            raise LimitReachedError(line + self._limit_exceeded(state))
 
         passing = Retrying(
             retry=retry_if_exception_type(TransientError),

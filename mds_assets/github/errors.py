@@ -32,6 +32,14 @@ class NotFoundError(GitHubError):
     """GitHub returned 404."""
 
 
+class LimitReachedError(GitHubError):
+    """A rate limit asks for a longer wait than allowed."""
+
+
+class NotSupportedError(GitHubError):
+    """This API, or this version of it, does not have the endpoint."""
+
+
 class UnavailableError(GitHubError):
     """GitHub returned 409 (an empty repository) or 451 (one blocked for legal reasons)."""
 

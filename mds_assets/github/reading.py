@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, ClassVar, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from mds_assets.github.budget import Budget
 from mds_assets.github.client import Log
-from mds_assets.github.errors import GitHubError, NotFoundError, UnavailableError
+from mds_assets.github.errors import GitHubError, NotFoundError, NotSupportedError, UnavailableError
 from mds_assets.github.repository import Json, is_private
 
 if TYPE_CHECKING:
@@ -125,7 +125,9 @@ class Reading(ABC):
         self.skipped += len(vanished)
         not_found = [error for error in vanished if isinstance(error, NotFoundError)]
         if len(not_found) > 1 and len(not_found) == len(repositories):
-            raise GitHubError(
+            # A GitHub Enterprise Server may not have the endpoint yet.
+            is_github = urlsplit(self.session.github.api_url).hostname == "api.github.com"
+            raise (GitHubError if is_github else NotSupportedError)(
                 f"GITHUB_ORG {repositories[0]['org']!r}: GitHub answered 404 for the {self.what} of all "
                 f"{len(repositories)} repositories that were asked. Check whether GITHUB_TOKEN may read them, and "
                 "whether GITHUB_API_URL is a server that knows this question."

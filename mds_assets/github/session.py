@@ -1,7 +1,7 @@
 """A run's session with GitHub: what its tables share, and nothing that outlives it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Self
@@ -55,6 +55,9 @@ class Session:
     log: Log
     listed: dict[str, int] = field(default_factory=dict[str, int], init=False)
     kinds: dict[str, str] = field(default_factory=dict[str, str], init=False)
+    _only: dict[tuple[str, ...], "Session"] = field(
+        default_factory=dict[tuple[str, ...], "Session"], init=False, repr=False
+    )
     _changed: dict[date, Changed] = field(default_factory=dict[date, Changed], init=False, repr=False)
 
     def __enter__(self) -> Self:
@@ -70,6 +73,14 @@ class Session:
     def connection(self) -> "Connection":
         """The one connection: what it knows of the limits holds for all tables."""
         return self.github.connect(self.log)
+
+    def only(self, organisations: Sequence[str]) -> "Session":
+        """The session limited to these of its organisations: the same one each time, over the same connection."""
+        names = tuple(organisations)
+        if names not in self._only:
+            self._only[names] = Session(replace(self.github, organisations=names), self.log)
+            self._only[names].__dict__["connection"] = self.connection
+        return self._only[names]
 
     def changed(self, days: Sequence[date], log: Log | None = None) -> Changed:
         """The repositories active on the first of these days or since, read once.

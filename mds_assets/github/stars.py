@@ -13,7 +13,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from mds_assets.github.errors import GitHubError
+from mds_assets.github.errors import NotSupportedError
 from mds_assets.github.pages import cycle
 from mds_assets.github.reading import Reading
 from mds_assets.github.repository import Json
@@ -61,7 +61,7 @@ class Stars(Reading):
         """Refuse a version of the API without this endpoint, before anything is asked."""
         version = self.session.github.api_version
         if version < _SINCE_VERSION:
-            raise GitHubError(
+            raise NotSupportedError(
                 f"GITHUB_API_VERSION={version!r} does not know the history of stars: set {_SINCE_VERSION} or later."
             )
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from mds_assets.definitions import build_definitions
-from mds_assets.defs.github.resources import client
+from mds_assets.defs.github.resources import sessions
 from mds_assets.defs.github.settings import settings as github_settings
 from mds_assets.stack.settings import settings
 from mds_assets_tests.runs import Rows, Runs, evaluations, failure, metadata
@@ -27,6 +27,6 @@ class Project(Runs):
             "token": SecretStr(token) if token else None,
         }
         self.definitions = build_definitions(
-            {"github": client(github_settings.model_copy(update=github))},
+            {"github": sessions(github_settings.model_copy(update=github))},
             settings.model_copy(update={"data_dir": str(self.lake), "preview_rows": 0 if token else None}),
         )

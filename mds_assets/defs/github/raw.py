@@ -1,52 +1,46 @@
-"""Raw: the repositories that were active, as GitHub described them.
+"""Raw: what GitHub's REST API returned, one table per endpoint.
+
+| table | a day holds |
+|---|---|
+| `github_repos` | the repositories that were active, as GitHub described them at the time of the run |
+| `github_pushes` | pushes, at their own time |
+| `github_issues` | issues and pull requests that were opened, closed or merged |
+| `github_stars` | stars gained, by repository |
+| `github_inventory` | every repository (a snapshot) |
 
 Requests, retries and validation are in `mds_assets/github/`.
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
-from dagster import AssetExecutionContext, Config, Failure, JsonMetadataValue, ResourceParam
+from dagster import AssetExecutionContext, AssetKey, Config, Failure, JsonMetadataValue, ResourceParam
 from pydantic import Field
 
-from mds_assets.github.client import GitHub
-from mds_assets.github.repository import Json
-from mds_assets.stack.blocks import raw_table
-from mds_assets.stack.landing.days import Days
-from mds_assets.stack.table import column, table
-
-# The columns that staging reads; every file has them. Any other field that GitHub sends lands beside them.
-GITHUB_REPOS = table(
-    [
-        column("org", "VARCHAR", "The organisation or user, as GITHUB_ORG names it, in lower case."),
-        column("id", "BIGINT", "GitHub's id of the repository; it survives a rename.", nullable=True),
-        column("name", "VARCHAR", "The repository's name at the time.", nullable=True),
-        column("full_name", "VARCHAR", "Owner and name, `owner/name`.", nullable=True),
-        column("description", "VARCHAR", "Free text; null when there is none.", nullable=True),
-        column("stargazers_count", "BIGINT", "Stars.", nullable=True),
-        column("forks_count", "BIGINT", "Forks.", nullable=True),
-        column("open_issues_count", "BIGINT", "Open issues and pull requests.", nullable=True),
-        column("size", "BIGINT", "Size in kilobytes.", nullable=True),
-        column("language", "VARCHAR", "Main language; null when GitHub finds none.", nullable=True),
-        column("license", "VARCHAR", "The licence object as JSON text; null when there is none.", nullable=True),
-        column("topics", "VARCHAR", "The topics as a JSON list; null in old recordings.", nullable=True),
-        column("fork", "BOOLEAN", "Whether it is a fork.", nullable=True),
-        column("archived", "BOOLEAN", "Whether it is archived.", nullable=True),
-        column("visibility", "VARCHAR", "public, private or internal; null in old answers.", nullable=True),
-        column("created_at", "TIMESTAMPTZ", "When it was created, UTC.", nullable=True),
-        column("updated_at", "TIMESTAMPTZ", "When its metadata last changed, UTC.", nullable=True),
-        column("pushed_at", "TIMESTAMPTZ", "When it was last pushed to, UTC; null when never.", nullable=True),
-        column("observed_at", "TIMESTAMPTZ", "When the crawl that saw this began, UTC."),
-    ],
-    # A repository appears twice in a load if it was active again while the list was being read.
-    key=["org", "id", "updated_at", "pushed_at"],
-    rules=["observed_at <= now()"],
+from mds_assets.defs.github.raw_columns import (
+    GITHUB_INVENTORY,
+    GITHUB_ISSUES,
+    GITHUB_PUSHES,
+    GITHUB_REPOS,
+    GITHUB_STARS,
+    REPOSITORY,
 )
+from mds_assets.github.errors import LimitReachedError, NotSupportedError
+from mds_assets.github.reading import Reading
+from mds_assets.github.repository import Json
+from mds_assets.github.session import Session as GitHub
+from mds_assets.stack.blocks import raw_table
+from mds_assets.stack.io_managers.duckdb import read
+from mds_assets.stack.landing.days import Days
+from mds_assets.stack.session import Session
+from mds_assets.stack.table import Table
 
 # A third of real pushes leave `updated_at` unchanged.
 ACTIVE_AT = "greatest(updated_at, pushed_at)"
 
 _LISTED = "repositories_listed"
+_OPTIONS: dict[str, Any] = {"kinds": {"github", "dlt", "parquet"}, "pool": "github"}
 
 
 class Organisations(Config):
@@ -54,8 +48,23 @@ class Organisations(Config):
 
     organisations: list[str] = Field(default=[], description="Some of GITHUB_ORG; all of them where it is empty.")
 
+    def of(self, github: GitHub) -> GitHub:
+        """The run's session for these organisations.
 
-@raw_table(columns=GITHUB_REPOS, day=ACTIVE_AT, kinds={"github", "dlt", "parquet"}, pool="github")
+        Raises:
+            Failure: One is not in GITHUB_ORG.
+        """
+        unknown = sorted(set(self.organisations) - set(github.github.organisations))
+        if unknown:
+            raise Failure(
+                f"organisations {unknown} of the run's configuration are not in GITHUB_ORG: add them, or start the run "
+                "anew without them.",
+                allow_retries=False,
+            )
+        return github.only(self.organisations) if self.organisations else github
+
+
+@raw_table(columns=GITHUB_REPOS, day=ACTIVE_AT, op_tags={"dagster/priority": "1"}, **_OPTIONS)
 def github_repos(
     context: AssetExecutionContext, days: Days, config: Organisations, github: ResourceParam[GitHub]
 ) -> Iterator[list[Json]]:
@@ -65,16 +74,103 @@ def github_repos(
     one load per day and never removes an earlier one.
     """
     # Validate the config before dlt starts, so its error surfaces unwrapped.
-    return _crawl(context, days, _selected(github, config.organisations))
+    return _changed(context, days, config.of(github))
 
 
-def _crawl(context: AssetExecutionContext, days: Days, github: GitHub) -> Iterator[list[Json]]:
-    crawl = github.crawl(days.dates, days.log)
-    listed_before = _listed_before(context)
+@raw_table(columns=GITHUB_PUSHES, day="timestamp", output_required=False, **_OPTIONS)
+def github_pushes(days: Days, config: Organisations, github: ResourceParam[GitHub]) -> Iterator[list[Json]]:
+    """Pushes at their own time, and branches created and deleted: exact by day, for as long as GitHub keeps them."""
+    selected = config.of(github)
+    dates = days.missing(selected.github.organisations)
+    if not dates:
+        return iter(())
+    # GitHub keeps pushes: those after a range of the past land with their own day, not once more with each range.
+    today = datetime.now(UTC).date()
+    end = days.end if days.end.date() < today else days.end + timedelta(days=2)
+    pages = _read(days, selected.pushes(dates, days.log))
+    return ([row for row in rows if row["timestamp"] < end] for rows in pages)
+
+
+@raw_table(columns=GITHUB_ISSUES, day="event_at", output_required=False, **_OPTIONS)
+def github_issues(days: Days, config: Organisations, github: ResourceParam[GitHub]) -> Iterator[list[Json]]:
+    """Issues and pull requests that were opened, closed or merged on the day: one row for each of these events.
+
+    GitHub only knows the last time that an issue was closed.
+    """
+    selected = config.of(github)
+    dates = days.missing(selected.github.organisations)
+    return _read(days, selected.issues(dates, days.log)) if dates else iter(())
+
+
+@raw_table(columns=GITHUB_STARS, day="date", output_required=False, **_OPTIONS)
+def github_stars(
+    days: Days, config: Organisations, github: ResourceParam[GitHub], session: Session
+) -> Iterator[list[Json]]:
+    """Stars gained on the day, by repository: those still held when GitHub was queried."""
+    selected = config.of(github)
+    dates = days.missing(selected.github.organisations)
     try:
-        yield from crawl
+        return _read(days, selected.stars(dates, days.log, _counted(session, days.start))) if dates else iter(())
+    except NotSupportedError as error:
+        days.skip(str(error))
+
+
+@raw_table(columns=GITHUB_INVENTORY, day=None, output_required=False, **_OPTIONS)
+def github_inventory(days: Days, config: Organisations, github: ResourceParam[GitHub]) -> Iterator[list[Json]]:
+    """Every repository as it was at the time of the run, which belongs to the newest day that has ended."""
+    return _read(days, config.of(github).inventory(days.log))
+
+
+def _read(days: Days, reading: Reading) -> Iterator[list[Json]]:
+    """The rows of a reading, if this hour's rate limit allows it; without a token, the table is skipped otherwise."""
+    try:
+        if not reading.budget().is_affordable and not reading.session.github.token:
+            days.skip(_LIMIT_TOO_LOW)
+        yield from reading
+    except NotSupportedError as error:
+        days.skip(str(error))
+    except LimitReachedError:
+        if reading.session.github.token:
+            raise
+        days.skip(_LIMIT_TOO_LOW)
     finally:
-        days.requests = crawl.requests
+        days.requests = reading.requests
+    days.report(
+        observed_at=reading.observed_at.isoformat(),
+        rate_limit_remaining=reading.rate_limit_remaining,
+        warnings=reading.warnings,
+        repositories_skipped=reading.skipped,
+    )
+
+
+_LIMIT_TOO_LOW = (
+    "GitHub allows 60 requests an hour without GITHUB_TOKEN, too few for them. Any token raises that to 5,000 and adds "
+    "exact pushes, issues and pull requests, contributors and stars."
+)
+
+
+def _counted(session: Session, start: datetime) -> dict[int, int]:
+    """Stars by repository, as the newest inventory from before the range counted them; empty without one."""
+    key = AssetKey(["raw", "github_inventory"])
+    # An inventory is made after its day has ended. One of the day before the range already counts some of its stars.
+    earlier = [day for day in session.lake.days(key) if day < start.date() - timedelta(days=1)]
+    files = session.lake.files(key, earlier[-1]) if earlier else []
+    rows = read(session.connection, files, _COUNTED).filter(f"observed_at <= TIMESTAMPTZ '{start.isoformat()}'")
+    return dict(rows.aggregate("id, arg_max(stargazers_count, observed_at)", "id").fetchall())
+
+
+_COUNTED = Table(tuple(each for each in REPOSITORY if each.name in {"id", "stargazers_count", "observed_at"}))
+
+
+def _changed(context: AssetExecutionContext, days: Days, github: GitHub) -> Iterator[list[Json]]:
+    listed_before = _listed_before(context)
+    requests_before = github.connection.requests
+    try:
+        changed = github.changed(days.dates, days.log)
+    finally:
+        days.requests = github.connection.requests - requests_before
+    yield from changed.pages
+    crawl = changed.crawl
     warnings = _shrunk(listed_before, crawl.listed)
     for warning in warnings:
         days.log.warning("%s", warning)
@@ -84,17 +180,6 @@ def _crawl(context: AssetExecutionContext, days: Days, github: GitHub) -> Iterat
         warnings=[*crawl.warnings, *warnings],
         **{_LISTED: listed_before | crawl.listed},
     )
-
-
-def _selected(github: GitHub, organisations: list[str]) -> GitHub:
-    unknown = sorted(set(organisations) - set(github.organisations))
-    if unknown:
-        raise Failure(
-            f"organisations {unknown} of the run's configuration are not in GITHUB_ORG: add them, or start the run "
-            "anew without them.",
-            allow_retries=False,
-        )
-    return replace(github, organisations=organisations) if organisations else github
 
 
 def _listed_before(context: AssetExecutionContext) -> dict[str, int]:

@@ -1,9 +1,13 @@
-"""The GitHub client as a Dagster resource."""
+"""The GitHub client as a Dagster resource: one session per run."""
 
-from dagster import Definitions, ResourceDefinition, definitions
+import logging
+from collections.abc import Generator
+
+from dagster import Definitions, InitResourceContext, ResourceDefinition, definitions
 
 from mds_assets.defs.github.settings import GitHubSettings, settings
 from mds_assets.github.client import GitHub
+from mds_assets.github.session import Session
 
 
 def client(settings: GitHubSettings) -> GitHub:
@@ -21,7 +25,20 @@ def client(settings: GitHubSettings) -> GitHub:
     )
 
 
+def sessions(settings: GitHubSettings) -> ResourceDefinition:
+    """A session for each run: its tables share a connection, and the list of changed repositories is read once.
+
+    Created when raw needs it, because the sample and its transport take time to import.
+    """
+
+    def session(context: InitResourceContext) -> Generator[Session]:
+        with client(settings).session(context.log or logging.getLogger(__name__)) as opened:
+            yield opened
+
+    return ResourceDefinition(session)
+
+
 @definitions
 def resources() -> Definitions:
-    """The resource `github`, created when raw needs it: the sample and its transport take time to import."""
-    return Definitions(resources={"github": ResourceDefinition(lambda _: client(settings))})
+    """The resource `github`."""
+    return Definitions(resources={"github": sessions(settings)})

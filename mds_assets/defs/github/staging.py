@@ -1,13 +1,29 @@
-"""Staging: raw renamed, cast and deduplicated by DuckDB SQL, one row per repository and day.
+"""Staging of repositories: raw renamed, cast and deduplicated by DuckDB SQL.
 
-The queries are in `staging/`, one file per table. Business logic and aggregation belong in `marts.py`.
+The queries are in `staging/`, one file per table. Pushes, issues and stars are in `staging_events.py`. Business logic
+and aggregation belong in the marts.
 """
 
-from mds_assets.stack.blocks import staging_table
-from mds_assets.stack.table import Reconciliation, column, table
+from mds_assets.stack.blocks import current_table, staging_table
+from mds_assets.stack.table import Reconciliation, Table, column, table
 
-REPOS = table(
-    [
+# What staging names differently than GitHub; the other columns keep GitHub's names.
+_RENAMED = {
+    "repo_id": "id",
+    "repo_name": "name",
+    "repo_full_name": "full_name",
+    "stars": "stargazers_count",
+    "forks": "forks_count",
+    "open_issues": "open_issues_count",
+    "size_kb": "size",
+    "is_fork": "fork",
+    "is_archived": "archived",
+    "active_at": ["updated_at", "pushed_at"],
+}
+
+
+def _repositories(raw: str, rules: list[str], reconciles: Reconciliation, activity: str) -> Table:
+    columns = [
         column("org", "VARCHAR", "The organisation or user, as GITHUB_ORG names it, in lower case."),
         column("repo_id", "BIGINT", "GitHub's id of the repository; it survives a rename."),
         column("repo_name", "VARCHAR", "The repository's name at the time.", private=True),
@@ -28,42 +44,33 @@ REPOS = table(
                rule="updated_at <= now()"),
         column("pushed_at", "TIMESTAMPTZ", "When it was last pushed to, UTC; null when never.", nullable=True,
                rule="pushed_at <= now()"),
-        column("active_at", "TIMESTAMPTZ", "The later of `updated_at` and `pushed_at`, UTC; always within the day."),
+        column("active_at", "TIMESTAMPTZ", f"The later of `updated_at` and `pushed_at`, UTC{activity}."),
         column("observed_at", "TIMESTAMPTZ", "When the crawl that saw this began, UTC.", rule="observed_at <= now()"),
-    ],
-    key=["org", "repo_id"],
-    rules=[
-        "active_at >= day AND active_at < day + 1",
-        "active_at IS NOT DISTINCT FROM greatest(updated_at, pushed_at)",
-    ],
-    lineage={
-        "org": "raw/github_repos.org",
-        "repo_id": "raw/github_repos.id",
-        "repo_name": "raw/github_repos.name",
-        "repo_full_name": "raw/github_repos.full_name",
-        "description": "raw/github_repos.description",
-        "stars": "raw/github_repos.stargazers_count",
-        "forks": "raw/github_repos.forks_count",
-        "open_issues": "raw/github_repos.open_issues_count",
-        "size_kb": "raw/github_repos.size",
-        "language": "raw/github_repos.language",
-        "license": "raw/github_repos.license",
-        "topics": "raw/github_repos.topics",
-        "is_fork": "raw/github_repos.fork",
-        "is_archived": "raw/github_repos.archived",
-        "visibility": "raw/github_repos.visibility",
-        "created_at": "raw/github_repos.created_at",
-        "updated_at": "raw/github_repos.updated_at",
-        "pushed_at": "raw/github_repos.pushed_at",
-        "active_at": ["raw/github_repos.updated_at", "raw/github_repos.pushed_at"],
-        "observed_at": "raw/github_repos.observed_at",
-    },
-    reconciles=Reconciliation(
+    ]  # fmt: skip
+    origins = {each.name: _RENAMED.get(each.name, each.name) for each in columns}
+    return table(
+        columns,
+        key=["org", "repo_id"],
+        rules=[*rules, "active_at IS NOT DISTINCT FROM greatest(updated_at, pushed_at)"],
+        lineage={
+            name: [f"{raw}.{each}" for each in ([origin] if isinstance(origin, str) else origin)]
+            for name, origin in origins.items()
+        },
+        reconciles=reconciles,
+        public="visibility = 'public'",
+    )
+
+
+REPOS = _repositories(
+    "raw/github_repos",
+    ["active_at >= day AND active_at < day + 1"],
+    Reconciliation(
         "raw/github_repos",
         rows="SELECT day, org, repo_id, count(*) AS n FROM rows GROUP BY ALL",
         expected="SELECT DISTINCT day, org, id AS repo_id, 1 AS n FROM in_window",
     ),
-)  # fmt: skip
+    "; always within the day",
+)
 
 repos = staging_table(
     "repos",
@@ -71,4 +78,33 @@ repos = staging_table(
     columns=REPOS,
     rejects="id IS NULL OR coalesce(name, '') = ''",
     description="One row per organisation and repository active on the day: its newest observation of that day.",
+)
+
+INVENTORY = _repositories(
+    "raw/github_inventory",
+    [],
+    Reconciliation(
+        "raw/github_inventory",
+        rows="SELECT day, org, repo_id, observed_at, count(*) AS n FROM rows GROUP BY ALL",
+        expected="SELECT DISTINCT day, org, id AS repo_id, observed_at, 1 AS n FROM in_window "
+        "QUALIFY observed_at = max(observed_at) OVER (PARTITION BY day, org)",
+    ),
+    "",
+)
+
+inventory = staging_table(
+    "inventory",
+    reads=["raw/github_inventory"],
+    columns=INVENTORY,
+    rejects="id IS NULL OR coalesce(name, '') = ''",
+    description="Every repository that GitHub listed after the day had ended, one row each.",
+)
+
+repositories = current_table(
+    "repositories",
+    reads="staging/inventory",
+    columns=INVENTORY,
+    history=True,
+    listed_by=["org"],
+    description="Each repository that any inventory listed, as the newest one that did describes it.",
 )
