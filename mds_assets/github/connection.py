@@ -217,8 +217,9 @@ class Connection:
 
     def redacted(self, text: str) -> str:
         """The text without private names and without the token, which GitHub or a proxy may quote."""
-        for name, label in self._private.items():
-            text = text.replace(name, label)
+        # Longest first: one name may be the beginning of another, whose rest would then stay readable.
+        for name in sorted(self._private, key=len, reverse=True):
+            text = text.replace(name, self._private[name])
         return text.replace(self._token, "***") if self._token else text
 
     def keep_private(self, name: str, label: str) -> None:

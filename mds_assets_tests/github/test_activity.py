@@ -205,6 +205,23 @@ def test_a_private_repository_s_name_appears_in_no_warning_error_or_log(status: 
     assert "secret" not in text + caplog.text
 
 
+def test_a_private_name_that_starts_with_another_one_is_replaced_as_a_whole():
+    private = {"private": True, "visibility": "private"}
+    repos = [
+        repo(1, "02T09:00", "02T09:00", name="secret", full_name="acme/secret", **private),
+        repo(2, "02T10:00", "02T10:00", name="secret-plan", full_name="acme/secret-plan", **private),
+    ]
+    with (
+        GitHubServer({"acme": repos}, intercept=fails("/activity", "secret-plan", answers(404))) as server,
+        session_with(server, "acme") as session,
+    ):
+        reading = session.pushes([DAY])
+        rows_of(reading)
+    (warning,) = reading.warnings
+    assert "(private, id 2):" in warning
+    assert "plan" not in warning
+
+
 def fails(path: str, part: str, fault: Any) -> Any:
     """An `intercept` that plays the fault for requests whose path ends with `path` and whose URL contains `part`."""
 
