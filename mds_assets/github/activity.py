@@ -1,4 +1,4 @@
-"""Pushes: what happened to a repository's branches, and who did it.
+"""Pushes: every change to a repository's branches, and who made it.
 
 https://docs.github.com/en/rest/repos/repos#list-repository-activities
 """
@@ -8,13 +8,13 @@ from datetime import timedelta
 
 from pydantic import BaseModel, ConfigDict
 
-from mds_assets.github.pages import cycle, pages
+from mds_assets.github.pages import loop_error, pages
 from mds_assets.github.reading import Reading
 from mds_assets.github.repository import Json, Moment, Number
-from mds_assets.github.rows import event_row, objects_of, parsed, repository_facts
+from mds_assets.github.rows import event_row, parse_object, repository_facts, require_list
 
-# GitHub's names of periods that end now, and how many days the shortest such period has. An hour less is counted on:
-# time passes between the answer that told GitHub's clock and the next request.
+# `time_period` values, which all end now, with the fewest days each can cover. The margin of an hour covers the time
+# between the response that GitHub's clock was read from and the next request.
 _PERIODS = {"day": 1, "week": 7, "month": 28, "quarter": 89, "year": 365}
 _MARGIN = timedelta(hours=1)
 
@@ -29,37 +29,38 @@ class Activity(BaseModel):
 
 
 class Pushes(Reading):
-    """Every activity since the first of the days: pushes, force pushes, merges, branches created and deleted.
+    """Every activity since the first day: pushes, force pushes, merges, branches created and deleted.
 
-    A row is GitHub's activity with `timestamp` as a moment in UTC, plus `org`, `observed_at`, and of the repository
+    A row is GitHub's activity with `timestamp` as a UTC datetime, plus `org`, `observed_at` and, from the repository,
     `repo_id`, `repo_name`, `repo_full_name`, `repo_visibility` and `repo_default_branch`. Activities after the last day
-    come too. Only repositories whose `pushed_at` is not older than the first day are asked.
+    are included. Only repositories whose `pushed_at` is on or after the first day are requested.
     """
 
-    what = "pushes"
+    table = "pushes"
 
     def _least_requests(self) -> int:
         return sum(len(self._pushed_to(organisation)) for organisation in self.session.github.organisations)
 
     def _rows(self) -> Iterator[list[Json]]:
         for organisation in self.session.github.organisations:
-            yield from self._each(self._pushed_to(organisation), self._of)
+            yield from self._for_each(self._pushed_to(organisation), self._read)
 
     def _pushed_to(self, organisation: str) -> list[Json]:
         changed = self._changed(organisation)
         return [each for each in changed if each["pushed_at"] and each["pushed_at"] >= self._start]
 
-    def _of(self, repository: Json) -> list[Json]:
-        """The rows of one repository: all of them, as one that vanishes between two pages gives none."""
+    def _read(self, repository: Json) -> list[Json]:
+        """One repository's rows, returned together: if it disappears between two pages, none of them land."""
         organisation = repository["org"]
         query = {"per_page": "100", **self._period()}
         first = self._connection.get(organisation, self._url(repository, "activity"), query)
         rows: dict[int, Json] = {}
-        for answer in pages(self._connection, organisation, first):
-            sent = objects_of(answer.body, organisation, answer.url, "activities")
-            page = {each.id: (each, item) for each, item in ((self._parsed(organisation, item), item) for item in sent)}
-            if page and page.keys() <= rows.keys():  # a cursor that looks new each time, and is not
-                raise cycle(organisation, answer.url)
+        for response in pages(self._connection, organisation, first):
+            items = require_list(response.body, organisation, response.url, "activities")
+            parsed = ((parse_object(Activity, item, organisation, "activity"), item) for item in items)
+            page = {activity.id: (activity, item) for activity, item in parsed}
+            if page and page.keys() <= rows.keys():  # the cursor is new each time, but the page isn't
+                raise loop_error(organisation, response.url)
             recent = {
                 number: self._row(repository, activity, item)
                 for number, (activity, item) in page.items()
@@ -67,18 +68,15 @@ class Pushes(Reading):
             }
             rows |= recent
             if len(recent) < len(page):
-                break  # they come newest first
+                break  # newest first: the other pages are older
         return list(rows.values())
 
-    def _parsed(self, organisation: str, sent: Json) -> Activity:
-        return parsed(Activity, sent, organisation, "an activity")
-
-    def _row(self, repository: Json, activity: Activity, sent: Json) -> Json:
+    def _row(self, repository: Json, activity: Activity, item: Json) -> Json:
         facts = {**repository_facts(repository), "observed_at": self.observed_at}
-        return {**event_row(sent, facts), "timestamp": activity.timestamp}
+        return {**event_row(item, facts), "timestamp": activity.timestamp}
 
     def _period(self) -> dict[str, str]:
-        """The shortest period that goes back to the first day; none where a year is too short."""
+        """The shortest period that reaches back to the first day; empty if even a year is too short."""
         age = self._connection.clock - self._start + _MARGIN
         names = [name for name, days in _PERIODS.items() if age <= timedelta(days=days)]
         return {"time_period": names[0]} if names else {}

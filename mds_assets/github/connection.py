@@ -33,18 +33,18 @@ from mds_assets.github.errors import (
     LimitReachedError,
     PacedError,
     TransientError,
+    error_from,
     now_of,
-    refusal,
     until_reset,
 )
 from mds_assets.github.loopback import is_loopback
 from mds_assets.github.pace import Pace
 
-_ATTEMPTS = 5  # for a request that fails for any reason but a rate limit
+_ATTEMPTS = 5  # per request, rate limits aside
 _ATTEMPTS_AT_LIMIT = 10
 _REDIRECTS = 5
-_FIRST_WAIT_AT_LIMIT = 60.0  # seconds, when GitHub does not say how long; doubled each time
-_LONGEST_WAIT = 31_536_000.0  # a year: more makes no sense, and may exceed what a date can hold
+_FIRST_WAIT_AT_LIMIT = 60.0  # seconds, if GitHub sets no time; doubled on each retry
+_LONGEST_WAIT = 31_536_000.0  # a year; a longer wait could overflow a datetime
 _SEARCHES_A_MINUTE = {True: 30, False: 10}  # with and without a token; separate from the hourly limit
 
 
@@ -74,16 +74,16 @@ class Response:
 
 
 class Connection:
-    """A session with GitHub's API, for one crawl.
+    """An HTTP connection to GitHub's API, for one run.
 
     Attributes:
         requests: Requests sent so far, failed ones included.
         rate_limit_remaining: Requests left in the current hour, from GitHub's last response; None if it had no such
             header.
         rate_limit_reset: When that hour ends, UTC; None if unknown.
-        searches: The pace of searches, which have their own limit.
-        clock: GitHub's time at its last response, UTC; the local time before the first.
-        log: Gets a line for each retry.
+        searches: Paces searches, which have their own per-minute limit.
+        clock: The time of GitHub's last response by its own clock, UTC; the local time before the first.
+        log: Receives a line per retry.
     """
 
     def __init__(
@@ -194,13 +194,15 @@ class Connection:
             target = self._same_host_url(organisation, response, response.headers["location"], "GitHub redirects to")
             response = self._send(organisation, target)
         if not 200 <= response.status_code < 300:
-            raise refusal(organisation, response, self._message(response), self._api_url, with_token=bool(self._token))
-        answer = self._read(organisation, response)
-        check(answer)
-        return answer
+            raise error_from(
+                organisation, response, self._message(response), self._api_url, with_token=bool(self._token)
+            )
+        parsed = self._read(organisation, response)
+        check(parsed)
+        return parsed
 
-    def _same_host_url(self, organisation: str, response: requests.Response, target: str, what: str) -> str:
-        """The URL from a response, if it is on the configured host: the token is sent nowhere else.
+    def _same_host_url(self, organisation: str, response: requests.Response, target: str, source: str) -> str:
+        """The absolute URL of a link or redirect, if it is on the configured host: the token goes nowhere else.
 
         Raises:
             GitHubError: It is on another host.
@@ -210,18 +212,19 @@ class Connection:
             if self._is_api_host(url):
                 return url
         raise GitHubError(
-            f"GITHUB_ORG {organisation!r}: {what} {target!r}, which is on another host than "
+            f"GITHUB_ORG {organisation!r}: {source} {target!r}, which is on another host than "
             f"GITHUB_API_URL={self._api_url!r} and was not requested. Check GITHUB_API_URL and any proxy."
         )
 
     def redacted(self, text: str) -> str:
-        """The text without the token, which GitHub or a proxy may have quoted, and without private names."""
-        for name, label in self._private.items():
-            text = text.replace(name, label)
+        """The text without private names and without the token, which GitHub or a proxy may quote."""
+        # Longest first: one name may be the beginning of another, whose rest would then stay readable.
+        for name in sorted(self._private, key=len, reverse=True):
+            text = text.replace(name, self._private[name])
         return text.replace(self._token, "***") if self._token else text
 
     def keep_private(self, name: str, label: str) -> None:
-        """Replace this name by the label in all logs and errors from now on: URLs contain it."""
+        """From now on, replace this name with the label in logs and errors: URLs contain it."""
         self._private[name] = label
 
     def _is_api_host(self, url: str) -> bool:
@@ -255,15 +258,15 @@ class Connection:
             raise TransientError(self._clean(reason)) from None
         except (OSError, ValueError, TypeError) as error:  # an unusable URL, proxy or certificate file
             raise self._failed(organisation, url, str(_innermost(error))) from None
-        self._note_limit(response)
+        self._record_limit(response)
         return response
 
-    def _note_limit(self, response: requests.Response) -> None:
-        """Remember what is left of the limit that this response counts against."""
+    def _record_limit(self, response: requests.Response) -> None:
+        """Store what is left of the rate limit that this response counted against."""
         self.clock = now_of(response)
         limit, remaining = (_number(response.headers.get(f"x-ratelimit-{name}")) for name in ("limit", "remaining"))
         wait = until_reset(response.headers.get("x-ratelimit-reset", ""), response)
-        if response.headers.get("x-ratelimit-resource") == "search":
+        if self._is_search(response.url):
             self.searches.adjust(limit, remaining, wait)
             return
         self.rate_limit_remaining = remaining
@@ -283,8 +286,8 @@ class Connection:
                 raise TransientError(f"answered {response.status_code} with truncated JSON") from None
             raise GitHubError(
                 f"GITHUB_ORG {organisation!r}: GET {response.url} answered {response.status_code} with "
-                f"{self._message(response)!r}, which is not JSON: no list of repositories. Check GITHUB_API_URL (a "
-                "GitHub Enterprise Server's is https://HOST/api/v3) and any proxy."
+                f"{self._message(response)!r}, which is not JSON. Check GITHUB_API_URL (a GitHub Enterprise Server's "
+                "is https://HOST/api/v3) and any proxy."
             ) from None
         following, last = (response.links.get(relation, {}).get("url") for relation in ("next", "last"))
         if following:
@@ -306,7 +309,7 @@ class Connection:
     def _limit_exceeded(self, state: RetryCallState) -> str:
         wait, waited = state.upcoming_sleep, state.idle_for
         back = datetime.now(UTC) + timedelta(seconds=wait + 1)
-        token = "" if self._token else " Without GITHUB_TOKEN there are 60 requests an hour, with one 5,000."
+        token = "" if self._token else " GitHub allows 60 requests an hour without GITHUB_TOKEN, 5,000 with one."
         return (
             f"{_why(state)}. Retry at {back:%Y-%m-%d %H:%M:%S} UTC: after {waited:.0f} s of waiting, another "
             f"{wait:.0f} s would exceed GITHUB_MAX_WAIT_SECONDS={self._max_wait:.0f} or {_ATTEMPTS_AT_LIMIT} attempts."

@@ -1,4 +1,4 @@
-"""What can go wrong with a request to GitHub, and how to fix it.
+"""The errors of requests to GitHub, and how to fix each.
 
 https://docs.github.com/en/rest/using-the-rest-api/troubleshooting-the-rest-api
 """
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 class GitHubError(Exception):
-    """GitHub rejected a request, or returned something other than repositories. One line: what, why, how to fix it.
+    """GitHub rejected a request, or returned something undocumented. One line: what, why, how to fix it.
 
     Attributes:
-        retryable: Whether the same request may succeed some minutes later.
+        retryable: Whether the same request may succeed in a few minutes.
     """
 
     def __init__(self, message: str, *, retryable: bool = False) -> None:
@@ -41,15 +41,15 @@ class NotSupportedError(GitHubError):
 
 
 class UnavailableError(GitHubError):
-    """GitHub returned 409 (an empty repository) or 451 (one blocked for legal reasons)."""
+    """GitHub returned 409 (empty repository) or 451 (blocked for legal reasons)."""
 
 
 class TransientError(Exception):
-    """A request failed in a way that may go away: retry it."""
+    """A request failed for a reason that may pass: retry it."""
 
 
 class LimitError(Exception):
-    """A rate limit: retry later. `wait` is in seconds; None if GitHub did not say how long."""
+    """A rate limit: retry after `wait` seconds; None if GitHub set no time."""
 
     def __init__(self, reason: str, wait: float | None) -> None:
         """Take the reason and the wait."""
@@ -58,19 +58,19 @@ class LimitError(Exception):
 
 
 class PacedError(LimitError):
-    """A request that was not sent yet, as it would break a limit: it is sent after `wait` seconds."""
+    """The request would exceed a limit, so it is held back for `wait` seconds."""
 
 
-def refusal(
+def error_from(
     organisation: str, response: "requests.Response", message: str, api_url: str, *, with_token: bool
 ) -> Exception:
-    """Classify a status other than 2xx: a permanent error to raise, or one to retry.
+    """Classify a response outside 2xx: a permanent error to raise, or one to retry.
 
     Args:
-        organisation: Whose repositories were requested.
+        organisation: The organisation the request was for.
         response: The response.
         message: GitHub's message.
-        api_url: The configured root of the API.
+        api_url: The configured API root.
         with_token: Whether a token is set.
     """
     status, headers = response.status_code, response.headers
@@ -90,13 +90,15 @@ def refusal(
     if status == HTTPStatus.NOT_FOUND:
         return NotFoundError(line + _not_found(api_url))
     if status in (HTTPStatus.CONFLICT, HTTPStatus.UNAVAILABLE_FOR_LEGAL_REASONS):
-        return UnavailableError(line + "GitHub does not serve it now.")
+        return UnavailableError(
+            line + "GitHub can't serve it: the repository is empty (409) or blocked for legal reasons (451)."
+        )
     return GitHubError(line + _way_out(status, headers.get("x-github-sso", ""), with_token=with_token))
 
 
 def _not_found(api_url: str) -> str:
     way_out = (
-        "GitHub has no organisation or user of this name, or GITHUB_TOKEN may not see it. Check the spelling and "
+        "GitHub has no organisation or user of this name, or GITHUB_TOKEN may not read it. Check the spelling and "
         "whether it was renamed; a private one needs a GITHUB_TOKEN that may read it."
     )
     if urlsplit(api_url).hostname != "api.github.com":
@@ -114,16 +116,16 @@ def _way_out(status: int, single_sign_on: str, *, with_token: bool) -> str:
         return f"authorise GITHUB_TOKEN for its single sign-on at {single_sign_on.partition('url=')[2]}"
     if status == HTTPStatus.FORBIDDEN and with_token:
         return (
-            "GITHUB_TOKEN may not read it: a classic one needs the scope `repo` for private repositories, a "
-            "fine-grained one the organisation's approval and the permission Metadata: read."
+            "GITHUB_TOKEN may not read it: for private repositories, a classic token needs the scope `repo`; a "
+            "fine-grained one needs the organisation's approval and the permission Metadata: read."
         )
     if status == HTTPStatus.FORBIDDEN:
         return "set a GITHUB_TOKEN that may read it."
-    return "GitHub refused the request. Check GITHUB_API_URL and GITHUB_API_VERSION."
+    return "GitHub rejected the request. Check GITHUB_API_URL and GITHUB_API_VERSION."
 
 
 def _retry_after(value: str, response: "requests.Response") -> float | None:
-    """The header as seconds; its value may also be a date."""
+    """The header in seconds; its value is a number of seconds or a date."""
     if value.isdecimal():
         return float(value)
     with suppress(ValueError, TypeError):
@@ -139,7 +141,7 @@ def until_reset(value: str, response: "requests.Response") -> float | None:
 
 
 def now_of(response: "requests.Response") -> datetime:
-    """The time by GitHub's clock: the local one may be wrong."""
+    """The time on GitHub's clock, since the local one may be wrong."""
     with suppress(KeyError, ValueError):
         moment = parsedate_to_datetime(response.headers["date"])
         return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

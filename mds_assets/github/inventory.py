@@ -1,4 +1,4 @@
-"""The inventory: every repository as it is now.
+"""The inventory: every repository in its current state.
 
 https://docs.github.com/en/rest/repos/repos#list-organization-repositories
 """
@@ -11,29 +11,32 @@ from mds_assets.github.pages import pages
 from mds_assets.github.reading import Reading
 from mds_assets.github.repository import Json, parse, row
 
-_PER_PAGE = 100
+_PER_PAGE = 100  # GitHub's maximum
 
 
 class Inventory(Reading):
-    """Every repository that GitHub lists, once; rows as in a crawl. It has no days."""
+    """Every listed repository, once, with the same row as in a crawl. It has no days."""
 
-    what = "inventory"
+    table = "inventory"
 
     def _least_requests(self) -> int:
-        listed = [self.session.listed.get(organisation, 1) for organisation in self.session.github.organisations]
-        return sum(max(1, ceil(number / _PER_PAGE)) for number in listed)
+        counts = [self.session.listed.get(organisation, 1) for organisation in self.session.github.organisations]
+        return sum(max(1, ceil(count / _PER_PAGE)) for count in counts)
 
     def _rows(self) -> Iterator[list[Json]]:
         github, kinds = self.session.github, self.session.kinds
-        # Oldest first: a repository that is created meanwhile then comes last, and moves no other to another page.
+        # Oldest first: a repository created while the pages are read comes last and shifts no other one.
         query = {"sort": "created", "direction": "asc", "per_page": str(_PER_PAGE)}
         for organisation in github.organisations:
-            seen: set[int | None] = set()
+            known_ids: set[int | None] = set()
             first = first_page(self._connection, github.api_url, organisation, query, kinds)
-            for answer in pages(self._connection, organisation, first):
-                listed = [(sent, parse(sent, organisation)) for sent in repositories_of(answer, organisation)]
-                fresh = [(sent, each) for sent, each in listed if each.id is None or each.id not in seen]
-                seen |= {each.id for _, each in fresh}
-                yield [row(sent, each, organisation, self.observed_at) for sent, each in fresh]
-            if not seen:
-                self._warn(f"GITHUB_ORG {organisation!r}: GitHub lists no repository at all.")
+            for response in pages(self._connection, organisation, first):
+                page = [(item, parse(item, organisation)) for item in repositories_of(response, organisation)]
+                new = [(item, each) for item, each in page if each.id is None or each.id not in known_ids]
+                known_ids |= {each.id for _, each in new}
+                yield [row(item, each, organisation, self.observed_at) for item, each in new]
+            if not known_ids:
+                self._warn(
+                    f"GITHUB_ORG {organisation!r}: GitHub lists no repositories. If it has some, check that "
+                    "GITHUB_TOKEN may read them."
+                )

@@ -1,4 +1,4 @@
-"""The pages of a listing: GitHub's own links, from one page to the next.
+"""Pagination: follow GitHub's own links from page to page.
 
 https://docs.github.com/en/rest/using-the-rest-api/using-pagination-in-the-rest-api
 """
@@ -15,28 +15,29 @@ if TYPE_CHECKING:
 def pages(
     connection: "Connection",
     organisation: str,
-    answer: "Response",
+    first: "Response",
     check: "Callable[[Response], None]" = lambda _: None,
 ) -> "Iterator[Response]":
-    """This page and those after it. The next may have another path: only GitHub's own link is right.
+    """The first page and all that follow, by GitHub's links: the next page may have another path.
 
     Raises:
-        GitHubError: A page refers to one before it: nobody would ever see the end.
+        GitHubError: A page links back to an earlier one.
     """
-    asked = {answer.url}
-    yield answer
-    while answer.next:
-        if answer.next in asked:
-            raise cycle(organisation, answer.next)
-        asked.add(answer.next)
-        answer = connection.get(organisation, answer.next, check=check)
-        yield answer
+    requested = {first.url}
+    response = first
+    yield response
+    while response.next:
+        if response.next in requested:
+            raise loop_error(organisation, response.next)
+        requested.add(response.next)
+        response = connection.get(organisation, response.next, check=check)
+        yield response
 
 
-def cycle(organisation: str, url: str) -> GitHubError:
-    """The error of a listing that begins anew instead of ending."""
+def loop_error(organisation: str, url: str) -> GitHubError:
+    """The error for a listing that starts over instead of ending."""
     return GitHubError(
-        f"GITHUB_ORG {organisation!r}: GET {url}: the pages go round in a circle. Nothing was landed. Run it again; "
-        "if it stays so, check GITHUB_API_URL and any proxy.",
+        f"GITHUB_ORG {organisation!r}: GET {url}: pagination loops back to an earlier page. Nothing was landed. Run "
+        "it again; if the error persists, check GITHUB_API_URL and any proxy.",
         retryable=True,
     )

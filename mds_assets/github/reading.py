@@ -1,7 +1,7 @@
-"""What the readings of pushes, issues, stars and the inventory have in common.
+"""The base class for reading pushes, issues, stars and the inventory.
 
-What does not belong here: which URLs a table asks for, and what its rows are (`activity.py`, `search.py`, `stars.py`,
-`inventory.py`); what they share (`session.py`).
+What does not belong here: a table's URLs and rows (`activity.py`, `search.py`, `stars.py`, `inventory.py`), and the
+state that the tables share (`session.py`).
 """
 
 from abc import ABC, abstractmethod
@@ -20,27 +20,28 @@ if TYPE_CHECKING:
     from mds_assets.github.connection import Connection
     from mds_assets.github.session import Session
 
-Found = TypeVar("Found")
+Result = TypeVar("Result")
 
 
 @dataclass
 class Reading(ABC):
-    """The rows of some days. Iterate it once for them, some at a time.
+    """A table's rows for some days. Iterate it once; it yields them in batches.
 
-    Iterating raises GitHubError when GitHub refuses, or sends something else than documented: what came before is not
-    all there is, and must not land.
+    Iterating raises GitHubError if GitHub rejects a request or returns something undocumented. The batches before the
+    error are incomplete and must not land.
 
     Attributes:
-        session: Whose connection it asks over.
+        session: Provides the connection and the changed repositories.
         days: UTC days, in order, without gaps.
-        log: Gets the budget, and a line for each request that is sent again.
-        observed_at: When it was made, UTC. Every row bears it.
-        requests: Requests sent so far, failed ones included, those of the list too where nobody had read it before.
-        skipped: Repositories that vanished between the list and the question.
-        warnings: What looks wrong, though nothing was refused.
+        log: Receives the budget, and a line per retry.
+        observed_at: When the reading was created, UTC. Stored on every row.
+        requests: Requests sent so far, failed ones included, plus those for the list of changed repositories if this
+            reading was the first to need it.
+        skipped: Repositories left out because they were deleted since they were listed, or are empty or blocked.
+        warnings: Anomalies that are not errors.
     """
 
-    what: ClassVar[str]
+    table: ClassVar[str]
 
     session: "Session"
     days: Sequence[date]
@@ -51,7 +52,7 @@ class Reading(ABC):
     warnings: list[str] = field(default_factory=list[str], init=False)
 
     def __iter__(self) -> Iterator[list[Json]]:
-        """Ask GitHub, one organisation after the other."""
+        """Query GitHub, one organisation after another."""
         connection = self._connection
         before, connection.log = connection.requests, self.log
         try:
@@ -66,22 +67,22 @@ class Reading(ABC):
             self.requests = connection.requests - before
 
     def budget(self) -> Budget:
-        """What iterating will ask at least. Reads the list of changed repositories where nobody has."""
+        """The fewest requests that iterating needs. Reads the list of changed repositories unless it is cached."""
         requests = self._least_requests()
-        return Budget(self.what, requests, self.rate_limit_remaining, self._connection.rate_limit_reset)
+        return Budget(self.table, requests, self.rate_limit_remaining, self._connection.rate_limit_reset)
 
     @property
     def rate_limit_remaining(self) -> int | None:
-        """Requests left in the current hour, as GitHub last said; None when it did not."""
+        """Requests left in the current hour, from GitHub's last response; None if unknown."""
         return self._connection.rate_limit_remaining
 
     @abstractmethod
     def _rows(self) -> Iterator[list[Json]]:
-        """The rows, some at a time."""
+        """The rows, in batches."""
 
     @abstractmethod
     def _least_requests(self) -> int:
-        """How many requests `_rows` will make at least."""
+        """A lower bound for the requests that `_rows` sends."""
 
     @property
     def _connection(self) -> "Connection":
@@ -93,7 +94,7 @@ class Reading(ABC):
 
     @property
     def _end(self) -> datetime:
-        """The first moment after the days."""
+        """Midnight after the last day."""
         return datetime.combine(self.days[-1] + timedelta(days=1), time(), UTC)
 
     def _changed(self, organisation: str) -> list[Json]:
@@ -102,35 +103,37 @@ class Reading(ABC):
     def _url(self, repository: Json, path: str) -> str:
         return f"{self.session.github.api_url}/repos/{quote(repository['full_name'])}/{path}"
 
-    def _each(self, repositories: Sequence[Json], ask: Callable[[Json], Found]) -> Iterator[Found]:
-        """What `ask` finds of each repository of an organisation; one that has vanished meanwhile is skipped.
+    def _for_each(self, repositories: Sequence[Json], read: Callable[[Json], Result]) -> Iterator[Result]:
+        """Read each repository of an organisation. Skip those that GitHub answers with 404, 409 or 451.
 
         Raises:
-            GitHubError: Several were asked, and each answered 404: then it is not they that are missing.
+            GitHubError: Several repositories were requested and all returned 404: the token or the endpoint is wrong,
+                not the repositories.
         """
-        vanished: list[GitHubError] = []
+        unavailable: list[GitHubError] = []
         for repository in repositories:
             if is_private(repository):
                 self._connection.keep_private(repository["full_name"], f"(private, id {repository['id']})")
             try:
-                found = ask(repository)
+                result = read(repository)
             except (NotFoundError, UnavailableError) as error:
-                vanished.append(error)
+                unavailable.append(error)
                 self._warn(
-                    f"GITHUB_ORG {repository['org']!r}: repository {repository['full_name']} was listed and has "
-                    f"vanished since, or is empty or blocked. It is left out of the {self.what}."
+                    f"GITHUB_ORG {repository['org']!r}: skipped the {self.table} of repository "
+                    f"{repository['full_name']}: it was deleted since it was listed, or is empty or blocked. If it "
+                    "still exists, check that GITHUB_TOKEN may read it."
                 )
             else:
-                yield found
-        self.skipped += len(vanished)
-        not_found = [error for error in vanished if isinstance(error, NotFoundError)]
+                yield result
+        self.skipped += len(unavailable)
+        not_found = [error for error in unavailable if isinstance(error, NotFoundError)]
         if len(not_found) > 1 and len(not_found) == len(repositories):
             # A GitHub Enterprise Server may not have the endpoint yet.
             is_github = urlsplit(self.session.github.api_url).hostname == "api.github.com"
             raise (GitHubError if is_github else NotSupportedError)(
-                f"GITHUB_ORG {repositories[0]['org']!r}: GitHub answered 404 for the {self.what} of all "
-                f"{len(repositories)} repositories that were asked. Check whether GITHUB_TOKEN may read them, and "
-                "whether GITHUB_API_URL is a server that knows this question."
+                f"GITHUB_ORG {repositories[0]['org']!r}: GitHub answered 404 for the {self.table} of all "
+                f"{len(repositories)} repositories. Check that GITHUB_TOKEN may read them, and that the server at "
+                "GITHUB_API_URL supports this endpoint."
             )
 
     def _warn(self, warning: str) -> None:

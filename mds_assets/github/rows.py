@@ -1,4 +1,4 @@
-"""What lands of an event: all that GitHub sent, and the few facts that it did not."""
+"""From GitHub's JSON to a row to land: everything GitHub sent, plus a few facts from the request's context."""
 
 import re
 from typing import Any, TypeVar
@@ -8,24 +8,24 @@ from pydantic import BaseModel, ValidationError
 from mds_assets.github.errors import GitHubError
 from mds_assets.github.repository import Json, kept
 
-# Lone surrogates, which no file can hold, and the noncharacters that dlt gives a meaning at the start of a text.
+# Lone surrogates, which no file can store, and noncharacters, which mean something to dlt at the start of a string.
 _UNSTORABLE = re.compile("[\ud800-\udfff\ufdd0-\ufdef]")
 
 Model = TypeVar("Model", bound=BaseModel)
 
 
-def event_row(sent: Json, facts: Json) -> Json:
-    """All that GitHub sent but derivable URLs and credentials, and the facts.
+def event_row(item: Json, facts: Json) -> Json:
+    """Everything GitHub sent except derivable URLs and credentials, plus the facts.
 
-    A field of GitHub's that has a fact's name becomes `github_<name>`. Anyone may open an issue, so a character that
-    cannot be stored becomes U+FFFD: one title must not stop the table.
+    A field that shares its name with a fact is renamed `github_<name>`. Characters that cannot be stored are replaced
+    with U+FFFD: anyone may open an issue, and one title must not stop the table.
     """
-    landed = _storable(kept(sent))
+    landed = _storable(kept(item))
     return {**{f"github_{name}" if name in facts else name: value for name, value in landed.items()}, **facts}
 
 
 def repository_facts(repository: Json) -> Json:
-    """Which repository an event belongs to; no field of GitHub's begins with `repo_`."""
+    """The columns that identify an event's repository. None of GitHub's own fields starts with `repo_`."""
     return {
         "org": repository["org"],
         "repo_id": repository["id"],
@@ -36,38 +36,40 @@ def repository_facts(repository: Json) -> Json:
     }
 
 
-def parsed(model: type[Model], sent: Any, organisation: str, what: str) -> Model:
-    """The fields of an object that its day and its meaning depend on.
+def parse_object(model: type[Model], item: Any, organisation: str, noun: str) -> Model:
+    """Validate the fields of an object that its row depends on; `noun` names it in the error.
 
     Raises:
-        GitHubError: One is absent or has another type than GitHub documents. The message names the field, and not its
-            value, which may tell of a private repository.
+        GitHubError: A field is missing, or its type differs from GitHub's documentation. The message names the field,
+            never its value, which may reveal something about a private repository.
     """
     try:
-        return model.model_validate(sent)
+        return model.model_validate(item)
     except ValidationError as error:
         first = error.errors()[0]
-        field = ".".join(map(str, first["loc"])) or what
-        number = sent.get("id") if isinstance(sent, dict) else None
+        field = ".".join(map(str, first["loc"])) or "body"
+        is_missing = first["type"] == "missing"  # its input is the object without the field
+        actual = "" if is_missing else f" of type {type(first['input']).__name__}"
+        number = f" with id {ascii(item['id'])[:100]}" if isinstance(item, dict) and "id" in item else ""
         reason = first["msg"].removeprefix("Value error, ")
         raise GitHubError(
-            f"GITHUB_ORG {organisation!r}: GitHub sent {what} of id {ascii(number)[:100]} with {field} of type "
-            f"{type(first['input']).__name__}: {reason}. Nothing was landed. If GitHub changed the field for good, "
-            f"change {model.__name__} in {model.__module__}."
+            f"GITHUB_ORG {organisation!r}: GitHub sent an invalid {noun}{number}: {field}{actual}: {reason}. Nothing "
+            f"was landed. If GitHub changed the field for good, change {model.__name__} in {model.__module__}."
         ) from None
 
 
-def objects_of(body: Any, organisation: str, url: str, what: str) -> list[Json]:
-    """The objects of a list.
+def require_list(body: Any, organisation: str, url: str, nouns: str) -> list[Json]:
+    """The body as a list of objects; `nouns` names them in the error.
 
     Raises:
-        GitHubError: It is no list of objects.
+        GitHubError: It is anything else.
     """
     if isinstance(body, list) and all(isinstance(item, dict) for item in body):
         return body
+    actual = "a list with non-object items" if isinstance(body, list) else type(body).__name__
     raise GitHubError(
-        f"GITHUB_ORG {organisation!r}: GET {url} answered 200 with {type(body).__name__} that is no list of {what}. "
-        "Check GITHUB_API_URL and any proxy."
+        f"GITHUB_ORG {organisation!r}: GET {url} answered 200 with {actual} instead of a list of {nouns}. Check "
+        "GITHUB_API_URL and any proxy."
     )
 
 

@@ -1,8 +1,8 @@
-"""Issues and pull requests that were opened, closed or merged, by GitHub's search.
+"""Issues and pull requests opened, closed or merged on some days, from GitHub's search.
 
-A search gives at most 1,000 items, so a range with more is halved until its parts have fewer. GitHub counts both ends
-of a range in, and knows moments to the second; each is written with Z, so that it cannot mean another zone. Issues and
-pull requests are searched apart: with many kinds of tokens GitHub refuses a search for both (422).
+A search returns at most 1,000 items, so a range with more is halved until each part fits. Ranges include both
+ends and have a resolution of one second; timestamps end in Z, so that no other zone is assumed. Issues and pull
+requests need separate searches: with many kinds of tokens GitHub rejects a search for both (422).
 
 https://docs.github.com/en/rest/search/search#search-issues-and-pull-requests
 https://docs.github.com/en/search-github/getting-started-with-searching-on-github/understanding-the-search-syntax
@@ -20,17 +20,17 @@ from mds_assets.github.errors import GitHubError, TransientError
 from mds_assets.github.pages import pages
 from mds_assets.github.reading import Reading
 from mds_assets.github.repository import Json, Moment, Number
-from mds_assets.github.rows import event_row, objects_of, parsed
+from mds_assets.github.rows import event_row, parse_object, require_list
 
 if TYPE_CHECKING:
     from mds_assets.github.connection import Connection, Response
 
-MOST_ITEMS = 1_000  # of a search, however many match
-_ATTEMPTS = 3  # at a search whose pages hold fewer items than it counts
+MAX_ITEMS = 1_000  # per search, however many match
+_ATTEMPTS = 3  # if a search returns fewer items than its total_count
 
 
 class PullRequest(BaseModel):
-    """What makes an item a pull request."""
+    """The part of an item that only pull requests have."""
 
     model_config = ConfigDict(strict=True)
 
@@ -51,8 +51,8 @@ class Item(BaseModel):
     pull_request: PullRequest | None = None
 
 
-class Found(BaseModel):
-    """What a search says beside its items."""
+class SearchResult(BaseModel):
+    """The fields of a search response other than its items."""
 
     model_config = ConfigDict(strict=True)
 
@@ -61,16 +61,23 @@ class Found(BaseModel):
 
 
 @dataclass(frozen=True)
-class Question:
-    """An event to search for: items of a kind, by the moment at which it happened to them."""
+class EventQuery:
+    """A search for one event of one kind of item.
+
+    Attributes:
+        event: What happened: `opened`, `closed` or `merged`.
+        kind: The search qualifier for the kind: `is:issue` or `is:pr`.
+        qualifier: The search qualifier for the event's time.
+        moment: Gets that time from an item; None if the event has not happened.
+    """
 
     event: str
     kind: str
     qualifier: str
     moment: Callable[[Item], datetime | None]
 
-    def query(self, account: str, first: int, last: int) -> str:
-        """The search for those from one second to another, seconds since 1970, both included."""
+    def text(self, account: str, first: int, last: int) -> str:
+        """The search text for a range of Unix seconds, both ends included."""
         return f"{account} {self.kind} {self.qualifier}:{_timestamp(first)}..{_timestamp(last)}"
 
 
@@ -78,47 +85,47 @@ def _merged_at(item: Item) -> datetime | None:
     return item.pull_request.merged_at if item.pull_request else None
 
 
-QUESTIONS = (
-    Question("opened", "is:issue", "created", lambda item: item.created_at),
-    Question("opened", "is:pr", "created", lambda item: item.created_at),
-    Question("closed", "is:issue", "closed", lambda item: item.closed_at),
-    Question("closed", "is:pr", "closed", lambda item: item.closed_at),
-    Question("merged", "is:pr", "merged", _merged_at),
+QUERIES = (
+    EventQuery("opened", "is:issue", "created", lambda item: item.created_at),
+    EventQuery("opened", "is:pr", "created", lambda item: item.created_at),
+    EventQuery("closed", "is:issue", "closed", lambda item: item.closed_at),
+    EventQuery("closed", "is:pr", "closed", lambda item: item.closed_at),
+    EventQuery("merged", "is:pr", "merged", _merged_at),
 )
 
 
 class Issues(Reading):
-    """What happened to issues and pull requests on the days: one row for each event of each.
+    """Issues and pull requests opened, closed or merged on the days: one row per item and event.
 
-    A row is GitHub's item with `created_at`, `updated_at` and `closed_at` as moments in UTC, plus `org`, `observed_at`,
-    `event` (`opened`, `closed` or `merged`; a merged pull request is closed as well), `event_at` (UTC), `repo_name` and
-    `repo_full_name`. It is a pull request where `pull_request` is there. Of an item that was closed more than once
-    GitHub knows the last time only.
+    A row is GitHub's item with `created_at`, `updated_at` and `closed_at` as UTC datetimes, plus `org`, `observed_at`,
+    `event` (`opened`, `closed` or `merged`; a merged pull request is also closed), `event_at` (UTC), `repo_name` and
+    `repo_full_name`. Pull requests are the rows that have `pull_request`. For an item closed more than once, GitHub
+    only knows the last time.
     """
 
-    what = "issues"
+    table = "issues"
 
     def budget(self) -> Budget:
-        """What iterating will ask at least. Searches have a limit of their own, by the minute."""
-        return Budget(self.what, self._least_requests(), per_minute=self._connection.searches.per_minute)
+        """The fewest requests that iterating needs. Searches have their own per-minute limit."""
+        return Budget(self.table, self._least_requests(), per_minute=self._connection.searches.per_minute)
 
     def _least_requests(self) -> int:
-        return len(QUESTIONS) * len(self._organisations())
+        return len(QUERIES) * len(self._organisations())
 
     def _rows(self) -> Iterator[list[Json]]:
         first, last = int(self._start.timestamp()), int(self._end.timestamp()) - 1
         for organisation in self._organisations():
-            for question in QUESTIONS:
+            for query in QUERIES:
                 search = _Search(
-                    self._connection, self.session.github.api_url, organisation, self._account(organisation), question
+                    self._connection, self.session.github.api_url, organisation, self._account(organisation), query
                 )
-                for items in halved(search.items, first, last):
-                    yield [self._row(organisation, question, item, sent) for item, sent in items]
+                for items in split_until_complete(search.items, first, last):
+                    yield [self._row(organisation, query, item, source) for item, source in items]
                 for warning in search.warnings:
                     self._warn(warning)
 
     def _organisations(self) -> list[str]:
-        """Those with repositories: GitHub refuses to search where there are none."""
+        """The organisations with repositories: GitHub rejects a search of one without any."""
         self.session.changed(self.days, self.log)
         return [each for each in self.session.github.organisations if self.session.listed.get(each) != 0]
 
@@ -126,106 +133,108 @@ class Issues(Reading):
         is_user = self.session.kinds.get(organisation) == "users"
         return f"user:{organisation}" if is_user else f"org:{organisation}"
 
-    def _row(self, organisation: str, question: Question, item: Item, sent: Json) -> Json:
+    def _row(self, organisation: str, query: EventQuery, item: Item, source: Json) -> Json:
         owner, name = item.repository_url.split("/")[-2:]
         facts = {
             "org": organisation,
             "repo_name": name,
             "repo_full_name": f"{owner}/{name}",
-            "event": question.event,
-            "event_at": question.moment(item),
+            "event": query.event,
+            "event_at": query.moment(item),
             "observed_at": self.observed_at,
         }
         moments = {"created_at": item.created_at, "updated_at": item.updated_at, "closed_at": item.closed_at}
-        return {**event_row(sent, facts), **moments}
+        return {**event_row(source, facts), **moments}
 
 
 @dataclass
 class _Search:
-    """One question about one organisation.
+    """One query for one organisation.
 
     Attributes:
-        account: The organisation or user as a qualifier of a search.
-        warnings: What looks wrong with its answers.
+        account: The search qualifier for the organisation or user.
+        warnings: Anomalies that are not errors.
     """
 
     connection: "Connection"
     api_url: str
     organisation: str
     account: str
-    question: Question
+    query: EventQuery
     warnings: list[str] = field(default_factory=list[str])
 
     def items(self, first: int, last: int) -> list[tuple[Item, Json]] | None:
-        """The items of a range of seconds, both ends included; None where there are too many.
+        """The items in a range of seconds, both ends included; None if there are more than a search returns.
 
         Raises:
-            GitHubError: Too many of one second.
+            GitHubError: There are more than that in a single second.
         """
-        query = self.question.query(self.account, first, last)
-        found: dict[int, tuple[Item, Json]] = {}
+        text = self.query.text(self.account, first, last)
+        matches: dict[int, tuple[Item, Json]] = {}
         total = 0
         for _ in range(_ATTEMPTS):
-            answer = self._first_page(query)
-            total = self._total(answer)
-            if total > MOST_ITEMS:
-                self._require_several_seconds(first, last, total)
+            response = self._first_page(text)
+            total = self._total(response)
+            if total > MAX_ITEMS:
+                self._require_splittable(first, last, total)
                 return None
-            found = {item.id: (item, sent) for item, sent in self._listed(answer)}
-            if len(found) >= total:
+            matches = {item.id: (item, source) for item, source in self._read(response)}
+            if len(matches) >= total:
                 break
         else:
-            self._warn(f"the search {query!r} counts {total} items and gave {len(found)}, {_ATTEMPTS} times")
-        happened = [(item, sent) for item, sent in found.values() if self._is_within(item, first, last)]
-        if len(happened) < len(found):
-            gone = len(found) - len(happened)
-            self._warn(f"{gone} items of the search {query!r} no longer match it, as one that was reopened since")
-        return happened
+            self._warn(f"the search {text!r} returned {len(matches)} of {total} items, {_ATTEMPTS} times")
+        current = [(item, source) for item, source in matches.values() if self._is_within(item, first, last)]
+        if len(current) < len(matches):
+            outdated = len(matches) - len(current)
+            self._warn(
+                f"left out {outdated} results of the search {text!r}: they no longer match it (reopened, perhaps)"
+            )
+        return current
 
-    def _first_page(self, query: str) -> "Response":
-        # By creation, which never changes: items keep their places while the pages are read.
-        parameters = {"q": query, "sort": "created", "order": "asc", "per_page": "100"}
-        return self.connection.get(self.organisation, f"{self.api_url}/search/issues", parameters, _require_all)
+    def _first_page(self, text: str) -> "Response":
+        # Sorted by creation time, which never changes, so items keep their places while the pages are read.
+        parameters = {"q": text, "sort": "created", "order": "asc", "per_page": "100"}
+        return self.connection.get(self.organisation, f"{self.api_url}/search/issues", parameters, _reject_incomplete)
 
-    def _listed(self, first: "Response") -> Iterator[tuple[Item, Json]]:
-        for answer in pages(self.connection, self.organisation, first, _require_all):
-            self._total(answer)
-            for sent in objects_of(answer.body.get("items"), self.organisation, answer.url, "issues"):
-                yield parsed(Item, sent, self.organisation, "an issue"), sent
+    def _read(self, first: "Response") -> Iterator[tuple[Item, Json]]:
+        for response in pages(self.connection, self.organisation, first, _reject_incomplete):
+            self._total(response)  # validates the page
+            for source in require_list(response.body.get("items"), self.organisation, response.url, "issues"):
+                yield parse_object(Item, source, self.organisation, "issue"), source
 
-    def _total(self, answer: "Response") -> int:
-        return parsed(Found, answer.body, self.organisation, "a search").total_count
+    def _total(self, response: "Response") -> int:
+        return parse_object(SearchResult, response.body, self.organisation, "search result").total_count
 
     def _is_within(self, item: Item, first: int, last: int) -> bool:
-        moment = self.question.moment(item)
+        moment = self.query.moment(item)
         return moment is not None and first <= moment.timestamp() < last + 1
 
-    def _require_several_seconds(self, first: int, last: int, total: int) -> None:
+    def _require_splittable(self, first: int, last: int, total: int) -> None:
         if first == last:
             raise GitHubError(
-                f"GITHUB_ORG {self.organisation!r}: {total} items were {self.question.event} within the one second "
-                f"{_timestamp(first)}, and GitHub's search gives {MOST_ITEMS} at most. Nothing was landed. Leave this "
-                "day out."
+                f"GITHUB_ORG {self.organisation!r}: {total} items were {self.query.event} in the single second "
+                f"{_timestamp(first)}, but a search returns at most {MAX_ITEMS}. Nothing was landed. Leave this day "
+                "out."
             )
 
     def _warn(self, warning: str) -> None:
         self.warnings.append(f"GITHUB_ORG {self.organisation!r}: {warning}.")
 
 
-def halved(items: Callable[[int, int], list[Any] | None], first: int, last: int) -> Iterator[list[Any]]:
-    """All of a range of seconds, both ends included: as `items` gives it, or its two halves where that gives None."""
-    found = items(first, last)
-    if found is not None:
-        yield found
+def split_until_complete(items: Callable[[int, int], list[Any] | None], first: int, last: int) -> Iterator[list[Any]]:
+    """Everything in a range of seconds, both ends included. Where `items` returns None, the range is halved."""
+    batch = items(first, last)
+    if batch is not None:
+        yield batch
         return
     middle = (first + last) // 2
-    yield from halved(items, first, middle)
-    yield from halved(items, middle + 1, last)
+    yield from split_until_complete(items, first, middle)
+    yield from split_until_complete(items, middle + 1, last)
 
 
-def _require_all(answer: "Response") -> None:
-    if isinstance(answer.body, dict) and answer.body.get("incomplete_results") is True:
-        raise TransientError("answered 200 with incomplete_results: the search took GitHub too long")
+def _reject_incomplete(response: "Response") -> None:
+    if isinstance(response.body, dict) and response.body.get("incomplete_results") is True:
+        raise TransientError("answered 200 with incomplete_results: the search timed out at GitHub")
 
 
 def _timestamp(second: int) -> str:

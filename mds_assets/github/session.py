@@ -1,4 +1,4 @@
-"""A run's session with GitHub: what its tables share, and nothing that outlives it."""
+"""A run's session with GitHub: the state that its tables share, discarded at the end of the run."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
 
 @dataclass
 class Changed:
-    """The repositories that changed since a day: the list as `crawl` found it.
+    """The repositories that changed since a day.
 
     Attributes:
-        crawl: The crawl, which has ended.
-        pages: Its rows, a page of GitHub's at a time.
+        crawl: The finished crawl that listed them.
+        pages: Its rows, page by page.
     """
 
     crawl: Crawl
     pages: list[list[Json]]
 
     def of(self, organisation: str) -> list[Json]:
-        """Its repositories, each once and as last seen; without those that have no id or name to ask for."""
+        """The newest row of each of its repositories. Rows without an id or name are left out: no URL leads there."""
         rows = [row for page in self.pages for row in page if row["org"] == organisation]
         newest = {row["id"]: row for row in sorted(rows, key=_active_at) if row.get("id") and row.get("full_name")}
         return list(newest.values())
@@ -38,17 +38,17 @@ class Changed:
 
 @dataclass
 class Session:
-    """The connection of a run, and the lists of changed repositories that it has read.
+    """A run's connection, and its cache of changed repositories.
 
-    Use it in a `with` block, by one thread at a time. `changed` asks GitHub once for each first day, whoever needs the
-    list; one that could not be read is not remembered. Every other method returns a reading, which asks once it is
-    iterated.
+    Use it in a `with` block, from one thread at a time. `changed` reads the list once per first day and caches it; a
+    failed read is not cached. The other methods return a reading, which sends its requests when iterated.
 
     Attributes:
-        github: Whom to ask, and for whom.
-        log: Gets the lines of what is read without a log of its own.
-        listed: For each organisation, how many repositories GitHub lists, as far as a list has said so.
-        kinds: For each organisation, what GitHub lists it under: `orgs` or `users`.
+        github: The API's URL, the token and the organisations to read.
+        log: The default log.
+        listed: Number of repositories by organisation, for those whose list was read: exact up to 100, an upper bound
+            above.
+        kinds: The path that GitHub lists each organisation under: `orgs`, or `users` for a user.
     """
 
     github: GitHub
@@ -61,7 +61,7 @@ class Session:
     _changed: dict[date, Changed] = field(default_factory=dict[date, Changed], init=False, repr=False)
 
     def __enter__(self) -> Self:
-        """Nothing is asked yet."""
+        """Send nothing yet."""
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -71,7 +71,7 @@ class Session:
 
     @cached_property
     def connection(self) -> "Connection":
-        """The one connection: what it knows of the limits holds for all tables."""
+        """The connection, opened on first use and shared, so that all tables count against the same rate limits."""
         return self.github.connect(self.log)
 
     def only(self, organisations: Sequence[str]) -> "Session":
@@ -83,10 +83,10 @@ class Session:
         return self._only[names]
 
     def changed(self, days: Sequence[date], log: Log | None = None) -> Changed:
-        """The repositories active on the first of these days or since, read once.
+        """The repositories active on or after the first of these days, cached by that day.
 
         Raises:
-            GitHubError: As iterating a crawl.
+            GitHubError: The crawl failed.
         """
         if days[0] not in self._changed:
             log = self.connection.log = log or self.log
@@ -97,23 +97,23 @@ class Session:
         return self._changed[days[0]]
 
     def pushes(self, days: Sequence[date], log: Log | None = None) -> Pushes:
-        """The pushes of these days and since."""
+        """The pushes on or after the first of these days."""
         return Pushes(self, days, log or self.log)
 
     def issues(self, days: Sequence[date], log: Log | None = None) -> Issues:
-        """What happened to issues and pull requests on these days."""
+        """Issues and pull requests opened, closed or merged on these days."""
         return Issues(self, days, log or self.log)
 
     def stars(self, days: Sequence[date], log: Log | None = None, counted: Mapping[int, int] | None = None) -> Stars:
-        """The stars gained on these days; `counted` as in `Stars`.
+        """The stars gained on these days; `Stars` documents `counted`.
 
         Raises:
-            GitHubError: The API's version does not know the history of stars.
+            GitHubError: The configured API version has no star history.
         """
         return Stars(self, days, log or self.log, counted or {})
 
     def inventory(self, log: Log | None = None) -> Inventory:
-        """Every repository as it is now."""
+        """Every repository in its current state."""
         return Inventory(self, (), log or self.log)
 
 

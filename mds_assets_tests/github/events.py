@@ -1,7 +1,7 @@
-"""How the tests' server answers for events: activities, searches for issues, and the history of stars.
+"""The test server's event endpoints: activities, issue search and star history.
 
-Parameters, defaults and refusals follow GitHub's documentation and OpenAPI description; where a cursor leads follows
-api.github.com, whose `Link` names a repository by its number.
+Parameters, defaults and errors follow GitHub's documentation and OpenAPI description. Cursor links follow
+api.github.com, whose `Link` header identifies a repository by its number.
 """
 
 import re
@@ -11,17 +11,17 @@ from typing import Any
 from urllib.parse import urlencode
 
 Json = dict[str, Any]
-Answered = tuple[int, Any, str]  # status, body, `Link`
+Reply = tuple[int, Any, str]  # status, body, `Link` header
 
 PERIODS = {"day": 1, "week": 7, "month": 28, "quarter": 89, "year": 365}  # days
-SEARCH_GIVES = 1_000
+MAX_SEARCH_ITEMS = 1_000
 
 _QUALIFIERS = re.compile(r"(org|user|is|created|closed|merged):(\S+)")
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 
 
-def activities(events: list[Json], query: dict[str, str], url: str, now: datetime) -> Answered:
-    """A page of a repository's activities, newest first; the cursor is opaque, as on GitHub."""
+def activities(events: list[Json], query: dict[str, str], url: str, now: datetime) -> Reply:
+    """A page of a repository's activities, newest first, with an opaque cursor as on GitHub."""
     if "time_period" in query:
         since = f"{now - timedelta(days=PERIODS[query['time_period']]):%Y-%m-%dT%H:%M:%SZ}"
         events = [event for event in events if event["timestamp"] >= since]
@@ -32,49 +32,49 @@ def activities(events: list[Json], query: dict[str, str], url: str, now: datetim
     return HTTPStatus.OK, page, _next(url, following) if start + size < len(listed) else ""
 
 
-def issues(items: list[Json], accounts: dict[str, str], query: dict[str, str], url: str) -> Answered:
-    """A page of the issues or pull requests that a search finds, of accounts given as login and `org` or `user`."""
+def issues(items: list[Json], accounts: dict[str, str], query: dict[str, str], url: str) -> Reply:
+    """A page of search results. `accounts` maps each login that exists to `org` or `user`."""
     qualifiers = _QUALIFIERS.findall(query.get("q", ""))
-    found = dict(qualifiers)
+    values = dict(qualifiers)
     kinds = [value for name, value in qualifiers if name == "is"]
     if kinds not in (["issue"], ["pr"]):
-        return _refused("Query must include 'is:issue' or 'is:pull-request'")
+        return _invalid("Query must include 'is:issue' or 'is:pull-request'")
     account = next(((name, value) for name, value in qualifiers if name in ("org", "user")), None)
     if not account or accounts.get(account[1].lower()) != account[0]:
-        return _refused("The listed users and repositories cannot be searched: they do not exist or are not visible.")
-    event = next(name for name in ("created", "closed", "merged") if name in found)
-    first, last = found[event].split("..")
+        return _invalid("The listed users and repositories cannot be searched: they do not exist or are not visible.")
+    event = next(name for name in ("created", "closed", "merged") if name in values)
+    first, last = values[event].split("..")
     if not (_MOMENT.fullmatch(first) and _MOMENT.fullmatch(last)):
-        return _refused(f"{found[event]} is no range of moments in UTC")
+        return _invalid(f"{values[event]} is not a range of UTC timestamps")
     matching = [
         item
         for item in items
         if (item.get("pull_request") is not None) == (kinds == ["pr"])
         and item["repository_url"].split("/")[-2].lower() == account[1].lower()
-        and first <= (happened(item, event) or "") <= last
+        and first <= (event_time(item, event) or "") <= last
     ]
     if query.get("sort") == "created":
         matching.sort(key=lambda item: (item["created_at"], item["id"]), reverse=query.get("order", "desc") == "desc")
     size, page = min(int(query.get("per_page", "30")), 100), int(query.get("page", "1"))
-    if (page - 1) * size >= SEARCH_GIVES:
-        return _refused("Only the first 1000 search results are available")
+    if (page - 1) * size >= MAX_SEARCH_ITEMS:
+        return _invalid("Only the first 1000 search results are available")
     body = {
         "total_count": len(matching),
         "incomplete_results": False,
         "items": matching[(page - 1) * size : page * size],
         "search_type": "lexical",
     }
-    is_last = page * size >= min(len(matching), SEARCH_GIVES)
+    is_last = page * size >= min(len(matching), MAX_SEARCH_ITEMS)
     return HTTPStatus.OK, body, "" if is_last else _next(url, {**query, "page": str(page + 1)})
 
 
-def happened(item: Json, event: str) -> str | None:
+def event_time(item: Json, event: str) -> str | None:
     """When an item was created, closed or merged."""
     return (item.get("pull_request") or {}).get("merged_at") if event == "merged" else item[f"{event}_at"]
 
 
-def star_weeks(gained: dict[date, int], since: date, query: dict[str, str], url: str, now: datetime) -> Answered:
-    """A page of the weeks since a repository's creation, newest first."""
+def star_weeks(gained: dict[date, int], since: date, query: dict[str, str], url: str, now: datetime) -> Reply:
+    """A page of a repository's weekly star counts since its creation, newest first."""
     sunday = now.date() - timedelta(days=now.isoweekday() % 7)
     sundays = [sunday - timedelta(weeks=number) for number in range((sunday - since).days // 7 + 2)]
     weeks = [_week(gained, sunday) for sunday in sundays if sunday + timedelta(days=6) >= since]
@@ -96,6 +96,6 @@ def _next(url: str, query: dict[str, str]) -> str:
     return f'<{url}?{urlencode(query)}>; rel="next"'
 
 
-def _refused(message: str) -> Answered:
+def _invalid(message: str) -> Reply:
     errors = [{"message": message, "resource": "Search", "field": "q", "code": "invalid"}]
     return HTTPStatus.UNPROCESSABLE_ENTITY, {"message": f"Validation Failed: {message}", "errors": errors}, ""

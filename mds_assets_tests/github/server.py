@@ -151,7 +151,7 @@ class GitHubServer:
         if self._listener.errors:
             raise self._listener.errors[0]
 
-    def events(self, path: str, query: dict[str, str]) -> events.Answered | None:
+    def events(self, path: str, query: dict[str, str]) -> events.Reply | None:
         """The answer for the events of a repository or an account; None where there is no such path or repository."""
         path = path.removeprefix(self.url_prefix)
         if path == "/search/issues":

@@ -1,4 +1,4 @@
-"""Sessions of the client for tests: with a clock that the test moves, against the tests' server."""
+"""Client sessions for tests: against the test server, with a fake clock."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -17,25 +17,25 @@ MARCH = [date(2023, 3, 1) + timedelta(days=number) for number in range(31)]
 
 @dataclass
 class Clock:
-    """Seconds that pass only while someone sleeps."""
+    """A clock that only advances when something sleeps."""
 
     now: float = 0.0
     waits: list[float] = field(default_factory=list[float])
 
     def sleep(self, seconds: float) -> None:
-        """Pass this time, and note it."""
+        """Advance the clock and record the wait."""
         self.waits.append(seconds)
         self.now += seconds
 
     def monotonic(self) -> float:
-        """The seconds that have passed."""
+        """The current time in seconds."""
         return self.now
 
 
 def session_with(
     server: GitHubServer, *organisations: str, clock: Clock | None = None, token: str | None = TOKEN, **options: Any
 ) -> Session:
-    """A session that never really waits."""
+    """A session that sleeps on a fake clock."""
     clock = clock or Clock()
     github = GitHub(organisations, server.url, token, sleep=clock.sleep, monotonic=clock.monotonic, **options)
     return github.session()
@@ -47,5 +47,5 @@ def rows_of(reading: Iterable[list[Json]]) -> list[Json]:
 
 
 def serving(events: Events, **options: Any) -> GitHubServer:
-    """A server of the recorded quicwg."""
+    """A server with the recorded events of quicwg."""
     return GitHubServer({"quicwg": events.repos}, activity=events.by_repository(), issues=events.issues, **options)

@@ -1,6 +1,6 @@
-"""Promises of every table of events under faults: those that pass change nothing, any other ends the reading.
+"""Every event table under faults: a transient fault changes no row, any other ends the reading with an error.
 
-The faults are those of the repository list (`test_connection.py`); each hits a request of each table.
+The faults are those of `test_connection.py`, injected into a request of each table.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,7 @@ GAINED = {day: day.day % 3 for day in MARCH}
 
 
 def inventory(session: Session) -> Reading:
-    """The inventory, after the list of changed repositories as in a run."""
+    """The inventory, read after the changed repositories, as in a run."""
     session.changed(MARCH)
     return session.inventory()
 
@@ -37,7 +37,7 @@ every_table = pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)
 
 
 def serving_quicwg(intercept: Callable[[GitHubHandler, int], bool] | None = None) -> GitHubServer:
-    """A server of the recorded March 2023, with stars."""
+    """A server with the events recorded in March 2023, and stars."""
     events: Events = sliced_quicwg()
     stars: dict[str, dict[date, int]] = {repo["full_name"]: GAINED for repo in events.repos}
     return serving(events, stars=stars, token=TOKEN, intercept=intercept)
@@ -46,7 +46,7 @@ def serving_quicwg(intercept: Callable[[GitHubHandler, int], bool] | None = None
 def read(
     table: Callable[[Session], Reading], intercept: Callable[[GitHubHandler, int], bool] | None = None
 ) -> tuple[list[Json], Reading, Clock, GitHubServer]:
-    """All rows of a table but for the moment of observation, its reading, and who waited and was asked."""
+    """A table's rows without `observed_at`, with the reading, the clock and the server."""
     clock = Clock()
     with (
         serving_quicwg(intercept) as server,
@@ -58,8 +58,8 @@ def read(
 
 
 @cache
-def undisturbed(table: Callable[[Session], Reading]) -> tuple[list[Json], int]:
-    """A table's rows without a fault, and how many requests they took."""
+def without_faults(table: Callable[[Session], Reading]) -> tuple[list[Json], int]:
+    """A table's rows without faults, and the number of requests."""
     rows, _, _, server = read(table)
     assert rows
     return rows, len(server.requests)
@@ -67,30 +67,28 @@ def undisturbed(table: Callable[[Session], Reading]) -> tuple[list[Json], int]:
 
 @every_table
 @pytest.mark.parametrize("fault", PASSING.values(), ids=PASSING)
-def test_a_fault_that_passes_changes_no_row(table: Callable[[Session], Reading], fault: Fault):
+def test_a_transient_fault_changes_no_row(table: Callable[[Session], Reading], fault: Fault):
     rows, _, clock, server = read(table, on({2}, fault))
-    assert (rows, len(server.requests) - 1) == undisturbed(table)
+    assert (rows, len(server.requests) - 1) == without_faults(table)
     assert [1 <= wait <= 2 for wait in clock.waits] == [True]
 
 
 @every_table
 @pytest.mark.parametrize(("fault", "wait"), LIMITS.values(), ids=LIMITS)
-def test_a_limit_is_waited_for_as_github_asks_and_changes_no_row(
-    table: Callable[[Session], Reading], fault: Fault, wait: float
-):
+def test_a_rate_limit_is_waited_out_and_changes_no_row(table: Callable[[Session], Reading], fault: Fault, wait: float):
     rows, _, clock, server = read(table, on({2}, fault))
-    assert (rows, len(server.requests) - 1) == undisturbed(table)
+    assert (rows, len(server.requests) - 1) == without_faults(table)
     assert clock.waits == [pytest.approx(wait, abs=5)]
 
 
 @every_table
-def test_a_limit_beyond_what_one_request_may_wait_ends_with_when_to_come_back(table: Callable[[Session], Reading]):
+def test_a_rate_limit_beyond_the_maximum_wait_is_an_error_that_says_when_to_retry(table: Callable[[Session], Reading]):
     with pytest.raises(GitHubError, match=r"Retry at .* UTC.*GITHUB_MAX_WAIT_SECONDS=900"):
         read(table, on({2}, nothing_left(403, 3_000)))
 
 
 @every_table
-def test_a_fault_that_does_not_pass_ends_after_5_attempts_and_may_be_tried_later(table: Callable[[Session], Reading]):
+def test_a_persistent_fault_is_a_retryable_error_after_5_attempts(table: Callable[[Session], Reading]):
     with pytest.raises(GitHubError, match="after 5 attempts") as error:
         read(table, on(set(range(2, 99)), answers(502)))
     assert error.value.retryable
@@ -98,7 +96,9 @@ def test_a_fault_that_does_not_pass_ends_after_5_attempts_and_may_be_tried_later
 
 @every_table
 @pytest.mark.parametrize("status", [401, 403, 422])
-def test_a_refusal_ends_the_reading_at_once_without_the_token(table: Callable[[Session], Reading], status: int):
+def test_a_permanent_error_is_not_retried_and_does_not_quote_the_token(
+    table: Callable[[Session], Reading], status: int
+):
     with pytest.raises(GitHubError, match=f"answered {status}") as error:
         read(table, on({2}, answers(status, {"message": f"no {TOKEN}"})))
     assert TOKEN not in str(error.value)
@@ -106,7 +106,7 @@ def test_a_refusal_ends_the_reading_at_once_without_the_token(table: Callable[[S
 
 
 @every_table
-def test_a_next_page_on_another_host_is_refused_and_never_asked_for(table: Callable[[Session], Reading]):
+def test_a_next_page_on_another_host_is_never_requested(table: Callable[[Session], Reading]):
     with GitHubServer({}) as elsewhere:
 
         def foreign(handler: GitHubHandler, number: int) -> bool:
@@ -120,7 +120,7 @@ def test_a_next_page_on_another_host_is_refused_and_never_asked_for(table: Calla
 
 
 @every_table
-def test_a_redirect_to_another_host_is_refused_and_never_followed(table: Callable[[Session], Reading]):
+def test_a_redirect_to_another_host_is_never_followed(table: Callable[[Session], Reading]):
     with GitHubServer({}) as elsewhere:
         with pytest.raises(GitHubError, match="another host"):
             read(table, on({2}, answers(301, location=f"{elsewhere.url}/repos/quicwg/qlog/activity")))
@@ -128,7 +128,7 @@ def test_a_redirect_to_another_host_is_refused_and_never_followed(table: Callabl
 
 
 @pytest.mark.parametrize("path", ["activity", "stargazers/history"])
-def test_a_renamed_repository_is_followed_on_the_same_host(path: str):
+def test_a_renamed_repository_s_redirect_is_followed(path: str):
     table = TABLES["pushes" if path == "activity" else "stars"]
     number = next(repo["id"] for repo in sliced_quicwg().repos if repo["name"] == "qlog")
 
@@ -140,13 +140,13 @@ def test_a_renamed_repository_is_followed_on_the_same_host(path: str):
         return True
 
     rows, reading, _, _ = read(table, renamed)
-    assert rows == undisturbed(table)[0]
+    assert rows == without_faults(table)[0]
     assert reading.skipped == 0
 
 
 @pytest.mark.parametrize("table", [TABLES["issues"], TABLES["inventory"]], ids=["issues", "inventory"])
-def test_pages_that_go_round_in_a_circle_are_an_error(table: Callable[[Session], Reading]):
-    def circle(handler: GitHubHandler, number: int) -> bool:
+def test_a_pagination_loop_is_an_error(table: Callable[[Session], Reading]):
+    def loop(handler: GitHubHandler, number: int) -> bool:
         if number == 1:
             return False
         link = {"Link": f'<{handler.server.github.url}{handler.path}>; rel="next"'}
@@ -154,14 +154,14 @@ def test_pages_that_go_round_in_a_circle_are_an_error(table: Callable[[Session],
         handler.answer(200, body, link)
         return True
 
-    with pytest.raises(GitHubError, match="go round in a circle"):
-        read(table, circle)
+    with pytest.raises(GitHubError, match="pagination loops"):
+        read(table, loop)
 
 
 @every_table
-def test_what_came_before_an_error_is_never_called_complete(table: Callable[[Session], Reading]):
-    """Whoever iterates to the end sees the error, whichever request it hits."""
-    _, requests = undisturbed(table)
+def test_an_error_on_any_request_reaches_the_caller(table: Callable[[Session], Reading]):
+    """No partial reading ends as if it were complete."""
+    _, requests = without_faults(table)
     for number in range(1, requests + 1):
         with pytest.raises(GitHubError):
             read(table, on({number}, answers(403)))

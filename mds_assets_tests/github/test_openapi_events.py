@@ -1,7 +1,7 @@
-"""GitHub's OpenAPI description of both API versions, against what the client asks for events and what it reads.
+"""The client's event requests and parsing, checked against GitHub's OpenAPI description of both API versions.
 
-The description is that of 2022-11-28, and holds for each newer version the patches that make it that version's. It
-does not know the history of stars, whose shape stands here; once it does, the test below says so.
+The description is of 2022-11-28 and includes the patches for each newer version. It lacks the star history, so this
+file describes it; a test below fails once GitHub does.
 """
 
 from collections.abc import Iterator
@@ -39,7 +39,7 @@ WEEK = {
 
 
 def described_history(parameters: list[Json]) -> Json:
-    """The operation of the history of stars, whose path has these parameters."""
+    """The star history operation, with these path parameters."""
     numbers = [
         {"name": name, "in": "query", "schema": {"type": "integer", "minimum": 1, "maximum": most}}
         for name, most in (("per_page", 30), ("page", 100))
@@ -54,7 +54,7 @@ def described_history(parameters: list[Json]) -> Json:
 
 
 def merged(node: Any, patch: Any) -> Any:
-    """The node with a JSON merge patch (RFC 7386), in which null removes."""
+    """Apply a JSON merge patch (RFC 7386): null removes a key."""
     if not isinstance(patch, dict):
         return patch
     kept = dict(node) if isinstance(node, dict) else {}
@@ -67,14 +67,14 @@ def merged(node: Any, patch: Any) -> Any:
 
 
 def as_of(description: Json, version: str) -> Json:
-    """The description of this version, of the paths that a session asks for."""
+    """The description of this version, reduced to the paths that a session requests."""
     described = deepcopy(description)
     schemas = described["components"]["schemas"]
     for name in PATCHED:
         for change in schemas[name]["x-github-breaking-changes"]:
             if change["version"] <= version:
                 schemas[name] = merged(schemas[name], change["patch"])
-    # Prism cannot make sense of this one's schema, and would take any search's answer as right.
+    # Prism can't compile this property's schema, and would then accept any search response.
     del schemas["issue-search-result-item"]["properties"]["issue_field_values"]
     paths = described["paths"]
     activity = paths[ACTIVITY]["get"]
@@ -82,7 +82,7 @@ def as_of(description: Json, version: str) -> Json:
     repository = [{"$ref": f"#/components/parameters/{name}"} for name in ("owner", "repo")]
     described["paths"] = {
         **{path: paths[path] for path in (LISTING, SEARCH, ACTIVITY)},
-        # Where GitHub's `Link` leads: the same, with the repository's number in place of its name.
+        # The paths in GitHub's `Link` headers: the same, with numbers in place of names.
         "/organizations/{org}/repos": paths[LISTING],
         "/repositories/{repo}/activity": {"get": {**activity, "parameters": by_number}},
         HISTORY: described_history(repository),
@@ -92,26 +92,26 @@ def as_of(description: Json, version: str) -> Json:
 
 @pytest.fixture(scope="module")
 def description() -> Json:
-    """All that GitHub describes."""
+    """GitHub's complete description."""
     return prism.description()
 
 
 @pytest.fixture(scope="module", params=[OLD, NEW])
 def version(request: pytest.FixtureRequest) -> str:
-    """A version of the API."""
+    """An API version."""
     return request.param
 
 
 @pytest.fixture(scope="module")
 def proxied(version: str, description: Json, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GitHubServer]:
-    """The tests' server behind Prism, which holds all to that version."""
+    """The test server behind Prism, which validates requests and responses against that version."""
     with GitHubServer({}) as server, prism.before(server, as_of(description, version), tmp_path_factory):
         yield server
 
 
 @pytest.fixture
 def github(proxied: GitHubServer, description: Json, version: str) -> GitHubServer:
-    """GitHub's own examples, on the day: a repository with 150 pushes, and 150 issues and pull requests each."""
+    """GitHub's own examples, moved to `DAY`: a repository with 150 pushes, 150 issues and 150 pull requests."""
     proxied.requests.clear()
     proxied.intercept = None
     examples = description["components"]["examples"]
@@ -138,8 +138,8 @@ def github(proxied: GitHubServer, description: Json, version: str) -> GitHubServ
     return proxied
 
 
-def test_a_session_asks_and_reads_only_what_github_describes(github: GitHubServer, version: str, description: Json):
-    """What Prism has against a request or an answer is a status that the client refuses."""
+def test_requests_and_responses_match_the_description(github: GitHubServer, version: str, description: Json):
+    """Prism turns a violation into an error status, which fails the reading."""
     with session_with(github, "acme", api_version=version) as session:
         readings = [session.pushes([DAY]), session.issues([DAY]), session.inventory()]
         counts = [len(rows_of(reading)) for reading in readings]
@@ -148,15 +148,15 @@ def test_a_session_asks_and_reads_only_what_github_describes(github: GitHubServe
         if version == NEW:
             assert [(row["date"], row["gained"]) for row in rows_of(session.stars([DAY]))] == [(DAY, 3)]
     assert {request.headers["X-GitHub-Api-Version"] for request in github.requests} == {version}
-    # Prism lets a parameter pass that the description does not know.
+    # Prism accepts unknown query parameters.
     described = as_of(description, version)
     for path, end in ((LISTING, "/repos"), (ACTIVITY, "/activity"), (SEARCH, SEARCH), (HISTORY, "/history")):
         parameters = [prism.resolved(described, each) for each in described["paths"][path]["get"]["parameters"]]
-        asked = {name for request in github.requests if request.path.endswith(end) for name in request.query}
-        assert asked <= {parameter["name"] for parameter in parameters}
+        requested = {name for request in github.requests if request.path.endswith(end) for name in request.query}
+        assert requested <= {parameter["name"] for parameter in parameters}
 
 
-def test_a_period_that_the_client_asks_for_is_one_that_github_describes(github: GitHubServer):
+def test_every_requested_period_is_described(github: GitHubServer):
     now = github.now
     try:
         for days_ago, period in ((0, "day"), (3, "week"), (10, "month"), (40, "quarter"), (100, "year")):
@@ -177,8 +177,8 @@ def test_a_period_that_the_client_asks_for_is_one_that_github_describes(github: 
         ("/history", [{"week": 1772323200, "total": 0, "days": [0] * 6}]),
     ],
 )
-def test_a_wrong_answer_is_reported(github: GitHubServer, version: str, end: str, body: object):
-    """Prism takes any answer as right, without a word, if it cannot make sense of the description."""
+def test_prism_rejects_an_undocumented_response(github: GitHubServer, version: str, end: str, body: object):
+    """Prism silently accepts any response if it can't compile the description, so prove that it validates."""
 
     def wrong(handler: GitHubHandler, _: int) -> bool:
         if handler.path.partition("?")[0].endswith(end):
@@ -190,24 +190,23 @@ def test_a_wrong_answer_is_reported(github: GitHubServer, version: str, end: str
     with session_with(github, "acme", api_version=version) as session:
         table = {"/activity": session.pushes, "/search/issues": session.issues, "/history": session.stars}[end]
         is_unknown = version == OLD and end == "/history"
-        with pytest.raises(GitHubError, match="does not know the history" if is_unknown else "answered 500"):
+        with pytest.raises(GitHubError, match="has no star history" if is_unknown else "answered 500"):
             rows_of(table([DAY]))
 
 
-def test_the_versions_differ_as_the_client_expects(description: Json):
-    """Nothing that a row depends on is gone in the newer version."""
+def test_the_newer_version_keeps_every_field_that_rows_depend_on(description: Json):
     for name in PATCHED:
         old, new = (as_of(description, version)["components"]["schemas"][name]["properties"] for version in (OLD, NEW))
         assert old.keys() - new.keys() <= {"has_downloads", "assignee"}
         assert new.keys() <= old.keys()
 
 
-def test_github_does_not_describe_the_history_of_stars_yet(description: Json):
-    """Once it does, its own words must replace those of this file."""
+def test_github_does_not_describe_the_star_history_yet(description: Json):
+    """Once it does, replace `described_history` with GitHub's description."""
     assert HISTORY not in description["paths"]
 
 
-def test_what_the_client_reads_of_an_event_is_described_with_its_type(description: Json):
+def test_every_field_that_rows_depend_on_is_described_with_its_type(description: Json):
     schemas = description["components"]["schemas"]
     activity, item = schemas["activity"]["properties"], schemas["issue-search-result-item"]["properties"]
     assert (activity["id"]["type"], activity["timestamp"]["format"]) == ("integer", "date-time")

@@ -1,4 +1,4 @@
-"""Promises of the issues: each event of the range once, however many there are, at the pace that GitHub allows."""
+"""Issues: every event of the range exactly once, however many there are, within GitHub's search limits."""
 
 import logging
 import statistics
@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 from mds_assets.github import search
 from mds_assets.github.errors import GitHubError
 from mds_assets.github.repository import Json
-from mds_assets.github.search import halved
+from mds_assets.github.search import split_until_complete
 from mds_assets.stack.partitions import days_between
-from mds_assets_tests.github.events import happened
+from mds_assets_tests.github.events import event_time
 from mds_assets_tests.github.recordings import needs_recordings, quicwg, sliced_quicwg
 from mds_assets_tests.github.server import GitHubHandler, GitHubServer
 from mds_assets_tests.github.sessions import MARCH, Clock, rows_of, serving, session_with
-from mds_assets_tests.github.test_activity import refuses
+from mds_assets_tests.github.test_activity import fails
 from mds_assets_tests.github.test_client import DAY, repo
 from mds_assets_tests.github.test_connection import answers
 
@@ -29,7 +29,7 @@ EVENTS = {"opened": "created", "closed": "closed", "merged": "merged"}
 
 
 def issue(number: int, created: str, closed: str | None = None, merged: str | None = None, **fields: Any) -> Json:
-    """An issue of acme with these moments; a pull request where it says `is_pull_request`, or was merged."""
+    """An issue of acme with these timestamps; a pull request if `is_pull_request` is true or it was merged."""
     is_pull_request = fields.pop("is_pull_request", merged is not None)
     return {
         "id": number,
@@ -46,28 +46,28 @@ def issue(number: int, created: str, closed: str | None = None, merged: str | No
 
 
 def of_acme(issues: list[Json], **options: Any) -> GitHubServer:
-    """A server of these issues."""
+    """A server with these issues."""
     return GitHubServer({"acme": [repo(1, "02T10:00", "02T10:00")]}, issues=issues, **options)
 
 
 def events_of(rows: list[Json]) -> Counter[tuple[str, int, datetime]]:
-    """The events and how often each came."""
+    """The events, each with its number of rows."""
     return Counter((row["event"], row["id"], row["event_at"]) for row in rows)
 
 
 def expected_events(issues: list[Json], days: list[date]) -> Counter[tuple[str, int, datetime]]:
-    """The same, by looking at every item."""
-    found: Counter[tuple[str, int, datetime]] = Counter()
+    """The same, computed from every item."""
+    expected: Counter[tuple[str, int, datetime]] = Counter()
     for item in issues:
         for event, field in EVENTS.items():
-            moment = happened(item, field)
+            moment = event_time(item, field)
             if moment and days[0] <= datetime.fromisoformat(moment).date() <= days[-1]:
-                found[event, item["id"], datetime.fromisoformat(moment)] += 1
-    return found
+                expected[event, item["id"], datetime.fromisoformat(moment)] += 1
+    return expected
 
 
 def searches(server: GitHubServer) -> list[str]:
-    """The queries that were asked, one a request."""
+    """The search text of each search request."""
     return [request.query["q"] for request in server.requests if request.path.endswith("/search/issues")]
 
 
@@ -89,7 +89,7 @@ def test_march_2023_of_quicwg_is_exact_in_5_searches():
 
 
 @needs_recordings
-def test_nine_years_of_quicwg_are_exact_though_a_search_gives_1000():
+def test_nine_years_of_quicwg_are_exact_despite_1000_items_per_search():
     days = days_between(date(2017, 1, 1), date(2026, 7, 31))
     with serving(quicwg()) as server, session_with(server, "quicwg") as session:
         reading = session.issues(days)
@@ -98,7 +98,7 @@ def test_nine_years_of_quicwg_are_exact_though_a_search_gives_1000():
         assert reading.requests == 62
 
 
-def test_day_by_day_gives_the_events_of_the_range():
+def test_single_days_and_a_range_give_the_same_events():
     with serving(sliced_quicwg()) as server:
         with session_with(server, "quicwg") as session:
             ranged = events_of(rows_of(session.issues(MARCH)))
@@ -109,8 +109,8 @@ def test_day_by_day_gives_the_events_of_the_range():
     assert daily == ranged
 
 
-def test_a_row_is_what_github_sent_and_what_happened_to_it():
-    sent = issue(
+def test_a_row_is_github_s_item_plus_the_event():
+    item = issue(
         5,
         "2026-03-01T10:00:00Z",
         "2026-03-02T12:00:00Z",
@@ -118,11 +118,11 @@ def test_a_row_is_what_github_sent_and_what_happened_to_it():
         labels=[{"name": "x"}],
         event="theirs",
     )
-    with of_acme([sent]) as server, session_with(server, "acme") as session:
+    with of_acme([item]) as server, session_with(server, "acme") as session:
         reading = session.issues([DAY])
         closed, merged = rows_of(reading)
     assert closed == {
-        **sent,
+        **item,
         "created_at": datetime(2026, 3, 1, 10, tzinfo=UTC),
         "updated_at": datetime(2026, 3, 1, 10, tzinfo=UTC),
         "closed_at": datetime(2026, 3, 2, 12, tzinfo=UTC),
@@ -137,7 +137,7 @@ def test_a_row_is_what_github_sent_and_what_happened_to_it():
     assert merged == {**closed, "event": "merged", "event_at": datetime(2026, 3, 2, 11, 59, 59, tzinfo=UTC)}
 
 
-def test_both_ends_of_a_day_belong_to_it_and_its_neighbours_do_not():
+def test_a_day_includes_its_first_and_last_second_and_nothing_more():
     moments = ["2026-03-01T23:59:59Z", "2026-03-02T00:00:00Z", "2026-03-02T23:59:59Z", "2026-03-03T00:00:00Z"]
     with (
         of_acme([issue(number, moment) for number, moment in enumerate(moments)]) as server,
@@ -147,8 +147,8 @@ def test_both_ends_of_a_day_belong_to_it_and_its_neighbours_do_not():
     assert searches(server)[0] == "org:acme is:issue created:2026-03-02T00:00:00Z..2026-03-02T23:59:59Z"
 
 
-def test_a_search_names_what_github_requires():
-    """One of issues and pull requests, and whether the account is a user's."""
+def test_a_search_has_the_qualifiers_that_github_requires():
+    """`is:issue` or `is:pr`, and `org:` or `user:`."""
     listed = {"octocat": [repo(1, "02T10:00", None)]}
     with GitHubServer({}, users=listed) as server, session_with(server, "octocat") as session:
         assert rows_of(session.issues([DAY])) == []
@@ -168,33 +168,35 @@ def test_an_organisation_without_repositories_is_not_searched():
     length=st.integers(0, 40),
     most=st.integers(1, 8),
 )
-def test_halving_never_loses_or_doubles_an_event(moments: list[int], first: int, length: int, most: int):
+def test_splitting_never_loses_or_duplicates_an_event(moments: list[int], first: int, length: int, most: int):
     last = first + length
 
-    def ask(start: int, end: int) -> list[tuple[int, int]] | None:
+    def matches(start: int, end: int) -> list[tuple[int, int]] | None:
         assert first <= start <= end <= last
-        found = [(moment, number) for number, moment in enumerate(moments) if start <= moment <= end]
-        if len(found) > most and start == end:
+        items = [(moment, number) for number, moment in enumerate(moments) if start <= moment <= end]
+        if len(items) > most and start == end:
             raise OverflowError(start)
-        return None if len(found) > most else found
+        return None if len(items) > most else items
 
     within = [(moment, number) for number, moment in enumerate(moments) if first <= moment <= last]
     fullest = Counter(moment for moment, _ in within).most_common(1)
     if fullest and fullest[0][1] > most:
         with pytest.raises(OverflowError):
-            list(halved(ask, first, last))
+            list(split_until_complete(matches, first, last))
     else:
-        assert sorted(event for events in halved(ask, first, last) for event in events) == sorted(within)
+        assert sorted(event for events in split_until_complete(matches, first, last) for event in events) == sorted(
+            within
+        )
 
 
 @pytest.fixture(scope="module")
 def acme() -> Iterator[GitHubServer]:
-    """A server whose issues each example sets."""
+    """A server; each example sets its issues."""
     with of_acme([]) as server:
         yield server
 
 
-# Seconds since the noon before: around both midnights of the day, so close that each half is halved again.
+# Seconds since noon of the day before: clustered around the day's two midnights, to force repeated splits.
 NEAR_MIDNIGHT = st.sampled_from([*range(43_190, 43_220), *range(129_590, 129_620)])
 
 
@@ -202,8 +204,8 @@ NEAR_MIDNIGHT = st.sampled_from([*range(43_190, 43_220), *range(129_590, 129_620
 @given(
     events=st.lists(st.tuples(NEAR_MIDNIGHT, st.integers(0, 3)), min_size=20, max_size=50, unique_by=lambda it: it[0])
 )
-def test_searches_that_give_few_items_never_lose_or_double_an_event(acme: GitHubServer, events: list[tuple[int, int]]):
-    """Over HTTP, as if a search gave 4 items: each event comes once, at its second."""
+def test_split_searches_never_lose_or_duplicate_an_event(acme: GitHubServer, events: list[tuple[int, int]]):
+    """Over HTTP, with a limit of 4 items per search."""
     first = datetime(2026, 3, 1, 12, tzinfo=UTC)
     moments = [f"{first + timedelta(seconds=second):%Y-%m-%dT%H:%M:%SZ}" for second, _ in events]
     acme.issues = [
@@ -213,14 +215,14 @@ def test_searches_that_give_few_items_never_lose_or_double_an_event(acme: GitHub
         for number, (moment, (_, kind)) in enumerate(zip(moments, events, strict=True))
     ]
     with (
-        patch.object(search, "MOST_ITEMS", 4),
+        patch.object(search, "MAX_ITEMS", 4),
         session_with(acme, "acme", clock=Clock(), max_wait=1e9) as session,
     ):
         assert events_of(rows_of(session.issues([DAY]))) == expected_events(acme.issues, [DAY])
 
 
-def test_a_range_with_more_than_1000_events_is_halved_down_to_the_seconds_that_hold_them():
-    """2,001 events in three neighbouring seconds: two of 1,000 and one of 1."""
+def test_a_range_with_more_than_1000_events_is_split_down_to_single_seconds():
+    """2,001 events in three consecutive seconds: 1,000, 1,000 and 1."""
     seconds = ["2026-03-02T10:00:00Z"] * 1000 + ["2026-03-02T10:00:01Z"] * 1000 + ["2026-03-02T10:00:02Z"]
     issues = [issue(number, moment) for number, moment in enumerate(seconds)]
     with of_acme(issues) as server, session_with(server, "acme") as session:
@@ -232,13 +234,13 @@ def test_a_second_with_more_than_1000_events_is_an_error_that_names_it():
     with (
         of_acme(issues) as server,
         session_with(server, "acme") as session,
-        pytest.raises(GitHubError, match="1001 items were opened within the one second 2026-03-02T10:00:01Z"),
+        pytest.raises(GitHubError, match="1001 items were opened in the single second 2026-03-02T10:00:01Z"),
     ):
         rows_of(session.issues([DAY]))
 
 
 def incomplete(times: int) -> Callable[[GitHubHandler, int], bool]:
-    """An `intercept` that says so many times that a search found not all there is."""
+    """An `intercept` that answers this many searches with `incomplete_results`."""
     left = [times]
 
     def intercept(handler: GitHubHandler, _: int) -> bool:
@@ -251,7 +253,7 @@ def incomplete(times: int) -> Callable[[GitHubHandler, int], bool]:
     return intercept
 
 
-def test_a_search_with_incomplete_results_is_asked_again():
+def test_a_search_with_incomplete_results_is_retried():
     clock = Clock()
     with (
         serving(sliced_quicwg(), intercept=incomplete(2)) as server,
@@ -263,7 +265,7 @@ def test_a_search_with_incomplete_results_is_asked_again():
     assert [int(wait) for wait in clock.waits] in ([1, 2], [1, 3], [2, 2], [2, 3])
 
 
-def test_a_search_that_stays_incomplete_is_an_error_after_5_attempts():
+def test_incomplete_results_are_an_error_after_5_attempts():
     with (
         serving(sliced_quicwg(), intercept=incomplete(99)) as server,
         session_with(server, "quicwg") as session,
@@ -274,23 +276,23 @@ def test_a_search_that_stays_incomplete_is_an_error_after_5_attempts():
     assert len(searches(server)) == 5
 
 
-def test_an_incomplete_second_page_is_asked_again_too():
+def test_an_incomplete_second_page_is_retried():
     issues = [issue(number, "2026-03-02T10:00:00Z") for number in range(150)]
-    asked: list[int] = []
+    retried: list[int] = []
 
     def second_page(handler: GitHubHandler, number: int) -> bool:
-        if "page=2" not in handler.path.replace("per_page", "") or asked:
+        if "page=2" not in handler.path.replace("per_page", "") or retried:
             return False
-        asked.append(number)
+        retried.append(number)
         handler.answer(200, {"total_count": 150, "incomplete_results": True, "items": []})
         return True
 
     with of_acme(issues, intercept=second_page) as server, session_with(server, "acme") as session:
         assert len(rows_of(session.issues([DAY]))) == 150
-    assert asked
+    assert retried
 
 
-def test_a_search_whose_pages_hold_less_than_it_counts_is_asked_3_times_and_warned_of():
+def test_a_search_that_returns_less_than_its_total_is_sent_3_times_then_warned_about():
     def miscounts(handler: GitHubHandler, _: int) -> bool:
         if "is%3Aissue+created" in handler.path:
             body = {"total_count": 2, "incomplete_results": False, "items": [issue(1, "2026-03-02T10:00:00Z")]}
@@ -303,10 +305,10 @@ def test_a_search_whose_pages_hold_less_than_it_counts_is_asked_3_times_and_warn
         assert [row["id"] for row in rows_of(reading)] == [1]
     assert len(searches(server)) == 3 + 4
     (warning,) = reading.warnings
-    assert "counts 2 items and gave 1, 3 times" in warning
+    assert "returned 1 of 2 items, 3 times" in warning
 
 
-def test_an_item_that_was_reopened_meanwhile_is_no_event_and_warned_of():
+def test_an_item_reopened_since_it_was_indexed_is_left_out_with_a_warning():
     def reopened(handler: GitHubHandler, _: int) -> bool:
         if "is%3Aissue+closed" in handler.path:
             body = {"total_count": 1, "incomplete_results": False, "items": [issue(1, "2026-03-01T10:00:00Z")]}
@@ -317,45 +319,44 @@ def test_an_item_that_was_reopened_meanwhile_is_no_event_and_warned_of():
     with of_acme([], intercept=reopened) as server, session_with(server, "acme") as session:
         reading = session.issues([DAY])
         assert rows_of(reading) == []
-    assert "1 items" in reading.warnings[0]
+    assert "left out 1 results" in reading.warnings[0]
     assert "no longer match" in reading.warnings[0]
 
 
-@pytest.mark.parametrize(("token", "a_minute"), [("ghp_VALID", 30), (None, 10)])
-def test_more_searches_than_a_minute_allows_wait_without_being_told(
-    token: str | None, a_minute: int, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(("token", "per_minute"), [("ghp_VALID", 30), (None, 10)])
+def test_searches_are_paced_before_github_rejects_any(
+    token: str | None, per_minute: int, caplog: pytest.LogCaptureFixture
 ):
-    """13 organisations take 65 searches; the server tells what is left, and would refuse none."""
+    """13 organisations take 65 searches; the server sends no rate-limit headers and rejects none."""
     names = [f"acme-{number}" for number in range(13)]
-    clock, sent = Clock(), list[float]()
+    clock, sent_at = Clock(), list[float]()
 
-    def note(handler: GitHubHandler, _: int) -> bool:
+    def record(handler: GitHubHandler, _: int) -> bool:
         if "/search/" in handler.path:
-            sent.append(clock.now)
-            # Nothing of the limit: what the client keeps, it keeps by itself.
+            sent_at.append(clock.now)
             handler.answer(200, {"total_count": 0, "incomplete_results": False, "items": []})
             return True
         return False
 
     repos = {name: [repo(1, "02T10:00", None)] for name in names}
     with (
-        GitHubServer(repos, intercept=note) as server,
+        GitHubServer(repos, intercept=record) as server,
         session_with(server, *names, clock=clock, token=token) as session,
         caplog.at_level(logging.INFO),
     ):
         reading = session.issues([DAY])
         rows_of(reading)
-    assert len(sent) == 65
-    for number, at in enumerate(sent):
-        assert len([other for other in sent[: number + 1] if at - 60 < other]) <= a_minute
-    assert sent[a_minute - 1] == 0
-    assert clock.waits == [61] * ((65 - 1) // a_minute)
-    # It is no failure, and counts as no request.
+    assert len(sent_at) == 65
+    for number, at in enumerate(sent_at):
+        assert len([other for other in sent_at[: number + 1] if at - 60 < other]) <= per_minute
+    assert sent_at[per_minute - 1] == 0
+    assert clock.waits == [61] * ((65 - 1) // per_minute)
+    # Waiting for the pace is neither a failure nor a request.
     assert reading.requests == 13 + 65
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
-def test_searches_that_others_made_with_the_same_token_count_too():
+def test_searches_by_other_clients_with_the_same_token_count_too():
     clock = Clock()
 
     def none_left(handler: GitHubHandler, number: int) -> bool:
@@ -370,7 +371,7 @@ def test_searches_that_others_made_with_the_same_token_count_too():
     assert clock.waits == [pytest.approx(41, abs=2)]
 
 
-def test_a_pace_that_takes_longer_than_allowed_ends_with_when_to_come_back():
+def test_a_pace_beyond_the_maximum_wait_is_an_error_that_says_when_to_retry():
     names = [f"acme-{number}" for number in range(3)]
     repos = {name: [repo(1, "02T10:00", None)] for name in names}
     with (
@@ -381,8 +382,8 @@ def test_a_pace_that_takes_longer_than_allowed_ends_with_when_to_come_back():
         rows_of(session.issues([DAY]))
 
 
-def test_a_limit_that_the_server_says_replaces_the_documented_one():
-    """As the sample's, which has none."""
+def test_the_server_s_search_limit_replaces_the_documented_one():
+    """As with the sample, which has practically none."""
     names = [f"acme-{number}" for number in range(13)]
     clock = Clock()
 
@@ -405,23 +406,26 @@ def test_a_limit_that_the_server_says_replaces_the_documented_one():
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        ([], "a search of type list"),
+        ([], "invalid search result: body of type list"),
         ({"total_count": "1", "incomplete_results": False, "items": []}, "total_count of type str"),
-        ({"total_count": 1, "incomplete_results": False}, "no list of issues"),
-        ({"total_count": 1, "incomplete_results": False, "items": [{"id": 1}]}, "an issue of id 1 with number"),
+        ({"total_count": 1, "incomplete_results": False}, "NoneType instead of a list of issues"),
+        (
+            {"total_count": 1, "incomplete_results": False, "items": [{"id": 1}]},
+            "invalid issue with id 1: number: Field required",
+        ),
         (
             {
                 "total_count": 1,
                 "incomplete_results": False,
                 "items": [issue(7, "2026-03-02T10:00:00Z") | {"closed_at": "soon"}],
             },
-            "an issue of id 7 with closed_at of type str",
+            "invalid issue with id 7: closed_at of type str",
         ),
     ],
 )
-def test_an_answer_that_is_not_as_documented_is_an_error(body: object, message: str):
+def test_an_undocumented_response_is_an_error(body: object, message: str):
     with (
-        of_acme([], intercept=refuses("/search/issues", "", answers(200, body))) as server,
+        of_acme([], intercept=fails("/search/issues", "", answers(200, body))) as server,
         session_with(server, "acme") as session,
         pytest.raises(GitHubError, match=message),
     ):

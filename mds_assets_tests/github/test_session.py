@@ -1,4 +1,4 @@
-"""Promises of a session: the list is read once a run, and each table says beforehand what it will ask."""
+"""The session: one read of the repository list per run, and a request budget for each table."""
 
 import logging
 from datetime import UTC, datetime, timedelta
@@ -15,11 +15,11 @@ from mds_assets_tests.github.test_connection import answers, on
 
 
 def listings(server: GitHubServer) -> int:
-    """How many requests asked for a list of repositories."""
+    """The number of requests for a list of repositories."""
     return sum(request.path.endswith("/repos") for request in server.requests)
 
 
-def test_all_tables_of_a_run_read_the_list_of_changed_repositories_once():
+def test_all_tables_of_a_run_share_one_read_of_the_changed_repositories():
     with serving(sliced_quicwg()) as server, session_with(server, "quicwg") as session:
         landed = [row for page in session.changed(MARCH).pages for row in page]
         for reading in (session.pushes(MARCH), session.issues(MARCH), session.stars(MARCH)):
@@ -31,7 +31,7 @@ def test_all_tables_of_a_run_read_the_list_of_changed_repositories_once():
     assert {row["observed_at"] for row in landed} == {session.changed(MARCH).crawl.observed_at}
 
 
-def test_a_range_that_begins_on_another_day_has_a_list_of_its_own():
+def test_a_range_with_another_first_day_reads_its_own_list():
     with serving(sliced_quicwg()) as server, session_with(server, "quicwg") as session:
         session.changed(MARCH)
         session.changed(MARCH[:5])
@@ -39,7 +39,7 @@ def test_a_range_that_begins_on_another_day_has_a_list_of_its_own():
         assert listings(server) == 2
 
 
-def test_a_list_that_could_not_be_read_is_asked_for_again():
+def test_a_failed_read_of_the_list_is_not_cached():
     with (
         GitHubServer({"acme": [repo(1, "02T10:00", None)]}, intercept=on({1}, answers(403))) as server,
         session_with(server, "acme") as session,
@@ -49,7 +49,7 @@ def test_a_list_that_could_not_be_read_is_asked_for_again():
         assert [row["id"] for row in session.changed([DAY]).of("acme")] == [1]
 
 
-def test_a_repository_that_changed_while_the_list_was_read_is_asked_once_and_as_last_seen():
+def test_a_repository_that_changes_while_the_list_is_read_is_returned_once_with_its_newest_state():
     others = [repo(number, "01T10:00", None) for number in range(2, 102)]
     with GitHubServer({"acme": [repo(1, "02T10:00", "02T10:00"), *others]}) as server:
 
@@ -62,11 +62,11 @@ def test_a_repository_that_changed_while_the_list_was_read_is_asked_once_and_as_
         with session_with(server, "acme") as session:
             changed = session.changed([DAY])
     assert sum(map(len, changed.pages)) == 2
-    (known,) = changed.of("acme")
-    assert known["pushed_at"] == datetime(2026, 3, 2, 11, tzinfo=UTC)
+    (newest,) = changed.of("acme")
+    assert newest["pushed_at"] == datetime(2026, 3, 2, 11, tzinfo=UTC)
 
 
-def test_each_table_says_beforehand_how_many_requests_it_makes_at_least(caplog: pytest.LogCaptureFixture):
+def test_each_budget_is_a_lower_bound_and_is_logged(caplog: pytest.LogCaptureFixture):
     with serving(sliced_quicwg()) as server, session_with(server, "quicwg") as session:
         readings = [session.pushes(MARCH), session.issues(MARCH), session.stars(MARCH), session.inventory()]
         budgets = [reading.budget() for reading in readings]
@@ -76,21 +76,21 @@ def test_each_table_says_beforehand_how_many_requests_it_makes_at_least(caplog: 
             with caplog.at_level(logging.INFO):
                 rows_of(reading)
             assert reading.requests >= budget.requests
-            assert f"{budget.what}: some {budget.requests} requests; " in caplog.text
-        # All fits on first pages here; stars take 30 weeks a page since the range began or the repository did.
+            assert f"{budget.table}: at least {budget.requests} requests; " in caplog.text
+        # Exact here: everything fits on first pages, except stars, which have 30 weeks per page.
         assert [reading.requests for reading in readings] == [budget.requests for budget in budgets]
         assert [budget.requests for budget in budgets[:2]] == [4, 5]
 
 
-def test_a_budget_tells_what_is_left_and_whether_it_suffices():
-    assert str(Budget("pushes", 35, 4965)) == "pushes: some 35 requests; 4965 left this hour"
-    assert str(Budget("pushes", 35)) == "pushes: some 35 requests; unknown left this hour"
-    assert str(Budget("issues", 5, per_minute=30)) == "issues: some 5 requests; 30 a minute"
+def test_a_budget_states_what_is_left_and_whether_it_is_enough():
+    assert str(Budget("pushes", 35, 4965)) == "pushes: at least 35 requests; 4965 left this hour"
+    assert str(Budget("pushes", 35)) == "pushes: at least 35 requests; unknown left this hour"
+    assert str(Budget("issues", 5, per_minute=30)) == "issues: at least 5 requests; 30 a minute"
     enough, scarce = Budget("pushes", 35, 35), Budget("pushes", 35, 34)
     assert (enough.is_affordable, scarce.is_affordable, Budget("issues", 99).is_affordable) == (True, False, True)
 
 
-def test_without_a_token_300_changed_repositories_cannot_be_afforded():
+def test_300_changed_repositories_are_not_affordable_without_a_token():
     repos = [repo(number, "02T10:00", "02T10:00") for number in range(1, 301)]
 
     with GitHubServer({"acme": repos}) as server, session_with(server, "acme", token=None) as session:
@@ -102,14 +102,14 @@ def test_without_a_token_300_changed_repositories_cannot_be_afforded():
         assert session.issues([DAY]).budget().per_minute == 10
 
 
-def test_searches_do_not_blur_what_is_left_of_the_hour():
+def test_searches_leave_the_hourly_limit_unchanged():
     with serving(sliced_quicwg()) as server, session_with(server, "quicwg") as session:
         rows_of(session.issues(MARCH))
         assert session.connection.rate_limit_remaining == 4999
         assert session.connection.searches.per_minute == 30
 
 
-def test_the_inventory_is_every_repository_once_in_a_request_for_100():
+def test_the_inventory_has_every_repository_once_with_100_per_request():
     repos = [repo(number, "01T10:00", None) for number in range(1, 251)]
     with GitHubServer({"acme": repos}) as server, session_with(server, "acme") as session:
         reading = session.inventory()
@@ -117,7 +117,7 @@ def test_the_inventory_is_every_repository_once_in_a_request_for_100():
         assert reading.requests == 3
 
 
-def test_a_repository_created_while_the_inventory_is_read_neither_doubles_nor_hides_another():
+def test_a_repository_created_while_the_inventory_is_read_neither_duplicates_nor_hides_another():
     repos = [repo(number, "01T10:00", None) for number in range(1, 201)]
     with GitHubServer({"acme": repos}) as server, session_with(server, "acme") as session:
 
@@ -130,7 +130,7 @@ def test_a_repository_created_while_the_inventory_is_read_neither_doubles_nor_hi
         assert sorted(row["id"] for row in rows_of(session.inventory())) == [*range(1, 201), 999]
 
 
-def test_the_inventory_of_a_user_is_asked_for_as_a_users():
+def test_a_user_s_inventory_is_read_from_the_users_path():
     with (
         GitHubServer({}, users={"octocat": [repo(1, "02T10:00", None)]}) as server,
         session_with(server, "octocat") as session,
@@ -140,7 +140,7 @@ def test_the_inventory_of_a_user_is_asked_for_as_a_users():
     assert [request.path.split("/")[1] for request in server.requests] == ["orgs", "users", "users"]
 
 
-def test_a_session_that_asked_nothing_has_no_connection_to_close():
+def test_a_session_without_requests_opens_no_connection():
     with GitHubServer({}) as server, session_with(server, "acme") as session:
         session.pushes([DAY])
     assert "connection" not in session.__dict__
