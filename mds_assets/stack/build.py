@@ -205,6 +205,8 @@ def day_by_day_sources(assets: Sequence[AssetsDefinition]) -> dict[AssetKey, fro
 
 def _checked_tables(assets: Sequence[AssetsDefinition]) -> list[CheckedTable]:
     partitioned = _partitioned(assets)
+    snapshots = {spec.key for each in assets for spec in each.specs if _plain(spec.metadata.get(SNAPSHOT))}
+    sources = day_by_day_sources(assets)
     declared: dict[AssetKey, Table] = {
         spec.key: declared_table(spec.key.to_user_string(), spec.metadata)
         for each in assets
@@ -216,7 +218,10 @@ def _checked_tables(assets: Sequence[AssetsDefinition]) -> list[CheckedTable]:
             key=spec.key,
             table=declared[spec.key],
             partitioned=spec.partitions_def is not None,
-            is_snapshot=bool(_plain(spec.metadata.get(SNAPSHOT))),
+            is_snapshot=spec.key in snapshots,
+            snapshots=frozenset(
+                dep.asset_key for dep in spec.deps if snapshots & {dep.asset_key, *sources.get(dep.asset_key, ())}
+            ),
             reads={
                 dep.asset_key: each.get_partition_mapping(dep.asset_key)
                 for dep in spec.deps

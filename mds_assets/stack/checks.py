@@ -63,6 +63,7 @@ class CheckedTable:
         table: Its declaration.
         partitioned: Whether it has daily partitions.
         is_snapshot: Whether its source knows only its present state, so that older days may have no file.
+        snapshots: The tables it reads that are derived from such a source: their missing days cannot be made.
         reads: The tables with partitions that it reads, each with its partition mapping; None is the same day.
         source: The declaration of the table it reconciles with, if any.
         mart: What `@mart` declared, if it is one.
@@ -72,6 +73,7 @@ class CheckedTable:
     table: Table
     partitioned: bool = True
     is_snapshot: bool = False
+    snapshots: frozenset[AssetKey] = frozenset()
     reads: Mapping[AssetKey, PartitionMapping | None] = field(default_factory=dict[AssetKey, PartitionMapping | None])
     source: Table | None = None
     mart: Mart | None = None
@@ -360,11 +362,16 @@ def _window_is_complete(checked: _Checked) -> AssetCheckResult:
     days = checked.days
     requested: set[date] = set()
     missing: set[date] = set()
+    lost: set[date] = set()  # the source only knew its state on those days
+    yesterday = datetime.now(UTC).date() - timedelta(days=1)
     for key, mapping in checked.subject.windows.items():
         window = {back for day in days for back in window_of(mapping, day)}
         possible = {day for day in window if day >= settings.start_date}
         requested |= window
-        missing |= possible - checked.session.landed(key, possible)
+        absent = possible - checked.session.landed(key, possible)
+        lost |= {day for day in absent if key in checked.subject.snapshots and day < yesterday}
+        missing |= absent - lost
+    lost -= missing
     too_early = sum(day < settings.start_date for day in requested)
     looking_back = f"{days[0]} looks" if len(days) == 1 else f"{days[0]} to {days[-1]} look"
     wrong = [
@@ -377,12 +384,17 @@ def _window_is_complete(checked: _Checked) -> AssetCheckResult:
             f"{len(missing)} of the {len(requested)} days that {looking_back} back on were never landed and staged: "
             "run them, then this again."
         )
+    if lost:
+        wrong.append(f"{len(lost)} of the {len(requested)} days have no snapshot, and none can be made of past days.")
     before = f"; {too_early} lie before the first partition" if too_early else ""
     return AssetCheckResult(
         passed=not wrong,
         severity=AssetCheckSeverity.WARN,
         description=" ".join(wrong) or f"all {len(requested) - too_early} days of the window are there{before}",
-        metadata={"days_missing": len(missing), "missing": ", ".join(map(str, sorted(missing))) or "none"},
+        metadata={
+            "days_missing": len(missing | lost),
+            "missing": ", ".join(map(str, sorted(missing | lost))) or "none",
+        },
     )
 
 

@@ -5,6 +5,7 @@ A mart's row belongs to an as-of day, its `day`: the state at the end of that da
 
 import polars as pl
 
+from mds_assets.defs.github.rolling import DAYS_AVERAGED, seven_day_mean
 from mds_assets.stack.blocks import AsOf, mart
 from mds_assets.stack.settings import settings
 from mds_assets.stack.table import DAY, Reconciliation, column, table
@@ -35,7 +36,7 @@ REPOS_PER_LANGUAGE = table(
 )  # fmt: skip
 
 
-@mart(columns=REPOS_PER_LANGUAGE, latest={"repos": "staging/repos"}, tags={"mds/headline": "2"})
+@mart(columns=REPOS_PER_LANGUAGE, latest={"repos": "staging/repos"}, tags={"mds/headline": "3"})
 def repos_per_language(repos: pl.LazyFrame) -> pl.LazyFrame:
     """Languages by the repositories active in the window, with their mean stars and forks."""
     return (
@@ -48,8 +49,6 @@ def repos_per_language(repos: pl.LazyFrame) -> pl.LazyFrame:
         .sort("org", "repo_count", "language", descending=[False, True, False])
     )
 
-
-_DAYS_AVERAGED = 7
 
 DAILY_ACTIVITY = table(
     [
@@ -81,10 +80,10 @@ DAILY_ACTIVITY = table(
 
 
 @mart(
-    columns=DAILY_ACTIVITY, window={"repos": "staging/repos"}, extra_days=_DAYS_AVERAGED - 1, tags={"mds/headline": "1"}
+    columns=DAILY_ACTIVITY, window={"repos": "staging/repos"}, extra_days=DAYS_AVERAGED - 1, tags={"mds/headline": "4"}
 )
 def daily_activity(repos: pl.LazyFrame, as_of: AsOf) -> pl.LazyFrame:
-    """Repositories pushed to on each date of the window, with the mean of the last 7 days.
+    """Repositories pushed to on each date of the window, with the mean of the last 7 days; needs no token.
 
     A row for every date of the window for each organisation that was active in it. An earlier observation's push stays
     where it was: a later push does not empty an earlier day.
@@ -96,23 +95,11 @@ def daily_activity(repos: pl.LazyFrame, as_of: AsOf) -> pl.LazyFrame:
         .agg(push_count=pl.col("repo_id").n_unique().cast(pl.Int64))
         .drop_nulls("push_date")
     )
-    # A landed day without a push counts 0; a day that was never landed counts for nothing.
-    landed = pl.LazyFrame({"landed_on": as_of.landed}, schema={"landed_on": pl.Date})
-    averaged = (
-        dates.join(landed, how="cross")
-        .filter((pl.col("push_date") - pl.col("landed_on")).dt.total_days().is_between(0, _DAYS_AVERAGED - 1))
-        .join(organisations, how="cross")
-        .join(counts, left_on=["org", "landed_on"], right_on=["org", "push_date"], how="left")
-        .group_by("org", "push_date")
-        .agg(
-            rolling_7d_avg=(pl.col("push_count").fill_null(0).sum() / pl.len()).round(2),
-            days_averaged=pl.len().cast(pl.Int64),
-        )
-    )
+    mean = seven_day_mean(counts, organisations, as_of, "push_date", "push_count").rename({"mean": "rolling_7d_avg"})
     return (
         organisations.join(dates, how="cross")
         .join(counts, on=["org", "push_date"], how="left")
-        .join(averaged, on=["org", "push_date"], how="left")
+        .join(mean, on=["org", "push_date"], how="left")
         .with_columns(pl.col("push_count", "days_averaged").fill_null(0))
         .sort("org", "push_date")
     )

@@ -11,6 +11,7 @@ REPO_GROWTH = table(
         column("org", "VARCHAR", "The organisation or user."),
         column("repo_id", "BIGINT", "GitHub's id of the repository; it survives a rename."),
         column("repo_name", "VARCHAR", "Its newest name in the window.", private=True),
+        column("visibility", "VARCHAR", "Its newest visibility; null in old answers.", nullable=True),
         column("language", "VARCHAR", "Its newest main language; 'Unknown' when GitHub finds none."),
         column("stars", "BIGINT", "Its newest number of stars.", nullable=True, rule="stars >= 0"),
         column("stars_gained", "BIGINT", "Newest minus first number of stars in the window, negative when lost; 0 "
@@ -25,6 +26,7 @@ REPO_GROWTH = table(
         "org": "staging/repos.org",
         "repo_id": "staging/repos.repo_id",
         "repo_name": "staging/repos.repo_name",
+        "visibility": "staging/repos.visibility",
         "language": "staging/repos.language",
         "stars": "staging/repos.stars",
         "stars_gained": "staging/repos.stars",
@@ -37,6 +39,7 @@ REPO_GROWTH = table(
         rows="SELECT day, org, repo_id, stars, last_seen, count(*) AS n FROM rows GROUP BY ALL",
         expected="SELECT day, org, repo_id, stars, seen_on AS last_seen, 1 AS n FROM latest",
     ),
+    public="visibility = 'public'",
 )  # fmt: skip
 
 
@@ -52,7 +55,7 @@ def repo_growth(newest: pl.LazyFrame, repos: pl.LazyFrame) -> pl.LazyFrame:
     return (
         newest.join(first, on=key)
         .select(
-            *(*key, "repo_name", "language", "stars"),
+            *(*key, "repo_name", "visibility", "language", "stars"),
             stars_gained=pl.col("stars") - pl.col("first_stars"),
             forks_gained=pl.col("forks") - pl.col("first_forks"),
             first_seen="first_seen",

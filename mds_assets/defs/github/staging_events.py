@@ -67,8 +67,8 @@ ISSUES = table(
         _REPO_NAME,
         column("repo_full_name", "VARCHAR", "Owner and name, `owner/name`.", private=True),
         column("number", "BIGINT", "Its number in the repository."),
-        column("event", "VARCHAR", "What happened on the day: opened, closed or merged. A merge closes too."
-              , rule="event IN ('opened', 'closed', 'merged')"),
+        column("event", "VARCHAR", "What happened on the day: opened, closed or merged. A merge closes too.",
+               rule="event IN ('opened', 'closed', 'merged')"),
         column("event_at", "TIMESTAMPTZ", "When that happened, UTC; always within the day."),
         column("issue_id", "BIGINT", "GitHub's id of it."),
         column("title", "VARCHAR", "Its title; empty when there is none.", private=True),

@@ -1,0 +1,39 @@
+"""The 7-day mean that the marts by date share."""
+
+import polars as pl
+
+from mds_assets.stack.blocks import AsOf
+
+DAYS_AVERAGED = 7
+
+
+def seven_day_mean(
+    counts: pl.LazyFrame, organisations: pl.LazyFrame, as_of: AsOf, date: str, value: str
+) -> pl.LazyFrame:
+    """The mean of the landed days among the 7 that end at each date of the window.
+
+    A landed day without a row counts 0; a day that was never landed counts for nothing. A mart needs `extra_days=6`.
+
+    Args:
+        counts: `org`, the column `date` and the column `value`; at most one row per organisation and date.
+        organisations: `org`, each once.
+        as_of: The as-of day.
+        date: The name of the column with the date.
+        value: The name of the column to average.
+
+    Returns:
+        `org`, the column `date`, `mean` (2 decimals) and `days_averaged`; no row where no day was landed.
+    """
+    dates = pl.LazyFrame({date: as_of.days}, schema={date: pl.Date})
+    landed = pl.LazyFrame({"landed_on": as_of.landed}, schema={"landed_on": pl.Date})
+    return (
+        dates.join(landed, how="cross")
+        .filter((pl.col(date) - pl.col("landed_on")).dt.total_days().is_between(0, DAYS_AVERAGED - 1))
+        .join(organisations, how="cross")
+        .join(counts.select("org", date, value), left_on=["org", "landed_on"], right_on=["org", date], how="left")
+        .group_by("org", date)
+        .agg(
+            mean=(pl.col(value).fill_null(0).sum() / pl.len()).round(2),
+            days_averaged=pl.len().cast(pl.Int64),
+        )
+    )
