@@ -37,9 +37,11 @@ class Runs:
         home: An empty Dagster home.
         environment: What commands are told of both.
         definitions: What runs.
+        tables: The only tables that `materialise` runs; without them, all.
     """
 
     definitions: Definitions
+    tables: frozenset[str] = frozenset()
 
     def __init__(self, folder: Path):
         """Make nothing in `folder` but an empty Dagster home; whoever calls this sets `definitions`."""
@@ -73,6 +75,7 @@ class Runs:
     ) -> ExecuteInProcessResult:
         """One run of the job `daily_refresh` over these days, in this process."""
         keys = [key for key in self.definitions.resolve_all_asset_keys() if key.path[0] in set(layers)]
+        keys = [key for key in keys if not self.tables or key.to_user_string() in self.tables]
         return self.definitions.resolve_job_def("daily_refresh").execute_in_process(
             instance=instance or DagsterInstance.ephemeral(),
             asset_selection=keys,

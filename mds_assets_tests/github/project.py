@@ -11,15 +11,37 @@ from mds_assets.defs.github.settings import settings as github_settings
 from mds_assets.stack.settings import settings
 from mds_assets_tests.runs import Rows, Runs, evaluations, failure, metadata
 
+# The list of changed repositories and what follows from it alone; `tables=frozenset()` runs everything.
+OF_REPOS = frozenset(
+    {
+        "raw/github_repos",
+        "staging/repos",
+        "marts/daily_activity",
+        "marts/language_trend",
+        "marts/repo_growth",
+        "marts/repos_per_language",
+        "reports/activity",
+        "warehouse",
+    }
+)
+
 __all__ = ["Project", "Rows", "evaluations", "failure", "metadata"]
 
 
 class Project(Runs):
     """The project with a lake below `folder`, asking `organisations` of the GitHub at `api_url`; else the sample."""
 
-    def __init__(self, folder: Path, api_url: str = "", organisations: Iterable[str] = (), token: str = ""):
+    def __init__(
+        self,
+        folder: Path,
+        api_url: str = "",
+        organisations: Iterable[str] = (),
+        token: str = "",
+        tables: frozenset[str] = OF_REPOS,
+    ):
         """Make nothing in `folder` but an empty Dagster home."""
         super().__init__(folder)
+        self.tables = tables
         self.environment |= {"GITHUB_ORG": ",".join(organisations), "GITHUB_API_URL": api_url, "GITHUB_TOKEN": token}
         github = {
             "api_url": api_url,
