@@ -38,7 +38,8 @@ GROUP = "mds/group"  # the tag of a crawl's run: which group of how many
 _PARTITION = "dagster/partition"
 _DAYS_BACK = 7  # a crawl may finish, or be rerun, days later
 
-_RAW = AssetSelection.assets("raw/github_repos")
+_TABLES = ("github_repos", "github_pushes", "github_issues", "github_stars", "github_inventory")
+_RAW = AssetSelection.assets(*(f"raw/{table}" for table in _TABLES))
 
 crawl = define_asset_job(
     "crawl",
@@ -74,7 +75,7 @@ def crawl_schedule(context: ScheduleEvaluationContext) -> Iterator[RunRequest]:
         yield RunRequest(
             run_key=f"{day} {number}",
             partition_key=str(day),
-            run_config={"ops": {"raw__github_repos": {"config": {"organisations": organisations}}}},
+            run_config={"ops": {f"raw__{table}": {"config": {"organisations": organisations}} for table in _TABLES}},
             tags={TRIGGER: "schedule", GROUP: f"{number} of {len(found)}"},
         )
 
