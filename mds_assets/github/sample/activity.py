@@ -29,9 +29,10 @@ def page(
     since = moment - PERIODS[period] * DAY if period in PERIODS else 0
     until = min(moment, _second_of(cursor) - 1) if cursor else moment
     walk = pushes(repository, until)
-    listed = [push for push in islice(walk, size + 1) if push.at >= since]
+    taken = list(islice(walk, size + 1))
+    listed = [push for push in taken if push.at >= since]
     shown = listed[:size]
-    heads = [push.at for push in listed if push.is_on_main]
+    heads = [push.at for push in taken if push.is_on_main]
     heads += [push.at for push in islice((push for push in walk if push.is_on_main), 1)]
     following = f"{_number(repository, shown[-1]):x}" if len(listed) > size else None
     return [_as_github(repository, push, _before(repository, push, heads)) for push in shown], following

@@ -36,7 +36,7 @@ REJECTED_A_CELL = {1: 1.8, 7: 0.14, 14: 0.05, 28: 0.03, 91: 0.01}
 DAYS_A_LINGERER = {0: 900, 1: 35, 7: 150, 14: 300, 28: 500, 91: 800}
 # Numbers set aside for a block of 28 weeks, more than it ever has items: so numbers rise and are unique, though only
 # the items of a block are counted. Discussions share the numbers on GitHub too, so gaps are normal.
-NUMBERS_A_BLOCK = {0: 4, 1: 330, 7: 55, 14: 30, 28: 20, 91: 12}
+NUMBERS_A_BLOCK = {0: 4, 1: 280, 7: 45, 14: 28, 28: 20, 91: 12}
 
 
 class Item(NamedTuple):
@@ -110,7 +110,7 @@ def _pull(repository: Repository, merge: Push) -> Item:
         return Item(repository, max(created, repository.created), merge.at, True, True, DEPENDENCY_BOT)
     day = created // DAY
     if life > 4 * HOUR and is_weekend(day):
-        day -= (day - MONDAY) % 7 - 4  # Friday
+        day -= 3 if is_weekend(day - 1) else 1  # Thursday or Friday
     author = roster(day).member(repository.theme, whose)
     at_work = day * DAY + author.clock(when)
     if life > 4 * HOUR and at_work < merge.at:
@@ -143,7 +143,7 @@ def _closed(created: int, hours: float, share: float) -> int:
     closed = created + int(hours * HOUR)
     day = closed // DAY
     if is_weekend(day):
-        day += 7 - (day - MONDAY) % 7
+        day += 2  # Monday or Tuesday
     at_work = day * DAY + 8 * HOUR + int(10 * HOUR * share)
     return at_work if hours > 8 and at_work > created else closed
 

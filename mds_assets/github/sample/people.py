@@ -73,12 +73,12 @@ class Roster(NamedTuple):
 
 @lru_cache(maxsize=4_096)
 def roster(day: int) -> Roster:
-    """Who works on a day: 10 to 15 on a workday, 3 to 6 on a weekend."""
+    """Who works on a day: 11 to 15 on a workday, 3 to 6 on a weekend."""
     present = [person for person in _present(_month(max(day, ERA // DAY))) if person.joined <= day < person.left]
     if day < ERA // DAY:
         present = list(_founders())
     size, *shares = draws(1 + len(present), "roster", day)
-    most = 3 + int(4 * size) if is_weekend(day) else 10 + int(6 * size)
+    most = 3 + int(4 * size) if is_weekend(day) else 11 + int(5 * size)
     turns = {
         person: share * person.zeal + (day < person.joined + PROBATION)
         for person, share in zip(present, shares, strict=True)

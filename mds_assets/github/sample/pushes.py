@@ -94,7 +94,7 @@ def events(repository: Repository, slot: int) -> Events:
     # pushes to leave `updated_at` unchanged, the share must be higher among the other repositories.
     silent_share, push_share = (0.16, 0.39) if is_weekend(day) else (0.33, 0.75)
     if repository.period == 1:
-        silent_share = 0.0
+        silent_share, push_share = 0.0, max(0.6, push_share)
     kind = draw(*key, "kind")
     if kind >= push_share:
         return Events((day * DAY + clock(*key),), ())
@@ -105,7 +105,7 @@ def events(repository: Repository, slot: int) -> Events:
 
 def _pushes_of_day(repository: Repository, day: int) -> tuple[Push, ...]:
     number, bot, bot_clock, bot_kind, *shares = draws(4 + 3 * 5, repository.id, day, "pushes")
-    most = (2.0 if is_weekend(day) else 5.0) if repository.period == 1 else (1.3 if is_weekend(day) else 1.8)
+    most = (2.5 if is_weekend(day) else 5.0) if repository.period == 1 else 1.8
     made: dict[int, Push] = {}
     for nth in range(1 + int(number * most)):
         whose, when, what = shares[3 * nth : 3 * nth + 3]
@@ -126,10 +126,10 @@ def _add(made: dict[int, Push], push: Push) -> None:
 
 def _kind(share: float) -> tuple[str, bool]:
     for kind, below, is_on_main in (
-        ("pr_merge", 0.24, True),
-        ("merge_queue_merge", 0.27, True),
-        ("force_push", 0.37, False),
-        ("push", 0.62, False),
+        ("pr_merge", 0.18, True),
+        ("merge_queue_merge", 0.2, True),
+        ("force_push", 0.29, False),
+        ("push", 0.56, False),
     ):
         if share < below:
             return kind, is_on_main

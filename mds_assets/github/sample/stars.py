@@ -35,7 +35,11 @@ def page(repository: Repository, moment: int, size: int, number: int) -> tuple[l
     """
     newest, oldest = (_sunday(at // DAY) for at in (moment, repository.created))
     sundays = range(newest - 7 * size * (number - 1), max(oldest, newest - 7 * size * number + 7) - 1, -7)
-    gained = _gained(repository, moment, sundays[-1] if sundays else newest)
+    if not sundays:
+        return [], None
+    # Which star was given back depends on all that happened since.
+    until = moment if _may_lose(repository) else min(moment, (sundays[0] + 7) * DAY - 1)
+    gained = _gained(repository, until, sundays[-1])
     weeks: list[dict[str, object]] = []
     for sunday in sundays:
         days = [gained.get(day, 0) for day in range(sunday, sunday + 7)]
@@ -49,7 +53,7 @@ def _gained(repository: Repository, moment: int, first_day: int) -> dict[int, in
     counts: list[tuple[int, int]] = []  # (day, stars), newest first
     for at in updates(repository, moment):
         counts.append((at // DAY, total(repository, at)))
-        # Which star was given back depends on all before it.
+        # And on all that happened before.
         if at // DAY < first_day and not _may_lose(repository):
             break
     else:
