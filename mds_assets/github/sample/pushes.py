@@ -81,7 +81,7 @@ def slot_of(repository: Repository, day: int) -> int:
     return (day - repository.first_day) // repository.period
 
 
-@lru_cache(maxsize=16_384)  # more than a year of the organisation
+@lru_cache(maxsize=32_768)  # two years of the organisation
 def events(repository: Repository, slot: int) -> Events:
     """What happens in a slot."""
     key = (repository.id, slot)
@@ -120,8 +120,9 @@ def _pushes_of_day(repository: Repository, day: int) -> tuple[Push, ...]:
 
 def _add(made: dict[int, Push], push: Push) -> None:
     """Add a push, a second later where there is one already: an activity's number follows from its second."""
-    at = next(at for at in count(push.at) if at not in made)
-    made[at] = push._replace(at=at)
+    while push.at in made:
+        push = push._replace(at=push.at + 1)
+    made[push.at] = push
 
 
 def _kind(share: float) -> tuple[str, bool]:

@@ -37,7 +37,7 @@ def page(repository: Repository, moment: int, size: int, number: int) -> tuple[l
     sundays = range(newest - 7 * size * (number - 1), max(oldest, newest - 7 * size * number + 7) - 1, -7)
     if not sundays:
         return [], None
-    # Which star was given back depends on all that happened since.
+    # Where stars are given back, which days keep theirs depends on all that happened since.
     until = moment if _may_lose(repository) else min(moment, (sundays[0] + 7) * DAY - 1)
     gained = _gained(repository, until, sundays[-1])
     weeks: list[dict[str, object]] = []
@@ -53,7 +53,7 @@ def _gained(repository: Repository, moment: int, first_day: int) -> dict[int, in
     counts: list[tuple[int, int]] = []  # (day, stars), newest first
     for at in updates(repository, moment):
         counts.append((at // DAY, total(repository, at)))
-        # And on all that happened before.
+        # Where stars are given back, which one depends on all that happened before, too.
         if at // DAY < first_day and not _may_lose(repository):
             break
     else:

@@ -1,6 +1,6 @@
 """The words of the sample's issues and pull requests: titles, bodies, labels. Short, and clearly about nothing real."""
 
-from mds_assets.github.sample.draws import draw, integer, pick
+from mds_assets.github.sample.draws import draw, draws
 from mds_assets.github.sample.issues import Item
 from mds_assets.github.sample.repositories import SAMPLE_API_URL
 
@@ -27,15 +27,17 @@ LABELS = {  # name: (colour, description)
     "question": ("d876e3", "Further information is requested"),
     "dependencies": ("0366d6", "Updates a dependency"),
 }
+HUMAN_LABELS = tuple(LABELS)[:-1]
 
 
 def title(item: Item) -> str:
     """The title of an issue or pull request."""
-    key = (item.repository.id, item.number)
+    first, second, third = draws(3, item.repository.id, item.number, "title")
     if item.author.is_bot:
-        major, minor = 1 + integer(6, *key, "major"), integer(20, *key, "minor")
-        return f"Bump {pick(LIBRARIES, *key, 'library')} from {major}.{minor}.0 to {major}.{minor + 1}.0"
-    words = pick(CHANGES if item.is_pull else PROBLEMS, *key, "title").format(pick(THINGS, *key, "thing"))
+        major, minor = 1 + int(6 * first), int(20 * second)
+        return f"Bump {LIBRARIES[int(third * len(LIBRARIES))]} from {major}.{minor}.0 to {major}.{minor + 1}.0"
+    patterns = CHANGES if item.is_pull else PROBLEMS
+    words = patterns[int(first * len(patterns))].format(THINGS[int(second * len(THINGS))])
     return words[0].upper() + words[1:]
 
 
@@ -46,11 +48,10 @@ def body(item: Item) -> str:
 
 def labels(item: Item) -> list[dict[str, object]]:
     """None to two labels."""
-    key = (item.repository.id, item.number)
+    number, *shares = draws(3, item.repository.id, item.number, "labels")
+    names = {HUMAN_LABELS[int(share * len(HUMAN_LABELS))] for share in shares[: int(3 * number)]}
     if item.author.is_bot:
         names = {"dependencies"}
-    else:
-        names = {pick(list(LABELS)[:5], *key, nth) for nth in range(integer(3, *key, "labels"))}
     return [_label(item, name) for name in LABELS if name in names]
 
 

@@ -19,10 +19,10 @@ from mds_assets.github.session import Session
 from mds_assets_tests.github.sample.test_sample import Row, by_id, crawl, moments_between, session_at
 from mds_assets_tests.github.sessions import rows_of
 
-NOON = datetime(2025, 11, 23, 12, tzinfo=UTC)  # a Sunday
+NOON = datetime(2025, 6, 22, 12, tzinfo=UTC)  # a Sunday
 DAY = timedelta(days=1)
 ERA = date(2024, 1, 1)
-few_examples = settings(max_examples=6, deadline=None)
+few_examples = settings(max_examples=5, deadline=None)
 moments = moments_between(2025, 2032)
 
 
@@ -112,7 +112,7 @@ def test_so_it_is_for_quiet_and_slow_repositories(moment: datetime, seed: int) -
 
 
 def test_every_push_was_the_newest_when_it_was_made(pushes: list[Row]) -> None:
-    for push in pushes[-3_000::75]:
+    for push in pushes[-3_000::100]:
         (row,) = (row for row in crawl(push["timestamp"], sort="pushed") if row["id"] == push["repo_id"])
         assert moment_of(row["pushed_at"]) == push["timestamp"]
 
@@ -150,7 +150,7 @@ def test_workdays_have_some_45_pushes_by_some_11_people_and_weekends_a_quarter(p
         numbers[push["timestamp"].date()] += 1
     for push in people_of(pushes):
         people[push["timestamp"].date()].add(push["actor"]["login"])
-    days = days_of(date(2025, 1, 1), NOON.date() - DAY)
+    days = days_of(date(2024, 7, 1), NOON.date() - DAY)
     workdays, weekends = ([day for day in days if (day.weekday() < 5) == so] for so in (True, False))
     assert 35 <= median(numbers[day] for day in workdays) <= 55
     assert 8 <= median(numbers[day] for day in weekends) <= 15
@@ -165,8 +165,9 @@ def test_every_month_one_or_two_people_push_for_the_first_time_and_a_few_for_the
     first = {push["actor"]["login"]: push["timestamp"] for push in reversed(made)}
     last = {push["actor"]["login"]: push["timestamp"] for push in made}
     joined = Counter((at.year, at.month) for at in first.values())
-    assert all(joined[2025, month] in (1, 2) for month in range(1, 12))
-    assert 5 <= sum(at < NOON - 60 * DAY for at in last.values()) <= len(last) / 2
+    months = [*((2024, month) for month in range(2, 13)), *((2025, month) for month in range(1, 6))]
+    assert all(joined[month] in (1, 2) for month in months)
+    assert 2 <= sum(at < NOON - 60 * DAY for at in last.values()) <= len(last) / 2
     assert 30 <= sum(at >= NOON - 30 * DAY for at in last.values()) <= 50
 
 
@@ -223,7 +224,7 @@ def test_a_year_in_halves_is_its_months(events: list[Row]) -> None:
     """GitHub shows 1,000 items of a search, and of these there are more."""
     found = Counter((row["id"], row["event"]) for row in events)
     assert set(found.values()) == {1} and len(found) > 10_000
-    for first in (date(2025, 2, 1), date(2025, 8, 1)):
+    for first in (date(2024, 8, 1), date(2025, 2, 1)):
         days = days_of(first, first + 27 * DAY)
         with reading_at(NOON) as session:
             month = {(row["id"], row["event"]) for row in rows_of(session.issues(days))}
@@ -294,7 +295,7 @@ def test_an_item_never_changes_its_past(moment: datetime, days: int) -> None:
 
 
 def test_a_search_gives_a_thousand_items_and_counts_all() -> None:
-    query = f"org:{SAMPLE_ORG} is:pr created:2025-01-01T00:00:00Z..2025-11-20T23:59:59Z"
+    query = f"org:{SAMPLE_ORG} is:pr created:2024-07-01T00:00:00Z..2025-06-20T23:59:59Z"
     first, last = (search_at(NOON, query, sort="created", order="asc", per_page=100, page=page) for page in (1, 10))
     assert first.json()["total_count"] == last.json()["total_count"] > 2_000
     assert len(last.json()["items"]) == 100 and "next" not in last.links and "next" in first.links
@@ -339,7 +340,7 @@ def test_all_weeks_add_up_to_the_stars_that_the_listing_shows(moment: datetime, 
 
 
 def test_stars_are_gained_on_the_day_on_which_the_count_moves() -> None:
-    midnights = [datetime(2026, 3, 2, tzinfo=UTC) + number * DAY for number in range(29)]
+    midnights = [datetime(2026, 3, 2, tzinfo=UTC) + number * DAY for number in range(13)]
     counts = [by_id(crawl(midnight - timedelta(seconds=1))) for midnight in midnights]
     with reading_at(midnights[-1] + timedelta(hours=2)) as session:
         gained = {
@@ -351,7 +352,7 @@ def test_stars_are_gained_on_the_day_on_which_the_count_moves() -> None:
         for number, row in after.items():
             moved = row["stargazers_count"] - before[number]["stargazers_count"]
             lost += gained.get((number, midnight.date()), 0) != moved
-    assert sum(gained.values()) > 200 and lost <= 6
+    assert sum(gained.values()) > 100 and lost <= 3
 
 
 def test_the_history_of_a_repository_without_stars_is_not_empty() -> None:
@@ -362,7 +363,7 @@ def test_the_history_of_a_repository_without_stars_is_not_empty() -> None:
 # All tables
 
 
-@pytest.mark.parametrize("day", [date(2025, 3, 11), date(2026, 11, 14), date(2029, 2, 28)])
+@pytest.mark.parametrize("day", [date(2025, 3, 11), date(2026, 11, 14)])
 def test_a_back_fill_a_month_later_gives_the_same_day(day: date) -> None:
     def read(moment: datetime) -> tuple[set[Any], set[Any], dict[int, int]]:
         with reading_at(moment) as session:
@@ -400,15 +401,15 @@ def test_a_run_of_one_day_asks_for_what_changed() -> None:
 
 @pytest.mark.parametrize("path", ["activity", "stargazers/history"])
 def test_a_repository_that_is_not_there_yet_or_unknown_is_404(path: str) -> None:
-    before = datetime(2025, 11, 4, 14, 1, tzinfo=UTC)
-    for name, moment in (("no-such", NOON), ("cobalt-jobs", before), ("cobalt-jobs/x", NOON)):
+    before = datetime(2025, 3, 11, 10, 14, tzinfo=UTC)
+    for name, moment in (("no-such", NOON), ("tide-console", before), ("tide-console/x", NOON)):
         answer = session_at(moment).get(f"{SAMPLE_API_URL}/repos/{SAMPLE_ORG}/{name}/{path}", timeout=5)
         assert (answer.status_code, answer.json()["message"]) == (404, "Not Found")
 
 
 @pytest.mark.parametrize("path", ["activity", "stargazers/history"])
 def test_an_old_name_leads_to_the_repository(path: str) -> None:
-    old, new = (f"{SAMPLE_API_URL}/repos/{SAMPLE_ORG}/{name}/{path}" for name in ("cobalt-worker", "cobalt-jobs"))
+    old, new = (f"{SAMPLE_API_URL}/repos/{SAMPLE_ORG}/{name}/{path}" for name in ("tide-web", "tide-console"))
     session = session_at(NOON)
     assert session.get(old, allow_redirects=False, timeout=5).status_code == 301
     assert session.get(old, timeout=5).json() == session.get(new, timeout=5).json() != []
