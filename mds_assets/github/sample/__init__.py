@@ -4,7 +4,7 @@ It stands in for GitHub while `GITHUB_ORG` is unset. `organisation` generates it
 the client is the one in `mds_assets.github` that queries GitHub.
 """
 
-from mds_assets.github.sample.organisation import SAMPLE_API_URL, SAMPLE_ORG
+from mds_assets.github.sample.repositories import SAMPLE_API_URL, SAMPLE_ORG
 from mds_assets.github.sample.transport import SampleTransport
 
 __all__ = ["SAMPLE_API_URL", "SAMPLE_ORG", "SampleTransport"]
