@@ -41,6 +41,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 console = Console()
+_UNBOUNDED = console.options.update(width=sys.maxsize)
 
 HEADLINE = "mds/headline"  # the tag of the marts that `mds run` and `mds show` print
 
@@ -409,11 +410,24 @@ def _show_marts(day: date) -> None:
         frame = scan(lake.files(spec.key, day), table, polars_options=lake.polars_options)
         rows = (frame if previews_allowed() else _without_private(frame, table)).drop(DAY).collect()
         shown = f", {_MAX_ROWS} of {rows.height} rows" if rows.height > _MAX_ROWS else ""
-        numeric = {column: dtype.is_numeric() for column, dtype in rows.schema.items()}
-        console.print(f"{name} as of {day}{shown}")  # a table's own title wraps where the table is narrow
-        console.print(_rich_table(numeric, rows.head(_MAX_ROWS).iter_rows()))
+        fitting, hidden = _fitting(rows.head(_MAX_ROWS))
+        without = f", without {', '.join(hidden)}" if hidden else ""
+        console.print(f"{name} as of {day}{shown}{without}")  # a table's own title wraps where the table is narrow
+        console.print(fitting)
     if others := [spec.key.to_user_string() for spec in marts[_MAX_MARTS:]]:
         console.print(f"Also as of {day}: {', '.join(others)}")
+
+
+def _fitting(rows: "pl.DataFrame") -> tuple[Table, list[str]]:
+    """The rows as a table, without the last columns if the console is too narrow for them, and their names."""
+    numeric = {column: dtype.is_numeric() for column, dtype in rows.schema.items()}
+    hidden: list[str] = []
+    while True:
+        table = _rich_table(numeric, rows.select(list(numeric)).iter_rows())
+        if len(numeric) == 1 or console.measure(table, options=_UNBOUNDED).maximum <= console.width:
+            return table, hidden
+        hidden.insert(0, list(numeric)[-1])
+        del numeric[hidden[0]]
 
 
 def _without_private(frame: "pl.LazyFrame", table: "DeclaredTable") -> "pl.LazyFrame":
@@ -437,8 +451,7 @@ def _show_result(result: "DuckDBPyRelation") -> None:
         for name, of_type in zip(result.columns, types, strict=True)
     }
     table = _rich_table(numeric, rows)
-    unbounded = console.options.update(width=sys.maxsize)
-    if rows and console.measure(table, options=unbounded).minimum > console.width:
+    if rows and console.measure(table, options=_UNBOUNDED).minimum > console.width:
         for row in rows:
             record = _rich_table({"column": False, "value": False}, zip(numeric, row, strict=True))
             record.show_header = False

@@ -117,7 +117,7 @@ ISSUE_FLOW = table(
 )  # fmt: skip
 
 
-@mart(columns=ISSUE_FLOW, window={"issues": "staging/issues"}, tags={"mds/headline": "2"})
+@mart(columns=ISSUE_FLOW, window={"issues": "staging/issues"}, tags={"mds/headline": "3"})
 def issue_flow(issues: pl.LazyFrame, as_of: AsOf) -> pl.LazyFrame:
     """Issues and pull requests opened, closed and merged on each date of the window, and how long that took.
 

@@ -36,7 +36,7 @@ REPOS_PER_LANGUAGE = table(
 )  # fmt: skip
 
 
-@mart(columns=REPOS_PER_LANGUAGE, latest={"repos": "staging/repos"}, tags={"mds/headline": "3"})
+@mart(columns=REPOS_PER_LANGUAGE, latest={"repos": "staging/repos"}, tags={"mds/headline": "2"})
 def repos_per_language(repos: pl.LazyFrame) -> pl.LazyFrame:
     """Languages by the repositories active in the window, with their mean stars and forks."""
     return (
