@@ -4,6 +4,7 @@ What does not belong here: anything about repositories, people or issues.
 """
 
 import hashlib
+import struct
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -27,7 +28,7 @@ def draw(*key: object) -> float:
 def draws(number: int, *key: object) -> list[float]:
     """Several numbers in [0, 1) at the price of one: each costs a microsecond otherwise."""
     digest = hashlib.shake_128(repr((SEED, *key)).encode()).digest(4 * number)
-    return [int.from_bytes(digest[at : at + 4]) / 2**32 for at in range(0, 4 * number, 4)]
+    return [each / 2**32 for each in struct.unpack(f">{number}I", digest)]
 
 
 def integer(below: int, *key: object) -> int:

@@ -22,8 +22,8 @@ from mds_assets_tests.github.sessions import rows_of
 NOON = datetime(2025, 6, 22, 12, tzinfo=UTC)  # a Sunday
 DAY = timedelta(days=1)
 ERA = date(2024, 1, 1)
-few_examples = settings(max_examples=5, deadline=None)
-moments = moments_between(2025, 2032)
+few_examples = settings(max_examples=4, deadline=None)
+moments = moments_between(2025, 2028)
 
 
 def reading_at(moment: datetime) -> Session:
