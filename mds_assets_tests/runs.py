@@ -110,9 +110,13 @@ class Runs:
 
     def dagster(self, *options: str) -> subprocess.CompletedProcess[str]:
         """`dagster asset materialize` of everything."""
-        return self.command(
-            "dagster", "asset", "materialize", "-m", "mds_assets.definitions", "--select", "*", *options
-        )
+        select = self.selecting or ("--select", "*")
+        return self.command("dagster", "asset", "materialize", "-m", "mds_assets.definitions", *select, *options)
+
+    @property
+    def selecting(self) -> tuple[str, ...]:
+        """The option that selects the tables to run; none for all."""
+        return ()
 
     def rows(self, table: str, day: date | None = None) -> Rows:
         """A table's rows with `day`, sorted, as any DuckDB client reads them; of one day or of all."""

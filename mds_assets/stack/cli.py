@@ -72,6 +72,9 @@ def run(
     skip_ingest: Annotated[
         bool, typer.Option("--skip-ingest", help="Query no source: rebuild staging and marts from raw.")
     ] = False,
+    select: Annotated[
+        str, typer.Option(help="The tables, in Dagster's asset selection syntax, such as 'group:marts'.")
+    ] = "*",
     **source_options: str | None,
 ) -> None:
     """Materialize every table for the window ending yesterday and print a summary."""
@@ -98,7 +101,7 @@ def run(
     period = f"{(end - start).days + 1} days, {start} to {end}" if start < end else f"{end}"
     summaries = ", ".join(filter(None, (source.summary() for source in loaded_sources())))
     console.print(f"{period}{f', of [bold]{escape(summaries)}[/]' if summaries else ''}")
-    result = _materialize(start, end, skip_ingest=skip_ingest)
+    result = _materialize(start, end, select, skip_ingest=skip_ingest)
     _show_made(result)
     _show_skipped(result)
     _show_marts(end)
@@ -259,9 +262,9 @@ def _lake() -> "Lake":
     return Lake(settings.data_dir)
 
 
-def _materialize(start: date, end: date, *, skip_ingest: bool) -> "ExecuteInProcessResult":
+def _materialize(start: date, end: date, select: str, *, skip_ingest: bool) -> "ExecuteInProcessResult":
     """Run the Dagster job `daily_refresh` once over these days; a failure ends the command with one line."""
-    from dagster import DagsterInstance, Definitions
+    from dagster import AssetSelection, DagsterError, DagsterInstance, Definitions
 
     from mds_assets.definitions import defs
     from mds_assets.stack.names import FIRST_DAY_TAG, LAST_DAY_TAG
@@ -272,7 +275,12 @@ def _materialize(start: date, end: date, *, skip_ingest: bool) -> "ExecuteInProc
     with DagsterInstance.get() as instance, console.status("Starting") as status:
         progress = Definitions(loggers={"progress": _progress_logger(lambda step: status.update(step))})
         job = Definitions.merge(defs, progress).resolve_job_def("daily_refresh")
-        keys = job.asset_layer.executable_asset_keys
+        try:
+            keys = AssetSelection.from_string(select).resolve(defs.resolve_asset_graph())
+        except DagsterError as error:
+            raise click.ClickException(f"--select {select!r}: {error}") from None
+        if not keys:
+            raise click.ClickException(f"--select {select!r} selects no table: `mds show` lists them")
         result = job.execute_in_process(
             instance=instance,
             asset_selection=[key for key in keys if not (skip_ingest and key.has_prefix(["raw"]))],

@@ -154,24 +154,25 @@ def daily_activity(
 
 def repo_growth(
     staged: Staged, as_of: date, lookback_days: int
-) -> list[tuple[str, int, str, str, int | None, int | None, int | None, date, date]]:
+) -> list[tuple[str, int, str, str | None, str, int | None, int | None, int | None, date, date]]:
     """The rows of `marts/repo_growth` on the day `as_of`.
 
     Returns:
-        org, repo_id, repo_name, language, stars, stars_gained, forks_gained, first_seen, last_seen. Sorted by org,
-        stars_gained descending with those that are unknown last, repo_id.
+        org, repo_id, repo_name, visibility, language, stars, stars_gained, forks_gained, first_seen, last_seen. Sorted
+        by org, stars_gained descending with those that are unknown last, repo_id.
     """
     observed: dict[tuple[str, int], dict[date, Row]] = defaultdict(dict)
     for day in _window(as_of, lookback_days):
         for key, row in staged.get(day, {}).items():
             observed[key][day] = row
-    table: list[tuple[str, int, str, str, int | None, int | None, int | None, date, date]] = []
+    table: list[tuple[str, int, str, str | None, str, int | None, int | None, int | None, date, date]] = []
     for (org, repo_id), by_day in observed.items():
         first, newest = min(by_day.values(), key=_age), max(by_day.values(), key=_age)
         stars_gained, forks_gained = _gained(first.stars, newest.stars), _gained(first.forks, newest.forks)
         gained = newest.stars, stars_gained, forks_gained
-        table.append((org, repo_id, newest.repo_name, newest.language, *gained, min(by_day), max(by_day)))
-    return sorted(table, key=lambda line: (line[0], line[5] is None, -(line[5] or 0), line[1]))
+        named = newest.repo_name, newest.visibility, newest.language
+        table.append((org, repo_id, *named, *gained, min(by_day), max(by_day)))
+    return sorted(table, key=lambda line: (line[0], line[6] is None, -(line[6] or 0), line[1]))
 
 
 def language_trend(

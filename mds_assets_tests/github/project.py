@@ -1,5 +1,6 @@
 """The whole project on a lake of its own, in this process or through the real `dagster` command."""
 
+import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -52,3 +53,12 @@ class Project(Runs):
             {"github": sessions(github_settings.model_copy(update=github))},
             settings.model_copy(update={"data_dir": str(self.lake), "preview_rows": 0 if token else None}),
         )
+
+    def command(self, *words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+        """The command as given; `mds run` runs only the project's `tables`."""
+        return super().command(*words, *(self.selecting if words[:2] == ("mds", "run") else ()), cwd=cwd)
+
+    @property
+    def selecting(self) -> tuple[str, ...]:
+        """The option of `mds run` and `dagster asset materialize` for its `tables`; none if that is all."""
+        return ("--select", " or ".join(f'key:"{table}"' for table in sorted(self.tables))) if self.tables else ()

@@ -222,7 +222,7 @@ def test_a_killed_run_leaves_each_file_as_it_was_or_whole_and_the_next_run_heals
     if lake == "filled":
         project.materialise(FIRST, LAST)
     before = visible(project)
-    days = ["--from", str(FIRST), "--to", str(LAST)]
+    days = ["--from", str(FIRST), "--to", str(LAST), *project.selecting]
     environment = os.environ | project.environment
     ended = subprocess.run([sys.executable, "-c", _KILLED, *kill, *days], env=environment, check=False)
     assert ended.returncode == -signal.SIGKILL
