@@ -19,7 +19,7 @@ _PLOT = _WIDTH - _LEFT - _RIGHT
 _FLOOR = _HEIGHT - _BOTTOM
 _MAX_BAR = 30
 _HATCH = 6  # between two lines
-_LABELS = 5  # dates below the axis
+_LABELS = 4  # dates below the axis
 _LABEL = 56  # the width of one
 _TICKS = 4  # above the axis, at most
 
@@ -98,7 +98,10 @@ class _Scale:
 
 
 def _number(value: int) -> str:
-    return f"{value:,}" if value < 10_000 else f"{value / 1000:,.3g}k"
+    """A round number in at most five characters."""
+    if value >= 1_000_000:
+        return f"{value / 1_000_000:g}M"
+    return f"{value / 1000:g}k" if value >= 10_000 else f"{value:,}"
 
 
 def _chart(kind: str, words: Sequence[str], points: Sequence[Point], drawn: Sequence[str]) -> Chart:
