@@ -6,17 +6,21 @@ Screenshots go to the folder that MDS_SCREENSHOTS names, else to pytest's tempor
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+import polars as pl
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from mds_assets.defs.github.report import tables
 from mds_assets.github.sample.organisation import as_github, snapshots
+from mds_assets.stack.io_managers.polars import polars_schema
+from mds_assets.stack.table import Table
 from mds_assets_tests.chromium import CHROMIUM, CHROMIUM_OPTIONS, needs_chromium
 from mds_assets_tests.github.project import Project, metadata
 from mds_assets_tests.github.server import GitHubServer
@@ -291,6 +295,57 @@ def test_a_day_again_and_a_range_give_the_same_bytes_and_an_older_day_does_not_b
         "marts/daily_activity, marts/repos_per_language, marts/repo_growth have"
         in (reports / "latest.html").read_text()
     )
+
+
+def write(project: Project, name: str, table: Table, row: dict[str, Any], days: Sequence[date | None]) -> None:
+    """A row of acme for each of these days (None: in a table without partitions), as the table's own asset writes it."""
+    for day in days:
+        folder = project.lake / name / (f"day={day}" if day else "")
+        folder.mkdir(parents=True)
+        dated = {column: day if value is DAY else value for column, value in row.items()}
+        pl.DataFrame([{"org": "acme"} | dated], schema=polars_schema(table)).write_parquet(folder / "data.parquet")
+
+
+DAY = object()  # stands for the day of a row
+NOON = datetime(2019, 11, 20, 12, tzinfo=UTC)
+EVENTS: dict[str, tuple[Table, dict[str, Any]]] = {
+    "marts/push_activity": (tables.PUSH_ACTIVITY, {"push_date": DAY, "pushes": 1234, "pushes_7d_avg": 1200.5}),
+    "marts/issue_flow": (tables.ISSUE_FLOW, {"event_date": DAY, "issues_opened": 5, "issues_closed": 4,
+                                             "pull_requests_merged": 3}),
+    "marts/contributors": (tables.CONTRIBUTORS, {"person": "ada", "is_bot": False, "pushes": 9, "is_new": False,
+                                                 "pull_requests_opened": 0, "pull_requests_merged": 0,
+                                                 "first_seen": DAY}),
+    "marts/organisation": (tables.ORGANISATION, {"people": 77, "repositories": 2204}),
+    "staging/pushes": (tables.PUSHES, {"visibility": "public", "actor": "ada"}),
+    "staging/stars": (tables.STARS, {"date": DAY, "gained": 11}),
+    "staging/issues": (tables.REPOSITORIES, {}),
+}  # fmt: skip
+
+
+def test_a_page_has_what_there_is_of_pushes_issues_and_stars(reported: Reported, tmp_path: Path):
+    lake = tmp_path / reported.project.lake.name
+    shutil.copytree(reported.project.lake, lake)
+    project = Project(tmp_path, reported.github.url, ["acme", "other"])
+    latest = lake / "reports/activity/latest.html"
+    assert "they need a <code>GITHUB_TOKEN</code>" in latest.read_text()
+    for name, (table, row) in EVENTS.items():
+        write(project, name, table, row, DAYS)
+    for source in ("pushes", "issues", "stars"):
+        write(project, f"raw/github_{source}", tables.REPOSITORIES, {}, DAYS)
+    pull_request = {"repo_name": "riser", "repo_full_name": "owner/riser", "number": 17, "title": HOSTILE,
+                    "is_pull_request": True, "created_at": NOON}  # fmt: skip
+    write(project, "staging/latest_issues", tables.LATEST_ISSUES, pull_request, [None])
+
+    project.materialise(LAST, layers=["reports"])
+    page = latest.read_text()
+    assert "GITHUB_TOKEN" not in page
+    acme = page[page.index('id="acme"') : page.index('id="other"')]
+    for value in ("3,702", "77", "33", "15", "12", "2,204 repositories", "ada", "&lt;script&gt;", "1,200.5"):
+        assert value in acme
+    for title in ("Pushes", "Pull requests merged", "Issues opened and closed", "Stars gained"):
+        assert f"<h4>{title}</h4>" in acme
+    index = (lake / "reports/activity/index.html").read_text()
+    assert "3,702" in index
 
 
 def test_the_materialisation_shows_the_charts_of_the_newest_day_and_no_name(reported: Reported):

@@ -23,7 +23,15 @@ DAY = date(2026, 11, 21)
 L = 3
 THIS, BEFORE = window(DAY, L), window(DAY - timedelta(days=L), L)
 ALL = [*BEFORE, *THIS]
-MARTS = ("push_activity", "issue_flow", "contributors", "organisation", "daily_activity", "repos_per_language")
+STAGING: list[str] = ["repos", "pushes", "issues", "stars"]
+MARTS: list[str] = [
+    "push_activity",
+    "issue_flow",
+    "contributors",
+    "organisation",
+    "daily_activity",
+    "repos_per_language",
+]
 
 
 def rows(table: Table, *rows: Mapping[str, Any], partitioned: bool = True) -> pl.LazyFrame:
@@ -36,8 +44,7 @@ def acme(
     landed: Collection[date] = ALL, made: Collection[date] = ALL, *, names_shown: bool = False, **given: Any
 ) -> Organisation:
     """The organisation as of the day, with these tables, all landed and made on these days."""
-    staging = dict.fromkeys(("repos", "pushes", "issues", "stars"), landed)
-    read = Tables(**given, landed=staging, made=dict.fromkeys(MARTS, made))
+    read = Tables(**given, landed=dict.fromkeys(STAGING, landed), made=dict.fromkeys(MARTS, made))
     organisations = of_day(DAY, L, read, configured=["acme"], names_shown=names_shown).organisations
     return next(one for one in organisations if one.name == "acme")
 

@@ -229,7 +229,7 @@ def test_what_may_be_private_is_counted_and_the_page_says_how_to_name_it():
     assert "1 repository that may be private is not named." in page
     assert "And 1 more." in page
     assert "2 people are not named: their repositories may be private." in page
-    assert "9 of them are in repositories that may be private, and not listed." in page
+    assert "9 are in repositories that may be private and are not listed." in page
     assert "set MDS_PREVIEW_ROWS to 1 or more" in page
     assert "MDS_PREVIEW_ROWS" not in render(report(organisation()))
     assert "alert" not in pictures(organisation())
@@ -242,9 +242,9 @@ def test_headline_figures_have_their_change_in_signs_and_in_words():
     assert "active repositories 1,237 the week before: \N{EN DASH} the week before is not known" in page
     assert "median hours to merge 17.5 ↓ 2.5 from 20.0 2.5 less than the week before, 20.0" in page
     assert "issues closed \N{EN DASH} stars gained" in page
-    assert "This week 15 to 21 November 2026, against the week before" in page
+    assert "This week 15 to 21 November 2026, compared with the week before" in page
     page = text(render(report(organisation(), window=window(DAY, 14))))
-    assert "The last 14 days 8 to 21 November 2026, against the 14 days before" in page
+    assert "The last 14 days 8 to 21 November 2026, compared with the 14 days before" in page
     assert "34 more than the 14 days before, 1,200" in page
 
 
@@ -278,7 +278,7 @@ def test_no_activity_and_a_window_of_one_day_give_sane_pages():
     page = text(render(report(observed_at=None)))
     assert "No activity." in page
     one = render(report(organisation(days=[DAY]), window=[DAY]))
-    assert "The last day 21 November 2026, against the day before" in text(one)
+    assert "The last day 21 November 2026, compared with the day before" in text(one)
     assert one.count("<svg") == 6
 
 
@@ -298,7 +298,7 @@ def test_who_is_new_is_open_where_the_lake_has_no_earlier_day():
     shown = organisation()
     assert shown.people
     first = replace(shown, people=replace(shown.people, new=None, newcomers=[]))
-    assert "The lake has no day before these, so it cannot tell who is new." in render(report(first))
+    assert "The lake has no earlier days, so it can't tell who is new." in render(report(first))
     nobody = replace(shown, people=replace(shown.people, new=0, newcomers=[], unnamed=0))
     assert "Nobody new." in render(report(nobody))
 

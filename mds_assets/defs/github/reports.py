@@ -4,11 +4,20 @@
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import date, timedelta
 
 import polars as pl
-from dagster import AssetExecutionContext, AssetIn, AssetKey, MetadataValue, ResourceParam, asset
+from dagster import (
+    AssetExecutionContext,
+    AssetIn,
+    AssetKey,
+    MetadataValue,
+    ResourceParam,
+    StepExecutionContext,
+    asset,
+)
 
 from mds_assets.defs.github.marts import DAILY_ACTIVITY, REPOS_PER_LANGUAGE
 from mds_assets.defs.github.report import page, tables
@@ -21,11 +30,12 @@ from mds_assets.stack.io_managers.pages import Pages
 from mds_assets.stack.partitions import DAILY, SINGLE_RUN, days_between, lookback, to_days, window
 from mds_assets.stack.session import Session
 from mds_assets.stack.settings import previews_allowed, settings
-from mds_assets.stack.table import DAY, Table
+from mds_assets.stack.table import Table
 
 _STAGING = AssetKey(["staging", "repos"])
 _MARTS = ("daily_activity", "repos_per_language", "repo_growth")
 _EVENT_MARTS = ("push_activity", "issue_flow", "contributors", "organisation")
+_LANDED = ("repos", "pushes", "issues", "stars")
 _MAX_CHARTED = 3  # organisations with charts in the materialization: the event log keeps those of every day
 
 
@@ -62,7 +72,10 @@ def activity(
     missing = sorted(requested - session.landed(_STAGING, requested))
     pages: dict[date, str] = {}
     with session.reading(context.get_step_execution_context()):
-        rows = _read(context, session, days, repo_growth, repos)
+        inputs = Tables(
+            daily_activity=daily_activity, repos_per_language=repos_per_language, repo_growth=repo_growth, repos=repos
+        )
+        rows = _with_history(context.get_step_execution_context(), session, days, inputs)
         for day, seen in windows.items():
             started = time.perf_counter()
             figures = of_day(
@@ -92,42 +105,44 @@ def activity(
     return Pages(pages, page.render_index)
 
 
-def _read(
-    context: AssetExecutionContext,
-    session: Session,
-    days: Sequence[date],
-    repo_growth: pl.LazyFrame,
-    repos: pl.LazyFrame,
-) -> Tables:
-    """The inputs, and the tables beside them with the days before; small ones are read once for all days."""
-    step = context.get_step_execution_context()
-    back = max(CHARTED_DAYS, 2 * settings.lookback_days)
-    history = days_between(max(days[0] - timedelta(days=back - 1), min(settings.start_date, days[0])), days[-1])
-    recent = [day for day in history if day > days[0] - timedelta(days=settings.lookback_days)]
+def _with_history(step: StepExecutionContext, session: Session, days: Sequence[date], inputs: Tables) -> Tables:
+    """The asset's inputs with the days before, and the tables that may not exist.
 
-    def mart(name: str, table: Table) -> pl.LazyFrame:
-        return session.scan(step, AssetKey(["marts", name]), table, history).collect().lazy()
+    Small tables are read now, once for all days of the run.
+    """
+    lookback_days = timedelta(days=settings.lookback_days)
+    back = timedelta(days=max(CHARTED_DAYS, 2 * settings.lookback_days) - 1)
+    history = days_between(min(days[0], max(days[0] - back, settings.start_date)), days[-1])
+    windows = [day for day in history if day > days[0] - lookback_days]
+    compared = sorted({*days, *(day - lookback_days for day in days)} & {*history})
 
-    def staged(name: str, table: Table, days: Sequence[date] | None) -> pl.LazyFrame:
+    def mart(name: str, table: Table, days: Iterable[date]) -> pl.LazyFrame:
+        return session.scan(step, AssetKey(["marts", name]), table, days)
+
+    def staged(name: str, table: Table, days: Iterable[date] | None) -> pl.LazyFrame:
         return session.scan(step, AssetKey(["staging", name]), table, days)
 
-    public_pushes = staged("pushes", tables.PUSHES, recent).filter(IS_PUBLIC).unique()
-    return Tables(
-        daily_activity=mart("daily_activity", DAILY_ACTIVITY),
-        repos_per_language=mart("repos_per_language", REPOS_PER_LANGUAGE),
-        repo_growth=repo_growth,
-        repos=repos,
-        push_activity=mart("push_activity", tables.PUSH_ACTIVITY),
-        issue_flow=mart("issue_flow", tables.ISSUE_FLOW),
-        contributors=mart("contributors", tables.CONTRIBUTORS).filter(pl.col(DAY).is_in(days)),
-        organisation=mart("organisation", tables.ORGANISATION),
-        stars=staged("stars", tables.STARS, history).collect().lazy(),
-        pushes=public_pushes.collect().lazy(),
+    def with_days_before(rows: pl.LazyFrame, name: str, table: Table, wanted: Iterable[date]) -> pl.LazyFrame:
+        return pl.concat([rows, mart(name, table, sorted({*wanted} - {*days}))])
+
+    read = {
+        "daily_activity": with_days_before(inputs.daily_activity, "daily_activity", DAILY_ACTIVITY, history),
+        "repos_per_language": with_days_before(
+            inputs.repos_per_language, "repos_per_language", REPOS_PER_LANGUAGE, compared
+        ),
+        "push_activity": mart("push_activity", tables.PUSH_ACTIVITY, history),
+        "issue_flow": mart("issue_flow", tables.ISSUE_FLOW, history),
+        "contributors": mart("contributors", tables.CONTRIBUTORS, days),
+        "organisation": mart("organisation", tables.ORGANISATION, compared),
+        "stars": staged("stars", tables.STARS, history),
+        "pushes": staged("pushes", tables.PUSHES, windows).filter(IS_PUBLIC).unique(),
+        "repositories": staged("repositories", tables.REPOSITORIES, None),
+    }
+    marts = (*_MARTS, *_EVENT_MARTS)
+    return replace(
+        inputs,
+        **{name: rows.collect(engine="streaming").lazy() for name, rows in read.items()},
         latest_issues=staged("latest_issues", tables.LATEST_ISSUES, None),
-        repositories=staged("repositories", tables.REPOSITORIES, None).collect().lazy(),
-        landed={
-            name: session.landed(AssetKey(["staging", name]), history)
-            for name in ("repos", "pushes", "issues", "stars")
-        },
-        made={name: session.lake.landed(AssetKey(["marts", name]), history) for name in (*_MARTS, *_EVENT_MARTS)},
+        landed={name: session.landed(AssetKey(["staging", name]), history) for name in _LANDED},
+        made={name: session.lake.landed(AssetKey(["marts", name]), history) for name in marts},
     )
