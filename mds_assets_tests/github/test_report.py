@@ -298,7 +298,7 @@ def test_a_day_again_and_a_range_give_the_same_bytes_and_an_older_day_does_not_b
 
 
 def write(project: Project, name: str, table: Table, row: dict[str, Any], days: Sequence[date | None]) -> None:
-    """A row of acme for each of these days (None: in a table without partitions), as the table's own asset writes it."""
+    """A row of acme for each of these days; None stands for a table without partitions."""
     for day in days:
         folder = project.lake / name / (f"day={day}" if day else "")
         folder.mkdir(parents=True)
