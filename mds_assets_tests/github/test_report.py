@@ -15,6 +15,7 @@ from urllib.parse import unquote
 
 import polars as pl
 import pytest
+from dagster import AssetKey
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from mds_assets.defs.github.report import tables
@@ -346,6 +347,11 @@ def test_a_page_has_what_there_is_of_pushes_issues_and_stars(reported: Reported,
         assert f"<h4>{title}</h4>" in acme
     index = (lake / "reports/activity/index.html").read_text()
     assert "3,702" in index
+
+
+def test_the_report_waits_for_tables_of_its_run_that_it_only_scans(reported: Reported):
+    report = reported.project.definitions.resolve_assets_def(AssetKey(["reports", "activity"]))
+    assert report.op.tags["dagster/priority"] == "-1"
 
 
 def test_the_materialisation_shows_the_charts_of_the_newest_day_and_no_name(reported: Reported):

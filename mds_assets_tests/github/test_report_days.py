@@ -276,7 +276,7 @@ def test_every_drawing_is_within_its_box_and_labels_the_newest_day(days: int, mo
         assert "21 Nov" in labels
         assert len(labels) <= 4
         numbers = [text for text in texts if text not in labels]
-        assert 2 <= len(numbers) <= 6
+        assert 2 <= len(numbers) <= 7
         assert all(len(text) <= 5 for text in numbers)
         heights = [float(height) for height in re.findall(r"V([\d.]+)h", drawn.drawing)]
         assert all(10 <= height <= drawn.height for height in heights)

@@ -21,7 +21,7 @@ _MAX_BAR = 30
 _HATCH = 6  # between two lines
 _LABELS = 4  # dates below the axis
 _LABEL = 56  # the width of one
-_TICKS = 4  # above the axis, at most
+_TICKS, _TICKS_EACH = 4, 3  # above the axis, and on either side of it, at most
 
 _MUTED, _LINE = "var(--muted, #57606c)", "var(--line, #d8dde3)"
 _BAR, _SECOND = "var(--bar, #3867c8)", "var(--average, #b8500b)"
@@ -81,7 +81,7 @@ class _Scale:
         most = max(up, down, 1)
         size = 10 ** max(0, len(str(int(most))) - 2)
         steps = (factor * size for factor in (1, 2, 5, 10, 20, 50, 100))
-        self._step = next(step for step in steps if most / step <= (2 if down else _TICKS))
+        self._step = next(step for step in steps if most / step <= (_TICKS_EACH if down else _TICKS))
         self._up = max(1 if up or not down else 0, ceil(up / self._step)) * self._step
         self._down = ceil(down / self._step) * self._step
 
