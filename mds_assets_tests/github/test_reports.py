@@ -206,12 +206,15 @@ def test_whatever_github_says_is_text_in_the_page_and_in_the_charts():
     assert f">{HOSTILE[:17]}…<".replace("</svg><script>", "&lt;/svg&gt;&lt;script&gt;")[:20] in page
 
 
-def test_control_characters_neither_end_the_process_nor_reach_a_drawing():
+def test_control_characters_neither_end_the_process_nor_reach_the_page():
     controls = "".join(map(chr, (0, 1, 8, 0x1B, 0x7F, 0x9B, 0xFFFE, 0xFFFF)))
     shown = organisation(language=f"C{controls}D")
     drawing = next(languages(shown)).chart
     assert not set(controls) & set(drawing.drawing + drawing.alt)
-    assert render(report(shown)).endswith("</html>\n")
+    waiting = Waiting([PullRequest("riser", 1, f"a title {controls}", 5)], 1, 0)
+    page = render(report(replace(shown, waiting=waiting)))
+    assert not set(controls) & set(page)
+    assert page.endswith("</html>\n")
 
 
 def test_a_page_loads_nothing_and_runs_nothing():

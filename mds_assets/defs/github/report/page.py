@@ -227,6 +227,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
+        finalize=_without_controls,
     )
     filters: dict[str, Callable[..., Any]] = {
         "address": _address,
@@ -245,6 +246,11 @@ def _environment() -> Environment:
 
 def _first_of(values: Sequence[object]) -> str:
     return f": the first {charts.MAX_BARS} of {len(values)}" if len(values) > charts.MAX_BARS else ""
+
+
+def _without_controls(value: object) -> object:
+    """What a template writes; its own markup, such as a macro's, keeps its line breaks."""
+    return words.printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _address(day: date) -> str:
