@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import polars as pl
 from dagster import AssetKey, Failure, RetryRequested, StepExecutionContext
 
 from mds_assets.stack.io_managers import duckdb as duckdb_engine
-from mds_assets.stack.lake import Files, InputsChangedError, Lake, Partition
-from mds_assets.stack.table import literal
+from mds_assets.stack.io_managers import polars as polars_engine
+from mds_assets.stack.lake import Files, Index, InputsChangedError, Lake, Partition
+from mds_assets.stack.table import Table, literal
 
 _RETRIES = 10  # of a step whose inputs other runs keep changing
 
@@ -84,6 +86,25 @@ class Session:
         noted |= {(key, partition): found for partition, found in files.items()}
         return files
 
+    def scan(
+        self, step: StepExecutionContext, key: AssetKey, table: Table, days: Iterable[date] | None
+    ) -> pl.LazyFrame:
+        """These columns of a table that may not exist yet, recorded as an input of the step.
+
+        For tables that are not among the asset's Dagster inputs: if one of those is skipped, Dagster skips the asset.
+
+        Args:
+            step: The step that reads it.
+            key: The table.
+            table: The columns to read; a column that a file lacks is null.
+            days: The days to read; a day without a file has no rows. None for a table without partitions.
+        """
+        files = self.read(step, key, [None] if days is None else days)
+        found = [file for of_partition in files.values() for file in of_partition]
+        options = self.lake.polars_options
+        with self.reading(step):
+            return polars_engine.scan(found, table, partitioned=days is not None, polars_options=options)
+
     @contextmanager
     def reading(self, step: StepExecutionContext) -> Generator[None]:
         """Run the block again if it fails while another run replaces what the step has read: that may be why.
@@ -102,7 +123,11 @@ class Session:
 
     @contextmanager
     def replacing(
-        self, step: StepExecutionContext, key: AssetKey, newest: str | None = None
+        self,
+        step: StepExecutionContext,
+        key: AssetKey,
+        newest: str | None = None,
+        index: tuple[str, Index] | None = None,
     ) -> Generator[tuple[Path, dict[Path, Path]]]:
         """`Lake.replacing`, provided that no other run has changed an input of the step.
 
@@ -110,7 +135,7 @@ class Session:
             RetryRequested: An input changed. Nothing is replaced.
         """
         inputs = self._reads.get(_attempt(step), {})
-        with _retried(key.to_user_string()), self.lake.replacing(key, inputs, newest) as writing:
+        with _retried(key.to_user_string()), self.lake.replacing(key, inputs, newest, index) as writing:
             yield writing
 
 

@@ -1,23 +1,41 @@
-"""The report `reports/activity`: one page per day about what happened in the window.
+"""The report `reports/activity`: one page per day about what happened, and an index of all pages.
 
-`report/figures.py` computes the numbers, `report/page.py` and `activity.html.j2` lay them out.
+`report/figures.py` computes the numbers from `report/tables.py`, `report/page.py` and the templates lay them out.
 """
 
 import time
-from datetime import date
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from datetime import date, timedelta
 
 import polars as pl
-from dagster import AssetExecutionContext, AssetIn, AssetKey, MetadataValue, ResourceParam, asset
+from dagster import (
+    AssetExecutionContext,
+    AssetIn,
+    AssetKey,
+    MetadataValue,
+    ResourceParam,
+    StepExecutionContext,
+    asset,
+)
 
-from mds_assets.defs.github.report import page
+from mds_assets.defs.github.marts import DAILY_ACTIVITY, REPOS_PER_LANGUAGE
+from mds_assets.defs.github.report import page, tables
 from mds_assets.defs.github.report.figures import Report, of_day
+from mds_assets.defs.github.report.people import IS_PUBLIC
+from mds_assets.defs.github.report.tables import Tables
+from mds_assets.defs.github.report.trends import CHARTED_DAYS
 from mds_assets.defs.github.settings import settings as github_settings
-from mds_assets.stack.partitions import DAILY, SINGLE_RUN, lookback, to_days, window
+from mds_assets.stack.io_managers.pages import Pages
+from mds_assets.stack.partitions import DAILY, SINGLE_RUN, days_between, lookback, to_days, window
 from mds_assets.stack.session import Session
 from mds_assets.stack.settings import previews_allowed, settings
+from mds_assets.stack.table import Table
 
 _STAGING = AssetKey(["staging", "repos"])
 _MARTS = ("daily_activity", "repos_per_language", "repo_growth")
+_EVENT_MARTS = ("push_activity", "issue_flow", "contributors", "organisation")
+_LANDED = ("repos", "pushes", "issues", "stars")
 _MAX_CHARTED = 3  # organisations with charts in the materialization: the event log keeps those of every day
 
 
@@ -32,6 +50,8 @@ _MAX_CHARTED = 3  # organisations with charts in the materialization: the event 
     io_manager_key="page_io_manager",
     group_name="reports",
     kinds={"altair", "html"},
+    # After the tables of the same run that it reads but does not depend on: steps run one after another.
+    op_tags={"dagster/priority": "-1"},
 )
 def activity(
     context: AssetExecutionContext,
@@ -40,41 +60,89 @@ def activity(
     repos_per_language: pl.LazyFrame,
     repo_growth: pl.LazyFrame,
     repos: pl.LazyFrame,
-) -> dict[date, str]:
-    """What happened in the window of each as-of day, as a page for the browser; the newest is `latest.html`.
+) -> Pages:
+    """A page per as-of day for the browser; the newest is `latest.html`, and `index.html` lists all.
 
-    Activity by day, languages, stars gained and lost, the newest and the quietest repositories. Repositories are named
-    only if none can be private, or if `MDS_PREVIEW_ROWS` allows it.
+    The window against the one before, 90 days by date, who is new, which pull requests wait, and what there is. Only
+    what is public is named, unless `MDS_PREVIEW_ROWS` allows more.
     """
     days = to_days(context.partition_keys)
     windows = {day: window(day, settings.lookback_days) for day in days}
     requested = {each for days in windows.values() for each in days if each >= settings.start_date}
     missing = sorted(requested - session.landed(_STAGING, requested))
     pages: dict[date, str] = {}
-    for day, seen in windows.items():
-        started = time.perf_counter()
-        organisations, observed_at, others = of_day(
-            day,
-            settings.lookback_days,
-            daily_activity,
-            repos_per_language,
-            repo_growth,
-            repos,
-            configured=github_settings.organisations,
+    with session.reading(context.get_step_execution_context()):
+        inputs = Tables(
+            daily_activity=daily_activity, repos_per_language=repos_per_language, repo_growth=repo_growth, repos=repos
         )
-        report = Report(
-            window=seen,
-            organisations=organisations,
-            observed_at=observed_at,
-            missing=[lacking for lacking in missing if lacking in seen],
-            too_early=[lacking for lacking in seen if lacking < settings.start_date],
-            not_made=[f"marts/{mart}" for mart in _MARTS if not session.lake.files(AssetKey(["marts", mart]), day)],
-            names_shown=previews_allowed(),
-            others=others,
-        )
-        pages[day] = page.render(report)
-        facts: dict[str, object] = {"seconds": round(time.perf_counter() - started, 3)}
-        if day == days[-1] and organisations:
-            facts["charts"] = MetadataValue.md("\n\n".join(map(page.pictures, organisations[:_MAX_CHARTED])))
-        context.add_asset_metadata(facts, partition_key=str(day))
-    return pages
+        rows = _with_history(context.get_step_execution_context(), session, days, inputs)
+        for day, seen in windows.items():
+            started = time.perf_counter()
+            figures = of_day(
+                day,
+                settings.lookback_days,
+                rows,
+                configured=github_settings.organisations,
+                names_shown=previews_allowed(),
+            )
+            report = Report(
+                window=seen,
+                organisations=figures.organisations,
+                observed_at=figures.observed_at,
+                missing=[lacking for lacking in missing if lacking in seen],
+                too_early=[lacking for lacking in seen if lacking < settings.start_date],
+                not_made=[f"marts/{mart}" for mart in _MARTS if day not in rows.made_days(mart)],
+                has_events=any(day in rows.made_days(mart) for mart in _EVENT_MARTS),
+                names_shown=previews_allowed(),
+                others=figures.others,
+            )
+            pages[day] = page.render(report)
+            facts: dict[str, object] = {"seconds": round(time.perf_counter() - started, 3)}
+            if day == days[-1] and report.organisations:
+                charted = report.organisations[:_MAX_CHARTED]
+                facts["charts"] = MetadataValue.md("\n\n".join(map(page.pictures, charted)))
+            context.add_asset_metadata(facts, partition_key=str(day))
+    return Pages(pages, page.render_index)
+
+
+def _with_history(step: StepExecutionContext, session: Session, days: Sequence[date], inputs: Tables) -> Tables:
+    """The asset's inputs with the days before, and the tables that may not exist.
+
+    Small tables are read now, once for all days of the run.
+    """
+    lookback_days = timedelta(days=settings.lookback_days)
+    back = timedelta(days=max(CHARTED_DAYS, 2 * settings.lookback_days) - 1)
+    history = days_between(min(days[0], max(days[0] - back, settings.start_date)), days[-1])
+    windows = [day for day in history if day > days[0] - lookback_days]
+    compared = sorted({*days, *(day - lookback_days for day in days)} & {*history})
+
+    def mart(name: str, table: Table, days: Iterable[date]) -> pl.LazyFrame:
+        return session.scan(step, AssetKey(["marts", name]), table, days)
+
+    def staged(name: str, table: Table, days: Iterable[date] | None) -> pl.LazyFrame:
+        return session.scan(step, AssetKey(["staging", name]), table, days)
+
+    def with_days_before(rows: pl.LazyFrame, name: str, table: Table, wanted: Iterable[date]) -> pl.LazyFrame:
+        return pl.concat([rows, mart(name, table, sorted({*wanted} - {*days}))])
+
+    read = {
+        "daily_activity": with_days_before(inputs.daily_activity, "daily_activity", DAILY_ACTIVITY, history),
+        "repos_per_language": with_days_before(
+            inputs.repos_per_language, "repos_per_language", REPOS_PER_LANGUAGE, compared
+        ),
+        "push_activity": mart("push_activity", tables.PUSH_ACTIVITY, history),
+        "issue_flow": mart("issue_flow", tables.ISSUE_FLOW, history),
+        "contributors": mart("contributors", tables.CONTRIBUTORS, days),
+        "organisation": mart("organisation", tables.ORGANISATION, compared),
+        "stars": staged("stars", tables.STARS, history),
+        "pushes": staged("pushes", tables.PUSHES, windows).filter(IS_PUBLIC).unique(),
+        "repositories": staged("repositories", tables.REPOSITORIES, None),
+    }
+    marts = (*_MARTS, *_EVENT_MARTS)
+    return replace(
+        inputs,
+        **{name: rows.collect(engine="streaming").lazy() for name, rows in read.items()},
+        latest_issues=staged("latest_issues", tables.LATEST_ISSUES, None),
+        landed={name: session.landed(AssetKey(["staging", name]), history) for name in _LANDED},
+        made={name: session.lake.landed(AssetKey(["marts", name]), history) for name in marts},
+    )

@@ -5,8 +5,8 @@ other runs), then the two backends: `local` and `object_store`.
 """
 
 from mds_assets.stack.lake.backend import LakeError
-from mds_assets.stack.lake.commit import Files, InputsChangedError, ReadSet
+from mds_assets.stack.lake.commit import Files, Index, InputsChangedError, ReadSet
 from mds_assets.stack.lake.lake import Lake
 from mds_assets.stack.lake.layout import DATA_FILE, Partition
 
-__all__ = ["DATA_FILE", "Files", "InputsChangedError", "Lake", "LakeError", "Partition", "ReadSet"]
+__all__ = ["DATA_FILE", "Files", "Index", "InputsChangedError", "Lake", "LakeError", "Partition", "ReadSet"]

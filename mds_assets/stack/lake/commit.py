@@ -8,8 +8,9 @@ The backends implement moving a file and excluding other writers.
 """
 
 import errno
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import date
 from pathlib import Path
 from typing import TypeAlias
 
@@ -23,6 +24,8 @@ from mds_assets.stack.lake.layout import Partition, is_table_file, parse_path, p
 Files: TypeAlias = dict[UPath, str]
 # The inputs of a table.
 ReadSet: TypeAlias = Mapping[tuple[AssetKey, Partition], Files]
+# Writes an index of a table's pages, given the days that have one, newest first, and the newest page.
+Index: TypeAlias = Callable[[Sequence[date], str], str]
 
 # A store's errors for an object that was replaced, or removed, after it was listed.
 _REPLACED = {errno.EBUSY, errno.ENOENT}
@@ -57,7 +60,7 @@ def refuse_changed(backend: Backend, inputs: ReadSet) -> None:
 
 @contextmanager
 def publishing(
-    backend: Backend, key: AssetKey, inputs: ReadSet, newest: str | None
+    backend: Backend, key: AssetKey, inputs: ReadSet, newest: str | None, index: tuple[str, Index] | None = None
 ) -> Generator[tuple[Path, dict[Path, Path]]]:
     """Publish a table's files once the block has written them; see `Lake.replacing`."""
     table, name = backend.path(*key.path), ".".join(key.path)
@@ -79,18 +82,33 @@ def publishing(
         except ConflictError as error:
             raise InputsChangedError(str(error)) from None
         if newest and targets:
-            _publish_newest(backend, table, name, newest, next(iter(targets.values())).name, folder)
+            _publish_newest(backend, table, name, newest, index, next(iter(targets.values())).name, folder)
 
 
-def _publish_newest(backend: Backend, table: UPath, lock: str, newest: str, name: str, folder: Path) -> None:
-    """Copy the newest day's file of this name to `newest` in the table's folder, whichever run finishes last."""
-    copy = folder / newest
+def _publish_newest(
+    backend: Backend,
+    table: UPath,
+    lock: str,
+    newest: str,
+    index: tuple[str, Index] | None,
+    name: str,
+    folder: Path,
+) -> None:
+    """Copy the newest day's file of this name to `newest`, and write the index, whichever run finishes last."""
+    targets = [Path(newest), *([Path(index[0])] if index else [])]
     while True:
         try:
-            with backend.replacing(f"{lock}.{newest}", table, [Path(newest)]) as move:
-                day = next(day for day, names in backend.days(table) if name in names)
-                copy.write_bytes((table / partition_folder(day) / name).read_bytes())
-                return move(copy, table / newest)
+            # Lists the days after the targets' versions: whoever writes last has seen the days of all others.
+            with backend.replacing(f"{lock}.{newest}", table, targets) as move:
+                days = (day for day, names in backend.days(table) if name in names)
+                day = next(days)
+                contents = {newest: (table / partition_folder(day) / name).read_bytes()}
+                if index:
+                    contents[index[0]] = index[1]([day, *days], contents[newest].decode()).encode()
+                for target, content in contents.items():
+                    (folder / target).write_bytes(content)
+                    move(folder / target, table / target)
+                return
         except ConflictError:
             continue  # another run was faster, but may have seen an older day
         except OSError as error:

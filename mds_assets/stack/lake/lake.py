@@ -15,7 +15,7 @@ from upath import UPath
 
 from mds_assets.stack.lake import commit
 from mds_assets.stack.lake.backend import Backend
-from mds_assets.stack.lake.commit import Files, ReadSet
+from mds_assets.stack.lake.commit import Files, Index, ReadSet
 from mds_assets.stack.lake.layout import Partition, is_early, is_landed, load_file, partition_folder
 from mds_assets.stack.lake.local import LocalBackend
 from mds_assets.stack.settings import is_remote
@@ -154,7 +154,7 @@ class Lake:
         commit.refuse_changed(self.backend, inputs)
 
     def replacing(
-        self, key: AssetKey, inputs: ReadSet, newest: str | None = None
+        self, key: AssetKey, inputs: ReadSet, newest: str | None = None, index: tuple[str, Index] | None = None
     ) -> AbstractContextManager[tuple[Path, dict[Path, Path]]]:
         """Replace files of a table, each atomically, if the block succeeds; none if it fails.
 
@@ -166,12 +166,14 @@ class Lake:
             inputs: The files that the table was computed from.
             newest: The name of a copy of the newest day's file, in the table's folder. The newest day may come from
                 another run.
+            index: The name of an index beside that copy, and the function that writes it from all days that have a
+                file when it is published, newest first, and the newest day's file.
 
         Raises:
             InputsChangedError: Another run changed an input, and nothing is replaced; or, in a store, it replaced one
                 of the targets in the meantime.
         """
-        return commit.publishing(self.backend, key, inputs, newest)
+        return commit.publishing(self.backend, key, inputs, newest, index)
 
     def replacing_file(self, name: str) -> AbstractContextManager[Path]:
         """Replace a file beside the tables atomically, if the block succeeds; not if it fails.

@@ -11,7 +11,7 @@ import pytest
 from dagster import AssetKey, AssetsDefinition, ResourceDefinition
 
 from mds_assets.stack.blocks import current_table, mart
-from mds_assets.stack.lake import Files, Lake, Partition, ReadSet
+from mds_assets.stack.lake import Files, Index, Lake, Partition, ReadSet
 from mds_assets.stack.partitions import DAILY as DAYS
 from mds_assets_tests.stack.io_managers.warehouse import (
     D0,
@@ -113,9 +113,9 @@ class _OvertakenLake(Lake):
 
     @contextmanager
     def replacing(
-        self, key: AssetKey, inputs: ReadSet, newest: str | None = None
+        self, key: AssetKey, inputs: ReadSet, newest: str | None = None, index: tuple[str, Index] | None = None
     ) -> Generator[tuple[Path, dict[Path, Path]]]:
-        with super().replacing(key, inputs, newest) as writing:
+        with super().replacing(key, inputs, newest, index) as writing:
             yield writing
         for target in writing[1].values():
             (self.folder(key) / target).write_bytes(b"another run's")

@@ -1,18 +1,16 @@
-"""The report's charts: a mart's rows in, a static SVG out, which needs no script, no network and no font.
+"""The report's charts of languages: numbers in, a static SVG out, which needs no script, no network and no font.
 
 Colours are CSS variables of the page, each with a fallback. Dagster imports every module below `defs/`, and importing
-Altair takes a third of a second, so only the functions that draw import it.
+Altair takes a third of a second, so only the functions that draw import it. Charts by day are in `by_day.py`.
 """
 
 import base64
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
-from math import ceil
 from typing import TYPE_CHECKING
 
-from mds_assets.defs.github.report.figures import Day
+from mds_assets.defs.github.report.words import printable
 
 if TYPE_CHECKING:
     import altair as alt
@@ -22,10 +20,9 @@ MAX_BARS = 10  # in a chart of languages
 # Drawn at a phone's width; a desktop fits several side by side. So text has the same size on any screen.
 _WIDTH = 320
 _TEXT, _MUTED, _LINE = "var(--text, #1b222c)", "var(--muted, #57606c)", "var(--line, #d8dde3)"
-_BAR, _AVERAGE = "var(--bar, #3867c8)", "var(--average, #b8500b)"
+_BAR = "var(--bar, #3867c8)"
 _FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif"
 _LONGEST_NAME = 18  # characters beside a bar
-_A_MONTH = 31  # days: in a longer window, days get no dots and no values in the alt text
 
 
 @dataclass(frozen=True)
@@ -54,44 +51,6 @@ class Chart:
         return f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"
 
 
-def activity(days: Sequence[Day]) -> Chart:
-    """Repositories pushed to by day as bars, and their 7-day average as a line.
-
-    Args:
-        days: All dates of the window, oldest first; at least one.
-    """
-    import altair as alt
-
-    dates = [str(day.push_date) for day in days]
-    labelled = dates[:: -ceil(len(dates) / 6)]  # about six of them, always including the newest
-    base = alt.Chart(alt.Data(values=[day._asdict() | {"date": str(day.push_date)} for day in days]))
-    base = base.encode(
-        x=alt.X(
-            "date:O",
-            title=None,
-            scale=alt.Scale(paddingInner=0.25, paddingOuter=0.2),
-            # Given a date, Vega would convert it to the machine's time zone.
-            axis=alt.Axis(values=labelled, labelExpr="utcFormat(toDate(datum.value), '%-d %b')", labelAngle=0),
-        )
-    )
-    most = max(1, *(day.push_count for day in days))
-    bars = base.mark_bar(color=_BAR, cornerRadiusEnd=3 if len(days) <= _A_MONTH else 0).encode(
-        y=alt.Y(
-            "push_count:Q",
-            title=None,
-            scale=alt.Scale(domain=[0, most]),
-            axis=alt.Axis(tickCount=min(4, most), format=",d", grid=True),  # more would be fractions
-            # Otherwise Vega gives each bar a clip path, numbered differently in each picture.
-            stack=None,
-        )
-    )
-    average = base.encode(y=alt.Y("rolling_7d_avg:Q", title=None))
-    line = average.mark_line(color=_AVERAGE, strokeWidth=2.5, strokeCap="round", strokeJoin="round")
-    dots = average.mark_circle(color=_AVERAGE, size=36, opacity=1)  # a line through a single day is invisible
-    layers = [bars, line, dots] if len(days) <= _A_MONTH else [bars, line]
-    return _draw(alt.LayerChart(layer=layers), _activity_in_words(days), height=180, left=38, right=6, top=8, bottom=24)
-
-
 def languages(unit: str, values: Sequence[tuple[str, float]]) -> Chart:
     """The first languages with their values as horizontal bars.
 
@@ -101,7 +60,7 @@ def languages(unit: str, values: Sequence[tuple[str, float]]) -> Chart:
     """
     import altair as alt
 
-    shown = values[:MAX_BARS]
+    shown = [(printable(name), value) for name, value in values[:MAX_BARS]]
     labels = [f"{value:,}" for _, value in shown]
     # Keyed by place, because two long names may be equal once truncated.
     rows = [
@@ -163,28 +122,6 @@ def _draw(chart: "alt.LayerChart", words: str, *, height: int, left: int, right:
     if not drawn:
         raise ValueError(f"vl-convert drew no SVG: {svg[:200]}")
     return Chart(words, int(drawn[1]), int(drawn[2]), drawn[3])
-
-
-def _activity_in_words(days: Sequence[Day]) -> str:
-    first, last = days[0], days[-1]
-    if len(days) <= _A_MONTH:
-        counts = ", ".join(f"{_date(day.push_date)} {day.push_count:,}" for day in days)
-    else:
-        most = max(days, key=lambda day: day.push_count)
-        total = sum(day.push_count for day in days)
-        counts = f"{total:,} in {len(days)} days, most of them on {_date(most.push_date)}, {most.push_count:,}"
-    return (
-        f"Bar chart with a line. Repositories pushed to by day: {counts}. "
-        f"Their 7-day average, {_date(first.push_date)} {_mean(first)} to {_date(last.push_date)} {_mean(last)}."
-    )
-
-
-def _mean(day: Day) -> str:
-    return "unknown" if day.rolling_7d_avg is None else f"{day.rolling_7d_avg:,}"
-
-
-def _date(day: date) -> str:
-    return f"{day.day} {day:%B}"
 
 
 def _cut(name: str) -> str:

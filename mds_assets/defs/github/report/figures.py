@@ -1,28 +1,24 @@
-"""The numbers in an activity report: one day of the marts, by organisation, as a pure function on frames.
+"""The numbers in an activity report: one as-of day, by organisation, as a pure function on frames.
 
-Business metrics belong in the marts; this module only selects from them.
+Business metrics belong in the marts; this module only selects from them. `trends.py` has what happened by date,
+`people.py` who did it and what waits, this module what the organisation has.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import NamedTuple, TypeVar
 
 import polars as pl
 
+from mds_assets.defs.github.report.people import IS_PUBLIC, People, Waiting, people, waiting
+from mds_assets.defs.github.report.tables import Tables
+from mds_assets.defs.github.report.trends import Headlines, Measures, Trends
 from mds_assets.stack.partitions import window
 from mds_assets.stack.table import DAY
 
 MAX_MOVED, MAX_LISTED = 10, 5  # repositories in a list
-MAX_ORGANISATIONS = 50  # on a page; each takes about 40 kB
-
-
-class Day(NamedTuple):
-    """A date of the window: a row of `marts/daily_activity`."""
-
-    push_date: date
-    push_count: int
-    rolling_7d_avg: float | None
+MAX_ORGANISATIONS = 50  # on a page; each takes about 65 kB
 
 
 class Language(NamedTuple):
@@ -46,14 +42,42 @@ class Repository(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Listed:
+    """The first repositories of a list.
+
+    Attributes:
+        repositories: Those that may be named.
+        private: How many others belong to the list but may be private.
+    """
+
+    repositories: Sequence[Repository] = ()
+    private: int = 0
+
+
+class Inventory(NamedTuple):
+    """What an organisation has: a row of `marts/organisation`. None where the day has no inventory."""
+
+    repositories: int | None
+    new_repositories: int | None
+    archived_repositories: int | None
+    stars: int | None
+    forks: int | None
+    open_issues: int | None
+
+
+@dataclass(frozen=True)
 class Organisation:
-    """An organisation's numbers from the marts.
+    """An organisation's numbers.
 
     Attributes:
         name: As `GITHUB_ORG` names it.
-        days: Every date of the window, oldest first.
+        headlines: The window against the one before.
+        trends: What happened by date.
+        people: Who contributed; None if nobody is known to.
+        waiting: Its open pull requests; None if none is known.
+        inventory: What it has; None if no inventory is known.
         languages: Sorted by repositories, most first.
-        stars_gained: Total over its repositories in the window; None if none was seen on two days.
+        stars_gained: Net total over its active repositories in the window; None if none was seen on two days.
         gained: Repositories that gained stars, biggest gain first.
         lost: Repositories that lost stars, biggest loss first.
         newest: The most recently created repositories, newest first.
@@ -62,19 +86,28 @@ class Organisation:
     """
 
     name: str
-    days: Sequence[Day]
-    languages: Sequence[Language]
-    stars_gained: int | None
-    gained: Sequence[Repository]
-    lost: Sequence[Repository]
-    newest: Sequence[Repository]
-    quietest: Sequence[Repository]
+    headlines: Headlines = field(default_factory=Headlines)
+    trends: Trends = field(default_factory=Trends)
+    people: People | None = None
+    waiting: Waiting | None = None
+    inventory: Inventory | None = None
+    languages: Sequence[Language] = ()
+    stars_gained: int | None = None
+    gained: Listed = Listed()
+    lost: Listed = Listed()
+    newest: Listed = Listed()
+    quietest: Listed = Listed()
     pushed: int = 0
 
     @property
     def active(self) -> int:
         """How many repositories were active in the window."""
         return sum(language.repo_count for language in self.languages)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is known to have happened in the window."""
+        return not self.active and not self.people
 
 
 @dataclass(frozen=True)
@@ -85,103 +118,129 @@ class Report:
         window: Every day of the window, oldest first; the last is the as-of day.
         organisations: Those with a row in the window and those configured, sorted by name.
         observed_at: The time of the newest observation in the window; None without observations.
-        missing: Days of the window that were never landed and staged.
+        missing: Days of the window without data.
         too_early: Days of the window before the first partition.
         not_made: Marts that do not exist for the as-of day.
-        names_shown: Whether the page may name repositories.
+        has_events: Whether pushes, issues and stars by day are known, which takes a GitHub token.
+        names_shown: Whether the page may name what may be private.
         others: How many organisations are left out, because the page is limited.
     """
 
     window: Sequence[date]
     organisations: Sequence[Organisation]
-    observed_at: datetime | None
-    missing: Sequence[date]
-    too_early: Sequence[date]
-    not_made: Sequence[str]
-    names_shown: bool
+    observed_at: datetime | None = None
+    missing: Sequence[date] = ()
+    too_early: Sequence[date] = ()
+    not_made: Sequence[str] = ()
+    has_events: bool = False
+    names_shown: bool = False
+    others: int = 0
+
+
+@dataclass(frozen=True)
+class Figures:
+    """The part of a `Report` that comes from the tables; the attributes are the same."""
+
+    organisations: list[Organisation] = field(default_factory=list[Organisation])
+    observed_at: datetime | None = None
     others: int = 0
 
 
 def of_day(
-    day: date,
-    lookback_days: int,
-    daily_activity: pl.LazyFrame,
-    repos_per_language: pl.LazyFrame,
-    repo_growth: pl.LazyFrame,
-    repos: pl.LazyFrame,
-    configured: Sequence[str] = (),
-) -> tuple[list[Organisation], datetime | None, int]:
+    day: date, lookback_days: int, tables: Tables, *, configured: Sequence[str] = (), names_shown: bool = False
+) -> Figures:
     """The numbers of an as-of day.
+
+    If there are too many organisations, those with the most active repositories are kept.
 
     Args:
         day: The as-of day.
         lookback_days: Calendar days in its window.
-        daily_activity: The mart; may contain other days too.
-        repos_per_language: The same.
-        repo_growth: The same.
-        repos: Rows of `staging/repos`; may contain days outside the window.
+        tables: The rows.
         configured: Organisations to include even without a row in the window.
-
-    Returns:
-        `organisations`, `observed_at` and `others` of a `Report`. If there are too many organisations, those with the
-        most active repositories are kept.
+        names_shown: Whether what may be private may be named.
     """
-    growth = repo_growth.filter(pl.col(DAY) == day)
-    observed = repos.filter(pl.col(DAY).is_between(window(day, lookback_days)[0], day))
+    first = window(day, lookback_days)[0]
+    growth = _with_visibility(tables.repo_growth.filter(pl.col(DAY) == day)).with_columns(
+        is_named=pl.lit(names_shown) | IS_PUBLIC
+    )
+    observed = tables.repos.filter(pl.col(DAY).is_between(first, day))
     gained, created = pl.col("stars_gained"), pl.col("created_at")
     seen_again = growth.filter(pl.col("first_seen") < pl.col("last_seen"))
-    newest = (
-        observed.group_by("org", "repo_id")
-        .agg(created.max())
-        .drop_nulls()
-        .sort("created_at", "repo_id", descending=True)
-        .group_by("org", maintain_order=True)
-        .head(MAX_LISTED)
-        .join(growth, on=["org", "repo_id"])
-        .sort("created_at", "repo_id", descending=True)
-    )
-    pushes = observed.filter(pl.col("pushed_at").dt.date() >= window(day, lookback_days)[0])
-    days, languages, sums, won, lost, new, quiet, observed_last, pushed = pl.collect_all(
+    newest = observed.group_by("org", "repo_id").agg(created.max()).drop_nulls().join(growth, on=["org", "repo_id"])
+    pushes = observed.filter(pl.col("pushed_at").dt.date() >= first)
+    languages, sums, won, lost, new, quiet, observed_last, pushed, inventory = pl.collect_all(
         [
-            daily_activity.filter(pl.col(DAY) == day).sort("push_date"),
-            repos_per_language.filter(pl.col(DAY) == day).sort("repo_count", "language", descending=[True, False]),
+            tables.repos_per_language.filter(pl.col(DAY) == day).sort(
+                "repo_count", "language", descending=[True, False]
+            ),
             seen_again.drop_nulls("stars_gained").group_by("org").agg(gained.cast(pl.Int64).sum()),
             _first(growth.filter(gained > 0), -gained, MAX_MOVED),
             _first(growth.filter(gained < 0), gained, MAX_MOVED),
-            newest,
+            _first(newest, -created.dt.epoch("us"), MAX_LISTED),
             _first(growth.filter(pl.col("last_seen") < day), pl.col("last_seen"), MAX_LISTED),
             observed.select(pl.col("observed_at").max()),
             pushes.group_by("org").agg(pl.col("repo_id").n_unique()),
+            tables.organisation.filter((pl.col(DAY) == day) & pl.col("repositories").is_not_null()),
         ],
         engine="streaming",
     )
+    measures = Measures(day, lookback_days, tables)
+    contributors = people(day, lookback_days, tables, names_shown=names_shown)
+    open_pull_requests = waiting(day, tables, names_shown=names_shown)
     stars_gained = dict(sums.select("org", "stars_gained").iter_rows())
     active = dict(languages.group_by("org").agg(pl.col("repo_count").sum()).iter_rows())
     repositories_pushed = dict(pushed.iter_rows())
-    names = sorted({*days["org"].unique(), *active, *configured}, key=lambda name: (-active.get(name, 0), name))
+    names = sorted(
+        {*measures.names, *contributors, *active, *configured}, key=lambda name: (-active.get(name, 0), name)
+    )
     organisations = [
         Organisation(
             name=name,
-            days=_rows(days, name, Day),
+            headlines=measures.headlines(name),
+            trends=measures.trends(name),
+            people=contributors.get(name),
+            waiting=open_pull_requests.get(name),
+            inventory=next(iter(_rows(inventory, name, Inventory)), None),
             languages=_rows(languages, name, Language),
             stars_gained=stars_gained.get(name),
-            gained=_rows(won, name, Repository),
-            lost=_rows(lost, name, Repository),
-            newest=_rows(new, name, Repository),
-            quietest=_rows(quiet, name, Repository),
+            gained=_listed(won, name),
+            lost=_listed(lost, name),
+            newest=_listed(new, name),
+            quietest=_listed(quiet, name),
             pushed=repositories_pushed.get(name, 0),
         )
         for name in sorted(names[:MAX_ORGANISATIONS])
     ]
-    return organisations, observed_last.item(), len(names[MAX_ORGANISATIONS:])
+    return Figures(organisations, observed_last.item(), len(names[MAX_ORGANISATIONS:]))
+
+
+def _with_visibility(growth: pl.LazyFrame) -> pl.LazyFrame:
+    """The rows of `marts/repo_growth` with `visibility`, which files of older versions do not have."""
+    has_it = "visibility" in growth.collect_schema()
+    return growth if has_it else growth.with_columns(visibility=pl.lit(None, pl.String))
 
 
 def _first(repositories: pl.LazyFrame, order: pl.Expr, number: int) -> pl.LazyFrame:
-    """The first repositories of each organisation in this order; ties are broken by name."""
-    return repositories.sort(order, "repo_name", "repo_id").group_by("org", maintain_order=True).head(number)
+    """The first repositories of each organisation that may be named, in this order, and how many may not.
+
+    Ties are broken by name. An organisation without any that may be named has one row, of nulls.
+    """
+    private = repositories.group_by("org").agg(private=(~pl.col("is_named")).sum())
+    named = repositories.filter("is_named").sort(order, "repo_name", "repo_id")
+    return private.join(
+        named.group_by("org", maintain_order=True).head(number), on="org", how="left", maintain_order="right"
+    )
 
 
-_Row = TypeVar("_Row", Day, Language, Repository)
+_Row = TypeVar("_Row", Language, Repository, Inventory)
+
+
+def _listed(table: pl.DataFrame, organisation: str) -> Listed:
+    of_org = table.filter(pl.col("org") == organisation)
+    if of_org.is_empty():
+        return Listed()
+    return Listed(_rows(of_org.drop_nulls("repo_name"), organisation, Repository), of_org["private"][0])
 
 
 def _rows(table: pl.DataFrame, organisation: str, kind: type[_Row]) -> list[_Row]:

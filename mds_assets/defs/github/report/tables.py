@@ -1,0 +1,102 @@
+"""What the report reads: the asset's inputs, and the tables that may not exist.
+
+Without a GitHub token some tables are never made. If they were inputs of the asset, Dagster would skip the report with
+them; so it scans them, with only the columns that it needs.
+"""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import date
+
+import polars as pl
+
+from mds_assets.defs.github.marts import DAILY_ACTIVITY, REPOS_PER_LANGUAGE
+from mds_assets.defs.github.movement import REPO_GROWTH
+from mds_assets.defs.github.staging import REPOS
+from mds_assets.stack.io_managers.polars import polars_schema
+from mds_assets.stack.table import Column, Table
+
+
+def _reads(**types: str) -> Table:
+    """These columns of a table that is declared elsewhere."""
+    return Table(tuple(Column(name, sql_type, "As declared there.", nullable=True) for name, sql_type in types.items()))
+
+
+PUSH_ACTIVITY = _reads(org="VARCHAR", push_date="DATE", pushes="BIGINT", pushes_7d_avg="DOUBLE")
+ISSUE_FLOW = _reads(
+    org="VARCHAR", event_date="DATE", issues_opened="BIGINT", issues_closed="BIGINT", pull_requests_merged="BIGINT"
+)
+CONTRIBUTORS = _reads(
+    org="VARCHAR",
+    person="VARCHAR",
+    is_bot="BOOLEAN",
+    pushes="BIGINT",
+    pull_requests_opened="BIGINT",
+    pull_requests_merged="BIGINT",
+    first_seen="DATE",
+    is_new="BOOLEAN",
+)
+ORGANISATION = _reads(
+    org="VARCHAR",
+    repositories="BIGINT",
+    new_repositories="BIGINT",
+    archived_repositories="BIGINT",
+    stars="BIGINT",
+    forks="BIGINT",
+    open_issues="BIGINT",
+    people="BIGINT",
+)
+STARS = _reads(org="VARCHAR", date="DATE", gained="BIGINT")
+PUSHES = _reads(org="VARCHAR", visibility="VARCHAR", actor="VARCHAR")
+LATEST_ISSUES = _reads(
+    org="VARCHAR",
+    repo_name="VARCHAR",
+    repo_full_name="VARCHAR",
+    number="BIGINT",
+    title="VARCHAR",
+    author="VARCHAR",
+    is_pull_request="BOOLEAN",
+    created_at="TIMESTAMPTZ",
+    closed_at="TIMESTAMPTZ",
+    merged_at="TIMESTAMPTZ",
+)
+REPOSITORIES = _reads(org="VARCHAR", repo_full_name="VARCHAR", visibility="VARCHAR")
+
+
+def _no_rows(table: Table, *, partitioned: bool = True) -> Callable[[], pl.LazyFrame]:
+    return lambda: pl.LazyFrame(schema=polars_schema(table.with_day() if partitioned else table))
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The rows that the report reads; a table that does not exist is empty.
+
+    Every table with partitions may have more days than a page needs.
+
+    Attributes:
+        landed: The landed days of `staging/repos`, `staging/pushes`, `staging/issues` and `staging/stars`, by name.
+        made: The days for which each mart has a file, by the mart's name.
+    """
+
+    daily_activity: pl.LazyFrame = field(default_factory=_no_rows(DAILY_ACTIVITY))
+    repos_per_language: pl.LazyFrame = field(default_factory=_no_rows(REPOS_PER_LANGUAGE))
+    repo_growth: pl.LazyFrame = field(default_factory=_no_rows(REPO_GROWTH))
+    repos: pl.LazyFrame = field(default_factory=_no_rows(REPOS))
+    push_activity: pl.LazyFrame = field(default_factory=_no_rows(PUSH_ACTIVITY))
+    issue_flow: pl.LazyFrame = field(default_factory=_no_rows(ISSUE_FLOW))
+    contributors: pl.LazyFrame = field(default_factory=_no_rows(CONTRIBUTORS))
+    organisation: pl.LazyFrame = field(default_factory=_no_rows(ORGANISATION))
+    stars: pl.LazyFrame = field(default_factory=_no_rows(STARS))
+    pushes: pl.LazyFrame = field(default_factory=_no_rows(PUSHES))
+    latest_issues: pl.LazyFrame = field(default_factory=_no_rows(LATEST_ISSUES, partitioned=False))
+    repositories: pl.LazyFrame = field(default_factory=_no_rows(REPOSITORIES, partitioned=False))
+    landed: Mapping[str, Collection[date]] = field(default_factory=dict[str, Collection[date]])
+    made: Mapping[str, Collection[date]] = field(default_factory=dict[str, Collection[date]])
+
+    def landed_days(self, name: str) -> frozenset[date]:
+        """The landed days of a staging table."""
+        return frozenset(self.landed.get(name, ()))
+
+    def made_days(self, name: str) -> frozenset[date]:
+        """The days for which a mart has a file."""
+        return frozenset(self.made.get(name, ()))

@@ -1,0 +1,288 @@
+"""Promises of the report's numbers by date, its people and its open pull requests, on small literal tables."""
+
+import re
+from collections.abc import Collection, Mapping
+from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
+from typing import Any
+from xml.etree import ElementTree
+
+import polars as pl
+import pytest
+
+from mds_assets.defs.github.report import by_day, tables
+from mds_assets.defs.github.report.figures import Organisation, of_day
+from mds_assets.defs.github.report.people import PullRequest
+from mds_assets.defs.github.report.tables import Tables
+from mds_assets.defs.github.report.trends import Change, Point
+from mds_assets.stack.io_managers.polars import polars_schema
+from mds_assets.stack.partitions import window
+from mds_assets.stack.table import Table
+
+DAY = date(2026, 11, 21)
+L = 3
+THIS, BEFORE = window(DAY, L), window(DAY - timedelta(days=L), L)
+ALL = [*BEFORE, *THIS]
+STAGING: list[str] = ["repos", "pushes", "issues", "stars"]
+MARTS: list[str] = [
+    "push_activity",
+    "issue_flow",
+    "contributors",
+    "organisation",
+    "daily_activity",
+    "repos_per_language",
+]
+
+
+def rows(table: Table, *rows: Mapping[str, Any], partitioned: bool = True) -> pl.LazyFrame:
+    """Rows of acme, unless they name another organisation."""
+    schema = polars_schema(table.with_day() if partitioned else table)
+    return pl.LazyFrame([{"org": "acme"} | dict(row) for row in rows], schema=schema)
+
+
+def acme(
+    landed: Collection[date] = ALL, made: Collection[date] = ALL, *, names_shown: bool = False, **given: Any
+) -> Organisation:
+    """The organisation as of the day, with these tables, all landed and made on these days."""
+    read = Tables(**given, landed=dict.fromkeys(STAGING, landed), made=dict.fromkeys(MARTS, made))
+    organisations = of_day(DAY, L, read, configured=["acme"], names_shown=names_shown).organisations
+    return next(one for one in organisations if one.name == "acme")
+
+
+def pushes(as_of: date, counts: Mapping[date, int]) -> list[dict[str, Any]]:
+    return [{"push_date": on, "pushes": count, "pushes_7d_avg": 1.5, "day": as_of} for on, count in counts.items()]
+
+
+def at(day: date, hour: int = 12) -> datetime:
+    return datetime(day.year, day.month, day.day, hour, tzinfo=UTC)
+
+
+def test_a_date_has_the_number_of_the_newest_as_of_day_that_has_it():
+    older = pushes(THIS[1], {THIS[0]: 1, THIS[1]: 1})
+    newer = pushes(DAY, {THIS[1]: 5})
+    later = pushes(DAY + timedelta(days=1), {THIS[1]: 99})
+    trends = acme(push_activity=rows(tables.PUSH_ACTIVITY, *newer, *older, *later)).trends
+    assert [point.value for point in trends.pushes] == [0, 0, 0, 1, 5, 0]
+
+
+def test_a_day_without_data_is_not_a_day_with_nothing():
+    landed = [day for day in ALL if day != THIS[1]]
+    trends = acme(landed, push_activity=rows(tables.PUSH_ACTIVITY, *pushes(DAY, dict.fromkeys(THIS, 4)))).trends
+    assert trends.pushes == [
+        *(Point(day, 0) for day in BEFORE),
+        Point(THIS[0], 4, 1.5),
+        Point(THIS[1], None),
+        Point(THIS[2], 4, 1.5),
+    ]
+
+
+def test_a_landed_day_that_no_mart_covers_is_not_known():
+    made = [BEFORE[-1]]
+    trends = acme(made=made, push_activity=rows(tables.PUSH_ACTIVITY, *pushes(BEFORE[-1], {BEFORE[0]: 2}))).trends
+    assert [point.value for point in trends.pushes] == [2, 0, 0, None, None, None]
+
+
+def test_a_measure_of_which_nothing_is_known_is_empty_and_the_dates_begin_with_the_first_day_that_has_data():
+    nothing = acme(landed=[], made=[]).trends
+    assert (nothing.pushes, nothing.merged, nothing.issues, nothing.stars) == ([], [], [], [])
+    days = window(DAY, 120)
+    stars = rows(tables.STARS, *({"date": day, "gained": 1, "day": day} for day in days))
+    assert [point.day for point in acme(days, [], stars=stars).trends.stars] == window(DAY, 90)
+    assert [point.day for point in acme(THIS[:1], [], stars=stars).trends.stars] == THIS
+
+
+def test_stars_are_summed_over_repositories():
+    gained = [{"date": DAY, "gained": number, "day": DAY} for number in (1, 2, 30)]
+    organisation = acme(stars=rows(tables.STARS, *gained, {"org": "other", "date": DAY, "gained": 7, "day": DAY}))
+    assert organisation.trends.stars[-1] == Point(DAY, 33)
+    assert organisation.headlines.stars_gained == Change(33, 0)
+
+
+def headlines(landed: Collection[date] = ALL, made: Collection[date] = ALL) -> Any:
+    flow = [
+        {"event_date": day, "issues_opened": 2, "issues_closed": 1, "pull_requests_merged": number, "day": day}
+        for number, day in enumerate(ALL)
+    ]
+    people = [{"people": number, "day": day} for number, day in enumerate(ALL)]
+    merges = [
+        {"is_pull_request": True, "created_at": at(day, 0), "merged_at": at(day, hour)}
+        for day, hour in ((THIS[0], 1), (THIS[0], 2), (THIS[2], 9), (BEFORE[1], 4))
+    ]
+    return acme(
+        landed,
+        made,
+        issue_flow=rows(tables.ISSUE_FLOW, *flow),
+        organisation=rows(tables.ORGANISATION, *people),
+        latest_issues=rows(tables.LATEST_ISSUES, *merges, partitioned=False),
+    ).headlines
+
+
+def test_headlines_set_the_window_against_the_one_before():
+    found = headlines()
+    assert found.merged == Change(3 + 4 + 5, 0 + 1 + 2)
+    assert (found.opened, found.closed) == (Change(6, 6), Change(3, 3))
+    assert found.people == Change(5, 2)
+    assert found.hours_to_merge == Change(2.0, 4.0)
+
+
+@pytest.mark.parametrize("missing", [THIS[1], BEFORE[0]])
+def test_windows_with_a_missing_day_are_not_compared(missing: date):
+    found = headlines(landed=[day for day in ALL if day != missing])
+    for change in (found.merged, found.opened, found.people, found.hours_to_merge):
+        assert change.now is not None
+        assert change.before is None
+
+
+def test_what_is_not_known_has_no_number():
+    found = headlines(landed=BEFORE, made=BEFORE)
+    assert (found.merged, found.people, found.stars_gained) == (Change(), Change(), Change())
+    assert acme().headlines.hours_to_merge == Change()
+
+
+def contributor(person: str, pushes: int = 1, *, is_bot: bool = False, is_new: bool = False) -> dict[str, Any]:
+    numbers = {"pushes": pushes, "pull_requests_opened": 0, "pull_requests_merged": 0}
+    return {"person": person, "is_bot": is_bot, "first_seen": DAY, "is_new": is_new, "day": DAY} | numbers
+
+
+def issue(repo: str, number: int = 1, **fields: Any) -> dict[str, Any]:
+    names = {"repo_name": repo, "repo_full_name": f"acme/{repo}", "title": f"{repo} {number}"}
+    return names | {"number": number, "is_pull_request": True, "created_at": at(THIS[0])} | fields
+
+
+REPOSITORIES = rows(
+    tables.REPOSITORIES,
+    *({"repo_full_name": f"acme/{name}", "visibility": visibility}
+      for name, visibility in (("open", "public"), ("secret", "private"), ("unclear", None), ("reused", "public"),
+                               ("reused", "private"))),
+    partitioned=False,
+)  # fmt: skip
+
+
+def people_of(*contributors: dict[str, Any], landed: Collection[date] = ALL, names_shown: bool = False) -> Any:
+    pushed = [("public", "ada"), ("private", "bob"), (None, "cyd"), ("public", "old")]
+    actors = [{"visibility": seen, "actor": actor, "day": DAY} for seen, actor in pushed[:-1]]
+    actors.append({"visibility": "public", "actor": "old", "day": BEFORE[-1]})
+    issues = [issue("open", author="eve"), issue("secret", author="dan"), issue("unknown", author="fay"),
+              issue("open", author="gus", created_at=at(BEFORE[0]), merged_at=at(DAY))]  # fmt: skip
+    organisation = acme(
+        landed,
+        contributors=rows(tables.CONTRIBUTORS, *contributors),
+        pushes=rows(tables.PUSHES, *actors),
+        latest_issues=rows(tables.LATEST_ISSUES, *issues, partitioned=False),
+        repositories=REPOSITORIES,
+        names_shown=names_shown,
+    )
+    return organisation.people
+
+
+def test_a_person_is_named_who_did_something_in_a_public_repository_in_the_window():
+    everyone = [contributor(name, is_new=True) for name in ("ada", "bob", "cyd", "dan", "eve", "fay", "gus", "old")]
+    found = people_of(*everyone)
+    assert [one.person for one in found.most_active] == ["ada", "eve", "gus"]
+    assert [one.person for one in found.newcomers] == ["ada", "eve", "gus"]
+    assert (found.total, found.new, found.unnamed) == (8, 8, 5)
+    shown = people_of(*everyone, names_shown=True)
+    assert (len(shown.most_active), shown.unnamed) == (8, 0)
+
+
+def test_bots_stand_apart_and_who_pushed_most_comes_first():
+    bot = contributor("dependabot[bot]", 50, is_bot=True, is_new=True)
+    found = people_of(contributor("eve", 2), contributor("ada", 9), bot, names_shown=True)
+    assert [one.person for one in found.most_active] == ["ada", "eve"]
+    assert (found.total, found.new, found.bots, found.bot_pushes) == (2, 0, 1, 50)
+
+
+def test_nobody_is_new_where_the_lake_has_no_day_before_the_window():
+    found = people_of(contributor("ada", is_new=True), landed=THIS)
+    assert (found.new, found.newcomers) == (None, [])
+
+
+def waiting_of(*issues: dict[str, Any], names_shown: bool = False) -> Any:
+    organisation = acme(
+        latest_issues=rows(tables.LATEST_ISSUES, *issues, partitioned=False),
+        repositories=REPOSITORIES,
+        names_shown=names_shown,
+    )
+    return organisation.waiting
+
+
+def test_what_waits_was_open_at_the_end_of_the_day():
+    after = at(DAY + timedelta(days=1), 0)
+    found = waiting_of(
+        issue("open", 1),
+        issue("open", 2, created_at=at(date(2026, 1, 21)), closed_at=after, merged_at=after),
+        issue("open", 3, closed_at=at(DAY, 23)),
+        issue("open", 4, merged_at=at(DAY)),
+        issue("open", 5, created_at=after),
+        issue("open", 6, is_pull_request=False),
+    )
+    assert found.oldest == [PullRequest("open", 2, "open 2", 304), PullRequest("open", 1, "open 1", L - 1)]
+    assert (found.total, found.private) == (2, 0)
+
+
+def test_what_waits_is_named_in_public_repositories_only():
+    issues = [issue(name) for name in ("open", "secret", "unclear", "unknown", "reused")]
+    found = waiting_of(*issues)
+    assert [one.repo_name for one in found.oldest] == ["open"]
+    assert (found.total, found.private) == (5, 4)
+    assert len(waiting_of(*issues, names_shown=True).oldest) == 5
+
+
+def series(*values: int | None) -> list[Point]:
+    return [
+        Point(day, value, None if value is None else value / 2)
+        for day, value in zip(window(DAY, len(values)), values, strict=True)
+    ]
+
+
+def test_a_chart_has_its_numbers_and_its_gaps_in_words():
+    points = series(3, None, None, 1234, None, 5)
+    assert by_day.with_mean("Pushes", points).alt == (
+        "Bar chart with a line. Pushes by day, 16 to 21 November 2026: 1,242 in all, the most on 19 November, 1,234. "
+        "No data for 17 to 18 November 2026, 20 November 2026. "
+        "7-day mean: 1.5 on 16 November, 2.5 on 21 November."
+    )
+    assert by_day.alone("Stars gained", series(0, 0)).alt == (
+        "Bar chart. Stars gained by day, 20 to 21 November 2026: 0 in all."
+    )
+    both = by_day.against("Issues opened", "Issues closed", series(4, None, 8)).alt
+    assert "Issues opened by day, 19 to 21 November 2026: 12 in all" in both
+    assert "Issues closed by day, 19 to 21 November 2026: 6 in all" in both
+    assert both.count("No data for 20 November 2026.") == 1
+
+
+def bars(drawing: str) -> int:
+    """How many bars a drawing has: rectangles that begin with a vertical line."""
+    return len(re.findall(r"M[\d.]+ [\d.]+V[\d.]+h[\d.]+V[\d.]+z", drawing))
+
+
+def test_a_gap_is_hatched_a_zero_is_not_and_the_line_stops_at_the_gap():
+    whole, zero, gap = (by_day.with_mean("x", series(4, middle, 4)).drawing for middle in (4, 0, None))
+    assert (bars(whole), bars(zero), bars(gap)) == (3, 2, 2)
+    assert ["fill-opacity" in drawing for drawing in (whole, zero, gap)] == [False, False, True]
+    lines = [re.findall(r'd="([^"]*)" stroke="var\(--average', drawing)[0] for drawing in (whole, zero, gap)]
+    assert [line.count("M") for line in lines] == [1, 1, 2]
+
+
+@pytest.mark.parametrize("days", [1, 2, 7, 31, 90])
+@pytest.mark.parametrize("most", [0, 1, 7, 99, 100, 101, 12_345, 1_000_000])
+def test_every_drawing_is_within_its_box_and_labels_the_newest_day(days: int, most: int):
+    values = [None if number % 5 == 3 else most * number // days for number in range(days)]
+    values[-1] = most
+    for drawn in (by_day.with_mean("x", series(*values)), by_day.against("x", "y", series(*values))):
+        root = ElementTree.fromstring(f"<svg>{drawn.drawing}</svg>")  # noqa: S314  # our own
+        texts = [element.text or "" for element in root.iter("text")]
+        labels = [text for text in texts if re.fullmatch(r"\d+ [A-Z][a-z]{2}", text)]
+        assert "21 Nov" in labels
+        assert len(labels) <= 4
+        numbers = [text for text in texts if text not in labels]
+        assert 2 <= len(numbers) <= 7
+        assert all(len(text) <= 5 for text in numbers)
+        heights = [float(height) for height in re.findall(r"V([\d.]+)h", drawn.drawing)]
+        assert all(10 <= height <= drawn.height for height in heights)
+
+
+def test_a_higher_bar_counts_more():
+    drawn = by_day.alone("x", series(1, 2, 3, 4, 5)).drawing
+    tops = [float(top) for top in re.findall(r"V([\d.]+)h", drawn)]
+    assert all(one > other for one, other in pairwise(tops))
