@@ -19,18 +19,22 @@ from dagster import (
     asset,
 )
 
+from mds_assets.defs.github.flow import ISSUE_FLOW, PUSH_ACTIVITY
 from mds_assets.defs.github.marts import DAILY_ACTIVITY, REPOS_PER_LANGUAGE
-from mds_assets.defs.github.report import page, tables
+from mds_assets.defs.github.people import CONTRIBUTORS, ORGANISATION
+from mds_assets.defs.github.report import page
 from mds_assets.defs.github.report.figures import Report, of_day
 from mds_assets.defs.github.report.people import IS_PUBLIC
-from mds_assets.defs.github.report.tables import Tables
+from mds_assets.defs.github.report.tables import LATEST_ISSUES, REPOSITORIES, Tables
 from mds_assets.defs.github.report.trends import CHARTED_DAYS
 from mds_assets.defs.github.settings import settings as github_settings
+from mds_assets.defs.github.staging_events import PUSHES, STARS
 from mds_assets.stack.io_managers.pages import Pages
+from mds_assets.stack.names import RUNS_LAST
 from mds_assets.stack.partitions import DAILY, SINGLE_RUN, days_between, lookback, to_days, window
 from mds_assets.stack.session import Session
 from mds_assets.stack.settings import previews_allowed, settings
-from mds_assets.stack.table import Table
+from mds_assets.stack.table import DAY, Table
 
 _STAGING = AssetKey(["staging", "repos"])
 _MARTS = ("daily_activity", "repos_per_language", "repo_growth")
@@ -51,7 +55,7 @@ _MAX_CHARTED = 3  # organisations with charts in the materialization: the event 
     group_name="reports",
     kinds={"altair", "html"},
     # After the tables of the same run that it reads but does not depend on: steps run one after another.
-    op_tags={"dagster/priority": "-1"},
+    op_tags=RUNS_LAST,
 )
 def activity(
     context: AssetExecutionContext,
@@ -130,19 +134,22 @@ def _with_history(step: StepExecutionContext, session: Session, days: Sequence[d
         "repos_per_language": with_days_before(
             inputs.repos_per_language, "repos_per_language", REPOS_PER_LANGUAGE, compared
         ),
-        "push_activity": mart("push_activity", tables.PUSH_ACTIVITY, history),
-        "issue_flow": mart("issue_flow", tables.ISSUE_FLOW, history),
-        "contributors": mart("contributors", tables.CONTRIBUTORS, days),
-        "organisation": mart("organisation", tables.ORGANISATION, compared),
-        "stars": staged("stars", tables.STARS, history),
-        "pushes": staged("pushes", tables.PUSHES, windows).filter(IS_PUBLIC).unique(),
-        "repositories": staged("repositories", tables.REPOSITORIES, None),
+        "push_activity": mart("push_activity", PUSH_ACTIVITY, history),
+        "issue_flow": mart("issue_flow", ISSUE_FLOW, history),
+        "contributors": mart("contributors", CONTRIBUTORS, days),
+        "organisation": mart("organisation", ORGANISATION, compared),
+        "stars": staged("stars", STARS, history),
+        "pushes": staged("pushes", PUSHES, windows)
+        .filter(IS_PUBLIC)
+        .select("org", "visibility", "actor", DAY)
+        .unique(),
+        "repositories": staged("repositories", REPOSITORIES, None),
     }
     marts = (*_MARTS, *_EVENT_MARTS)
     return replace(
         inputs,
         **{name: rows.collect(engine="streaming").lazy() for name, rows in read.items()},
-        latest_issues=staged("latest_issues", tables.LATEST_ISSUES, None),
+        latest_issues=staged("latest_issues", LATEST_ISSUES, None),
         landed={name: session.landed(AssetKey(["staging", name]), history) for name in _LANDED},
         made={name: session.lake.landed(AssetKey(["marts", name]), history) for name in marts},
     )

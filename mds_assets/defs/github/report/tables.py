@@ -1,7 +1,7 @@
 """What the report reads: the asset's inputs, and the tables that may not exist.
 
 Without a GitHub token some tables are never made. If they were inputs of the asset, Dagster would skip the report with
-them; so it scans them, with only the columns that it needs.
+them; so it scans them.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -10,57 +10,19 @@ from datetime import date
 
 import polars as pl
 
+from mds_assets.defs.github.flow import ISSUE_FLOW, PUSH_ACTIVITY
 from mds_assets.defs.github.marts import DAILY_ACTIVITY, REPOS_PER_LANGUAGE
 from mds_assets.defs.github.movement import REPO_GROWTH
-from mds_assets.defs.github.staging import REPOS
+from mds_assets.defs.github.people import CONTRIBUTORS, ORGANISATION
+from mds_assets.defs.github.staging import REPOS, repositories
+from mds_assets.defs.github.staging_events import PUSHES, STARS, latest_issues
 from mds_assets.stack.io_managers.polars import polars_schema
-from mds_assets.stack.table import Column, Table
+from mds_assets.stack.table import Table, declared_table
 
-
-def _reads(**types: str) -> Table:
-    """These columns of a table that is declared elsewhere."""
-    return Table(tuple(Column(name, sql_type, "As declared there.", nullable=True) for name, sql_type in types.items()))
-
-
-PUSH_ACTIVITY = _reads(org="VARCHAR", push_date="DATE", pushes="BIGINT", pushes_7d_avg="DOUBLE")
-ISSUE_FLOW = _reads(
-    org="VARCHAR", event_date="DATE", issues_opened="BIGINT", issues_closed="BIGINT", pull_requests_merged="BIGINT"
-)
-CONTRIBUTORS = _reads(
-    org="VARCHAR",
-    person="VARCHAR",
-    is_bot="BOOLEAN",
-    pushes="BIGINT",
-    pull_requests_opened="BIGINT",
-    pull_requests_merged="BIGINT",
-    first_seen="DATE",
-    is_new="BOOLEAN",
-)
-ORGANISATION = _reads(
-    org="VARCHAR",
-    repositories="BIGINT",
-    new_repositories="BIGINT",
-    archived_repositories="BIGINT",
-    stars="BIGINT",
-    forks="BIGINT",
-    open_issues="BIGINT",
-    people="BIGINT",
-)
-STARS = _reads(org="VARCHAR", date="DATE", gained="BIGINT")
-PUSHES = _reads(org="VARCHAR", visibility="VARCHAR", actor="VARCHAR")
-LATEST_ISSUES = _reads(
-    org="VARCHAR",
-    repo_name="VARCHAR",
-    repo_full_name="VARCHAR",
-    number="BIGINT",
-    title="VARCHAR",
-    author="VARCHAR",
-    is_pull_request="BOOLEAN",
-    created_at="TIMESTAMPTZ",
-    closed_at="TIMESTAMPTZ",
-    merged_at="TIMESTAMPTZ",
-)
-REPOSITORIES = _reads(org="VARCHAR", repo_full_name="VARCHAR", visibility="VARCHAR")
+(_of_repositories,) = repositories.specs
+(_of_latest_issues,) = latest_issues.specs
+REPOSITORIES = declared_table("staging/repositories", _of_repositories.metadata)
+LATEST_ISSUES = declared_table("staging/latest_issues", _of_latest_issues.metadata)
 
 
 def _no_rows(table: Table, *, partitioned: bool = True) -> Callable[[], pl.LazyFrame]:
