@@ -113,7 +113,7 @@ class Settings(EnvironmentSettings):
         description="a whole number of days, 1 to 366",
     )
     start_date: date = Field(
-        default=date(2026, 1, 1),
+        default=date(2025, 1, 1),
         validation_alias="MDS_START_DATE",
         title="The first daily partition.",
         description="a past date as YYYY-MM-DD",

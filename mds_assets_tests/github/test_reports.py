@@ -101,11 +101,6 @@ def test_repositories_that_may_be_private_are_counted_unless_previews_are_allowe
     assert hidden.gained == Listed([], 1)
 
 
-def test_a_lake_without_visibility_names_no_repository():
-    rows = [{name: value for name, value in growth(1, 5).items() if name != "visibility"}]
-    assert organisation_of(rows).gained == Listed([], 1)
-
-
 def test_stars_gained_are_unknown_while_no_repository_was_seen_on_two_days():
     assert organisation_of([growth(1, 0, first_seen=DAY)]).stars_gained is None
     assert organisation_of([growth(1, None)]).stars_gained is None

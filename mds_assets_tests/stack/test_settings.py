@@ -233,7 +233,7 @@ def test_a_relative_data_folder_lies_beside_pyproject_whatever_the_working_direc
             "--select",
             "*",
             "--partition",
-            "2026-01-01",
+            "2025-01-01",
         ],
         ["mds", "run"],
         ["mds", "show"],

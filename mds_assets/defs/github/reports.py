@@ -40,6 +40,7 @@ _STAGING = AssetKey(["staging", "repos"])
 _MARTS = ("daily_activity", "repos_per_language", "repo_growth")
 _EVENT_MARTS = ("push_activity", "issue_flow", "contributors", "organisation")
 _LANDED = ("repos", "pushes", "issues", "stars")
+_OF_PUSHES = ("org", "visibility", "actor")
 _MAX_CHARTED = 3  # organisations with charts in the materialization: the event log keeps those of every day
 
 
@@ -139,10 +140,7 @@ def _with_history(step: StepExecutionContext, session: Session, days: Sequence[d
         "contributors": mart("contributors", CONTRIBUTORS, days),
         "organisation": mart("organisation", ORGANISATION, compared),
         "stars": staged("stars", STARS, history),
-        "pushes": staged("pushes", PUSHES, windows)
-        .filter(IS_PUBLIC)
-        .select("org", "visibility", "actor", DAY)
-        .unique(),
+        "pushes": staged("pushes", PUSHES, windows).filter(IS_PUBLIC).select(*_OF_PUSHES, DAY).unique(),
         "repositories": staged("repositories", REPOSITORIES, None),
     }
     marts = (*_MARTS, *_EVENT_MARTS)

@@ -300,7 +300,8 @@ def unlike(tables: Tables, expected: Tables) -> Iterator[Violation]:
 def leftovers(lake: Path) -> Iterator[Violation]:
     """What lies in the lake beside the tables after an undisturbed run."""
     finished = {file for table in TABLES for file in lake.joinpath(table).glob("day=*/[!.]*.parquet")}
-    finished |= {*lake.glob(f"{REPORT}/day=*/report.html"), *lake.glob(f"{REPORT}/latest.html"), lake / WAREHOUSE}
+    pages = ("day=*/report.html", "latest.html", "index.html")
+    finished |= {lake / WAREHOUSE, *(file for page in pages for file in lake.glob(f"{REPORT}/{page}"))}
     scratch = set(lake.joinpath(".tmp").iterdir()) if lake.joinpath(".tmp").is_dir() else set[Path]()
     elsewhere = (file for file in lake.rglob("*") if file.is_file() and not file.is_relative_to(lake / ".tmp"))
     for file in sorted(scratch | set(elsewhere) - finished):

@@ -161,9 +161,7 @@ def of_day(
         names_shown: Whether what may be private may be named.
     """
     first = window(day, lookback_days)[0]
-    growth = _with_visibility(tables.repo_growth.filter(pl.col(DAY) == day)).with_columns(
-        is_named=pl.lit(names_shown) | IS_PUBLIC
-    )
+    growth = tables.repo_growth.filter(pl.col(DAY) == day).with_columns(is_named=pl.lit(names_shown) | IS_PUBLIC)
     observed = tables.repos.filter(pl.col(DAY).is_between(first, day))
     gained, created = pl.col("stars_gained"), pl.col("created_at")
     seen_again = growth.filter(pl.col("first_seen") < pl.col("last_seen"))
@@ -213,12 +211,6 @@ def of_day(
         for name in sorted(names[:MAX_ORGANISATIONS])
     ]
     return Figures(organisations, observed_last.item(), len(names[MAX_ORGANISATIONS:]))
-
-
-def _with_visibility(growth: pl.LazyFrame) -> pl.LazyFrame:
-    """The rows of `marts/repo_growth` with `visibility`, which files of older versions do not have."""
-    has_it = "visibility" in growth.collect_schema()
-    return growth if has_it else growth.with_columns(visibility=pl.lit(None, pl.String))
 
 
 def _first(repositories: pl.LazyFrame, order: pl.Expr, number: int) -> pl.LazyFrame:

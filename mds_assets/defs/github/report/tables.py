@@ -9,20 +9,27 @@ from dataclasses import dataclass, field
 from datetime import date
 
 import polars as pl
+from dagster import AssetsDefinition
 
+from mds_assets.defs.github import staging, staging_events
 from mds_assets.defs.github.flow import ISSUE_FLOW, PUSH_ACTIVITY
 from mds_assets.defs.github.marts import DAILY_ACTIVITY, REPOS_PER_LANGUAGE
 from mds_assets.defs.github.movement import REPO_GROWTH
 from mds_assets.defs.github.people import CONTRIBUTORS, ORGANISATION
-from mds_assets.defs.github.staging import REPOS, repositories
-from mds_assets.defs.github.staging_events import PUSHES, STARS, latest_issues
+from mds_assets.defs.github.staging import REPOS
+from mds_assets.defs.github.staging_events import PUSHES, STARS
 from mds_assets.stack.io_managers.polars import polars_schema
 from mds_assets.stack.table import Table, declared_table
 
-(_of_repositories,) = repositories.specs
-(_of_latest_issues,) = latest_issues.specs
-REPOSITORIES = declared_table("staging/repositories", _of_repositories.metadata)
-LATEST_ISSUES = declared_table("staging/latest_issues", _of_latest_issues.metadata)
+
+def _declared(definition: AssetsDefinition) -> Table:
+    # No spec may stay in a variable of this module: Dagster would load it as one more asset.
+    (key,) = definition.keys
+    return declared_table(key.to_user_string(), definition.metadata_by_key[key])
+
+
+REPOSITORIES = _declared(staging.repositories)
+LATEST_ISSUES = _declared(staging_events.latest_issues)
 
 
 def _no_rows(table: Table, *, partitioned: bool = True) -> Callable[[], pl.LazyFrame]:
