@@ -61,15 +61,15 @@ def test_all_languages_add_up_to_the_active_repositories_and_their_newest_pushes
 
 def test_growth_is_between_the_first_and_the_newest_observation_whatever_lies_between():
     rows = [seen(0, stars=10, forks=5), seen(2, stars=99, forks=0), seen(5, stars=13, forks=4, language="Go")]
-    assert growth_of(rows, day(6), 7) == [("acme", 1, "repo-1", "Go", 13, 3, -1, day(0), day(5))]
-    assert growth_of(rows, day(7), 7) == [("acme", 1, "repo-1", "Go", 13, -86, 4, day(2), day(5))]
+    assert growth_of(rows, day(6), 7) == [("acme", 1, "repo-1", None, "Go", 13, 3, -1, day(0), day(5))]
+    assert growth_of(rows, day(7), 7) == [("acme", 1, "repo-1", None, "Go", 13, -86, 4, day(2), day(5))]
 
 
 def test_a_window_of_one_day_knows_no_growth_and_no_change_of_rank():
     rows = [seen(0, stars=1), seen(1, stars=5), seen(1, repo_id=2, stars=None)]
     assert [row[1:] for row in growth_of(rows, day(1), 1)] == [
-        (1, "repo-1", "Python", 5, 0, 0, day(1), day(1)),
-        (2, "repo-2", "Python", None, None, 0, day(1), day(1)),
+        (1, "repo-1", None, "Python", 5, 0, 0, day(1), day(1)),
+        (2, "repo-2", None, "Python", None, None, 0, day(1), day(1)),
     ]
     assert trend_of(rows, day(1), 1) == [("acme", "Python", day(1), 2, 2, 1, None)]
 
@@ -101,7 +101,10 @@ def test_no_rows_make_empty_tables():
 
 def test_first_and_newest_are_told_apart_among_more_rows_than_polars_takes_in_one_piece():
     repos = pl.LazyFrame({"repo_id": range(50_000)}).with_columns(
-        pl.lit("acme").alias("org"), pl.lit("Go").alias("language"), repo_name=pl.format("repo-{}", "repo_id")
+        pl.lit("acme").alias("org"),
+        pl.lit("Go").alias("language"),
+        repo_name=pl.format("repo-{}", "repo_id"),
+        visibility=pl.lit("public"),
     )
     days = [
         repos.with_columns(pl.lit(day(offset)).alias("day"), stars=pl.lit(10 * offset), forks=pl.lit(-offset))
