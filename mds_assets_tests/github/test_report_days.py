@@ -286,3 +286,30 @@ def test_a_higher_bar_counts_more():
     drawn = by_day.alone("x", series(1, 2, 3, 4, 5)).drawing
     tops = [float(top) for top in re.findall(r"V([\d.]+)h", drawn)]
     assert all(one > other for one, other in pairwise(tops))
+
+
+def test_repositories_pushed_to_are_counted_once_in_each_window():
+    pushed = [
+        {"repo_id": repo, "kind": kind, "day": day}
+        for repo, kind, day in (
+            *((1, "push", THIS[0]), (1, "pr_merge", THIS[1]), (2, "force_push", THIS[2])),
+            *((3, "branch_deletion", THIS[2]), (4, "push", BEFORE[0])),
+        )
+    ]
+    assert acme(pushes=rows(tables.PUSHES, *pushed)).headlines.repositories == Change(2, 1)
+    assert acme(landed=[], pushes=rows(tables.PUSHES)).headlines.repositories == Change()
+
+
+def test_the_repositories_that_gained_stars_are_those_of_the_dates_of_the_window():
+    """Though a crawl saw each of them once, as in a lake that was filled later."""
+    gained = [
+        {"repo_id": repo, "date": day, "gained": number, "day": day}
+        for repo, day, number in ((1, THIS[0], 2), (1, THIS[1], 3), (2, THIS[2], 9), (3, BEFORE[0], 50), (4, DAY, 0))
+    ]
+    listed = [
+        {"repo_id": repo, "repo_name": f"repo-{repo}", "visibility": seen, "language": "Go", "stars": 100}
+        for repo, seen in ((1, "public"), (2, "private"), (3, "public"), (4, "public"))
+    ]
+    organisation = acme(stars=rows(tables.STARS, *gained), repositories=rows(tables.REPOSITORIES, *listed))
+    assert [(one.repo_name, one.stars_gained) for one in organisation.gained.repositories] == [("repo-1", 5)]
+    assert organisation.gained.private == 1

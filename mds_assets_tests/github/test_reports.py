@@ -141,6 +141,7 @@ def organisation(name: str = "acme", days: list[date] | None = None, language: s
             pushes=Change(1234, 1200),
             people=Change(30, 30),
             active=Change(1237, None),
+            repositories=Change(81, None),
             merged=Change(52, 59),
             hours_to_merge=Change(17.5, 20.0),
             opened=Change(0, 2),
@@ -237,7 +238,7 @@ def test_headline_figures_have_their_change_in_signs_and_in_words():
     page = text(render(report(organisation())))
     assert "pushes 1,234 ↑ 34 from 1,200 34 more than the week before, 1,200" in page
     assert "people 30 = as the week before the same as the week before" in page
-    assert "active repositories 1,237 the week before: \N{EN DASH} the week before is not known" in page
+    assert "repositories pushed to 81 the week before: \N{EN DASH} the week before is not known" in page
     assert "median hours to merge 17.5 ↓ 2.5 from 20.0 2.5 less than the week before, 20.0" in page
     assert "issues closed \N{EN DASH} stars gained" in page
     assert "This week 15 to 21 November 2026, compared with the week before" in page

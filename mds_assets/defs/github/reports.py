@@ -24,7 +24,6 @@ from mds_assets.defs.github.marts import DAILY_ACTIVITY, REPOS_PER_LANGUAGE
 from mds_assets.defs.github.people import CONTRIBUTORS, ORGANISATION
 from mds_assets.defs.github.report import page
 from mds_assets.defs.github.report.figures import Report, of_day
-from mds_assets.defs.github.report.people import IS_PUBLIC
 from mds_assets.defs.github.report.tables import LATEST_ISSUES, REPOSITORIES, Tables
 from mds_assets.defs.github.report.trends import CHARTED_DAYS
 from mds_assets.defs.github.settings import settings as github_settings
@@ -40,7 +39,7 @@ _STAGING = AssetKey(["staging", "repos"])
 _MARTS = ("daily_activity", "repos_per_language", "repo_growth")
 _EVENT_MARTS = ("push_activity", "issue_flow", "contributors", "organisation")
 _LANDED = ("repos", "pushes", "issues", "stars")
-_OF_PUSHES = ("org", "visibility", "actor")
+_OF_PUSHES = ("org", "repo_id", "visibility", "actor", "kind")
 _MAX_CHARTED = 3  # organisations with charts in the materialization: the event log keeps those of every day
 
 
@@ -118,7 +117,7 @@ def _with_history(step: StepExecutionContext, session: Session, days: Sequence[d
     lookback_days = timedelta(days=settings.lookback_days)
     back = timedelta(days=max(CHARTED_DAYS, 2 * settings.lookback_days) - 1)
     history = days_between(min(days[0], max(days[0] - back, settings.start_date)), days[-1])
-    windows = [day for day in history if day > days[0] - lookback_days]
+    windows = [day for day in history if day > days[0] - 2 * lookback_days]
     compared = sorted({*days, *(day - lookback_days for day in days)} & {*history})
 
     def mart(name: str, table: Table, days: Iterable[date]) -> pl.LazyFrame:
@@ -140,7 +139,7 @@ def _with_history(step: StepExecutionContext, session: Session, days: Sequence[d
         "contributors": mart("contributors", CONTRIBUTORS, days),
         "organisation": mart("organisation", ORGANISATION, compared),
         "stars": staged("stars", STARS, history),
-        "pushes": staged("pushes", PUSHES, windows).filter(IS_PUBLIC).select(*_OF_PUSHES, DAY).unique(),
+        "pushes": staged("pushes", PUSHES, windows).select(*_OF_PUSHES, DAY).unique(),
         "repositories": staged("repositories", REPOSITORIES, None),
     }
     marts = (*_MARTS, *_EVENT_MARTS)

@@ -37,7 +37,7 @@ class Repository(NamedTuple):
     language: str
     stars: int | None
     stars_gained: int | None
-    last_seen: date
+    last_seen: date | None = None
     created_at: datetime | None = None
 
 
@@ -173,7 +173,7 @@ def of_day(
                 "repo_count", "language", descending=[True, False]
             ),
             seen_again.drop_nulls("stars_gained").group_by("org").agg(gained.cast(pl.Int64).sum()),
-            _first(growth.filter(gained > 0), -gained, MAX_MOVED),
+            _first(_gained(growth, tables, names_shown, window(day, lookback_days)), -gained, MAX_MOVED),
             _first(growth.filter(gained < 0), gained, MAX_MOVED),
             _first(newest, -created.dt.epoch("us"), MAX_LISTED),
             _first(growth.filter(pl.col("last_seen") < day), pl.col("last_seen"), MAX_LISTED),
@@ -211,6 +211,22 @@ def of_day(
         for name in sorted(names[:MAX_ORGANISATIONS])
     ]
     return Figures(organisations, observed_last.item(), len(names[MAX_ORGANISATIONS:]))
+
+
+def _gained(growth: pl.LazyFrame, tables: Tables, names_shown: bool, days: Sequence[date]) -> pl.LazyFrame:
+    """The repositories that gained stars: by date if the lake has that, else those that were seen on two days."""
+    gained = pl.col("stars_gained")
+    if tables.landed_days("stars").isdisjoint(days):
+        return growth.filter(gained > 0)
+    by_date = tables.stars.filter(pl.col("date").is_between(days[0], days[-1]))
+    known = tables.repositories.select("org", "repo_id", "repo_name", "visibility", "language", "stars")
+    return (
+        by_date.group_by("org", "repo_id")
+        .agg(stars_gained=pl.col("gained").sum())
+        .filter(gained > 0)
+        .join(known, on=["org", "repo_id"])
+        .with_columns(is_named=pl.lit(names_shown) | IS_PUBLIC)
+    )
 
 
 def _first(repositories: pl.LazyFrame, order: pl.Expr, number: int) -> pl.LazyFrame:

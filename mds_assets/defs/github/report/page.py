@@ -172,7 +172,7 @@ def facts(organisation: Organisation, report: Report) -> list[Fact]:
     return [
         _fact("pushes", known.pushes, days),
         _fact("people", known.people, days),
-        _fact("active repositories", known.active, days),
+        _fact("repositories pushed to", known.repositories, days),
         _fact("pull requests merged", known.merged, days),
         _fact("median hours to merge", known.hours_to_merge, days),
         _fact("issues opened", known.opened, days),

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import polars as pl
 
+from mds_assets.defs.github.flow import PUSHES
 from mds_assets.defs.github.report.tables import Tables
 from mds_assets.stack.partitions import days_between, window
 from mds_assets.stack.table import DAY
@@ -62,11 +63,16 @@ _UNKNOWN = Change()
 
 @dataclass(frozen=True)
 class Headlines:
-    """An organisation's window against the one before."""
+    """An organisation's window against the one before.
+
+    `repositories` counts those pushed to, from pushes. `active` counts those that a crawl saw active: in a window that
+    was filled later, those that have not been active since.
+    """
 
     pushes: Change = _UNKNOWN
     people: Change = _UNKNOWN
     active: Change = _UNKNOWN
+    repositories: Change = _UNKNOWN
     merged: Change = _UNKNOWN
     hours_to_merge: Change = _UNKNOWN
     opened: Change = _UNKNOWN
@@ -151,6 +157,10 @@ class Measures:
         }
         self._has_people = {when: on in tables.made_days("organisation") for when, on in as_of.items()}
         self._has_active = {when: on in tables.made_days("repos_per_language") for when, on in as_of.items()}
+        self._pushed = {
+            "now": _repositories(tables.pushes, self._window),
+            "before": _repositories(tables.pushes, self._before),
+        }
         self._hours = {
             "now": _median_hours(tables.latest_issues, self._window),
             "before": _median_hours(tables.latest_issues, self._before),
@@ -178,6 +188,7 @@ class Measures:
             pushes=self._sum(self._pushes, org),
             people=self._as_of_change(self._people, self._has_people, org, "pushes"),
             active=self._as_of_change(self._active, self._has_active, org, "repos"),
+            repositories=self._pushed_to(org),
             merged=self._sum(self._merged, org),
             hours_to_merge=self._comparable(
                 self._hours["now"].get(org), self._hours["before"].get(org), self._landed["issues"]
@@ -194,6 +205,12 @@ class Measures:
 
         return self._comparable(total(self._window), total(self._before), measure.known)
 
+    def _pushed_to(self, org: str) -> Change:
+        landed = self._landed["pushes"]
+        if landed.isdisjoint(self._window):
+            return Change()
+        return self._comparable(self._pushed["now"].get(org, 0), self._pushed["before"].get(org, 0), landed)
+
     def _as_of_change(
         self, numbers: Mapping[str, Mapping[str, int]], has: Mapping[str, bool], org: str, source: str
     ) -> Change:
@@ -207,6 +224,12 @@ class Measures:
 
 def _as_of(mart: pl.LazyFrame, day: date, number: pl.Expr) -> dict[str, int]:
     return dict(mart.filter(pl.col(DAY) == day).group_by("org").agg(number).collect().iter_rows())
+
+
+def _repositories(pushes: pl.LazyFrame, days: Sequence[date]) -> dict[str, int]:
+    """The repositories pushed to on these days."""
+    pushed = pushes.filter(pl.col(DAY).is_between(days[0], days[-1]) & pl.col("kind").is_in(PUSHES))
+    return dict(pushed.group_by("org").agg(pl.col("repo_id").n_unique()).collect().iter_rows())
 
 
 def _median_hours(issues: pl.LazyFrame, days: Sequence[date]) -> dict[str, float]:
