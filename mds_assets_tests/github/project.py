@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from pydantic import SecretStr
 
@@ -38,8 +39,21 @@ class Project(Runs):
         organisations: Iterable[str] = (),
         token: str = "",
         tables: frozenset[str] = OF_REPOS,
+        *,
+        previews: int | None = 0,
+        **options: Any,
     ):
-        """Make nothing in `folder` but an empty Dagster home."""
+        """Make nothing in `folder` but an empty Dagster home.
+
+        Args:
+            folder: Where the lake and the Dagster home go.
+            api_url: GitHub's API.
+            organisations: Whose repositories to read.
+            token: GITHUB_TOKEN.
+            tables: The only tables that `materialise` runs; if empty, all.
+            previews: With a token, MDS_PREVIEW_ROWS.
+            options: Other settings of GitHub, such as `api_version`.
+        """
         super().__init__(folder)
         self.tables = tables
         self.environment |= {"GITHUB_ORG": ",".join(organisations), "GITHUB_API_URL": api_url, "GITHUB_TOKEN": token}
@@ -47,8 +61,9 @@ class Project(Runs):
             "api_url": api_url,
             "organisations": tuple(organisations),
             "token": SecretStr(token) if token else None,
+            **options,
         }
         self.definitions = build_definitions(
             {"github": sessions(github_settings.model_copy(update=github))},
-            settings.model_copy(update={"data_dir": str(self.lake), "preview_rows": 0 if token else None}),
+            settings.model_copy(update={"data_dir": str(self.lake), "preview_rows": previews if token else None}),
         )
