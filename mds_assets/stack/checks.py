@@ -372,8 +372,9 @@ def _window_is_complete(checked: _Checked) -> AssetCheckResult:
         possible = {day for day in window if day >= settings.start_date}
         requested |= window
         absent = possible - checked.session.landed(key, possible)
-        lost |= {day for day in absent if key in checked.subject.snapshots and day < yesterday}
-        missing |= absent - lost
+        past = {day for day in absent if key in checked.subject.snapshots and day < yesterday}
+        lost |= past
+        missing |= absent - past
     lost -= missing
     too_early = sum(day < settings.start_date for day in requested)
     looking_back = f"{days[0]} looks" if len(days) == 1 else f"{days[0]} to {days[-1]} look"
