@@ -22,7 +22,7 @@ from dagster import (
     ResourceParam,
     asset,
 )
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
@@ -461,8 +461,13 @@ RUNS = st.lists(
 )
 
 
-@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(runs=RUNS)
+# A key leaves the first day that had it: alone, and as its day runs together with others.
+@example(runs=[(0, [{1: 1}, {1: 2}]), (0, [{}])])
+@example(runs=[(0, [{1: 1}, {1: 2}]), (0, [{}, {1: 2}])])
+# An account's newest day lacks a key, and another account's days do not matter.
+@example(runs=[(0, [{1: 1, 3: 1, 2: 1}, {1: 1}]), (2, [{2: 1}])])
 def test_a_current_table_is_what_a_rebuild_from_all_days_gives(
     tmp_path_factory: pytest.TempPathFactory, runs: list[tuple[int, list[dict[int, int]]]]
 ):
