@@ -461,7 +461,7 @@ RUNS = st.lists(
 )
 
 
-@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(runs=RUNS)
 # A key leaves the first day that had it: alone, and as its day runs together with others.
 @example(runs=[(0, [{1: 1}, {1: 2}]), (0, [{}])])
