@@ -8,8 +8,8 @@
 | `is_fresh` | tables with partitions | warning |
 
 A check covers the days of its run, or the table's newest day when it runs alone. Without a file, none passes. It
-reports counts and the keys of up to five rows, never other values: data may be private. Raw keeps everything it was
-sent, so its `unique_key` only warns.
+reports counts and the keys of up to five rows, never other values: data may be private. For the same reason, private
+columns of a key are only shown where previews are on. Raw keeps everything it was sent, so its `unique_key` only warns.
 
 https://docs.dagster.io/guides/test/asset-checks
 """
@@ -147,9 +147,12 @@ class _Checked:
         return dict(zip(conditions, counts.fetchall()[0], strict=True))
 
     def sample(self, rows: duckdb.DuckDBPyRelation) -> tuple[int, str]:
-        """How many rows, and the first of them as text."""
+        """How many rows, and the first of them as text, without private columns unless previews are on."""
         number = len(rows)
-        first = rows.order("ALL").limit(_MAX_KEYS).fetchall() if number else []  # it runs the query again
+        private = {column.name for column in self.subject.table.columns if column.private}
+        shown = [quote(name) for name in rows.columns if self.session.preview_rows or name not in private]
+        # It runs the query again.
+        first = rows.project(", ".join(shown)).order("ALL").limit(_MAX_KEYS).fetchall() if number and shown else []
         return number, "; ".join(", ".join(map(str, row)) for row in first)
 
 
@@ -369,8 +372,9 @@ def _window_is_complete(checked: _Checked) -> AssetCheckResult:
         possible = {day for day in window if day >= settings.start_date}
         requested |= window
         absent = possible - checked.session.landed(key, possible)
-        lost |= {day for day in absent if key in checked.subject.snapshots and day < yesterday}
-        missing |= absent - lost
+        past = {day for day in absent if key in checked.subject.snapshots and day < yesterday}
+        lost |= past
+        missing |= absent - past
     lost -= missing
     too_early = sum(day < settings.start_date for day in requested)
     looking_back = f"{days[0]} looks" if len(days) == 1 else f"{days[0]} to {days[-1]} look"

@@ -270,6 +270,8 @@ def _materialize(start: date, end: date, select: str, *, skip_ingest: bool) -> "
     from mds_assets.stack.names import FIRST_DAY_TAG, LAST_DAY_TAG
     from mds_assets.stack.settings import PROJECT_ROOT
 
+    # It warns of each check of a table that was skipped, though nothing downstream of it runs.
+    logging.getLogger("dagster._core.execution.plan.active").setLevel(logging.ERROR)
     # The instance that `make dev` uses, so that its UI shows this run.
     os.environ.setdefault("DAGSTER_HOME", str(PROJECT_ROOT / ".dagster"))
     with DagsterInstance.get() as instance, console.status("Starting") as status:
@@ -307,6 +309,8 @@ def _progress_logger(on_step: Callable[[str], None]) -> "LoggerDefinition":
             event: DagsterEvent | None = getattr(record, "dagster_event", None)
             if event is None and record.levelno in (logging.INFO, logging.WARNING):  # an asset's own message
                 message: str = getattr(record, "dagster_meta", {}).get("orig_message", record.getMessage())
+                if message.startswith("Skipping step "):  # Dagster's; `_show_skipped` has one line for all of them
+                    return
                 style = "dim" if record.levelno == logging.INFO else "yellow"
                 console.print(f"  [{style}]{escape(message)}[/]", soft_wrap=True)
             elif event is None:

@@ -3,6 +3,7 @@
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from pydantic import SecretStr
 
@@ -39,8 +40,21 @@ class Project(Runs):
         organisations: Iterable[str] = (),
         token: str = "",
         tables: frozenset[str] = OF_REPOS,
+        *,
+        previews: int | None = 0,
+        **options: Any,
     ):
-        """Make nothing in `folder` but an empty Dagster home."""
+        """Make nothing in `folder` but an empty Dagster home.
+
+        Args:
+            folder: Where the lake and the Dagster home go.
+            api_url: GitHub's API.
+            organisations: Whose repositories to read.
+            token: GITHUB_TOKEN.
+            tables: The only tables that `materialise` runs; if empty, all.
+            previews: With a token, MDS_PREVIEW_ROWS.
+            options: Other settings of GitHub, such as `api_version`.
+        """
         super().__init__(folder)
         self.tables = tables
         self.environment |= {"GITHUB_ORG": ",".join(organisations), "GITHUB_API_URL": api_url, "GITHUB_TOKEN": token}
@@ -48,10 +62,11 @@ class Project(Runs):
             "api_url": api_url,
             "organisations": tuple(organisations),
             "token": SecretStr(token) if token else None,
+            **options,
         }
         self.definitions = build_definitions(
             {"github": sessions(github_settings.model_copy(update=github))},
-            settings.model_copy(update={"data_dir": str(self.lake), "preview_rows": 0 if token else None}),
+            settings.model_copy(update={"data_dir": str(self.lake), "preview_rows": previews if token else None}),
         )
 
     def command(self, *words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:

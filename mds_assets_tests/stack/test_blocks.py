@@ -22,7 +22,7 @@ from dagster import (
     ResourceParam,
     asset,
 )
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
@@ -373,6 +373,51 @@ def test_staging_shows_its_query():
 Observed = dict[date, dict[int, int]]
 
 
+def account_of(key: int) -> str:
+    """Whose thing it is."""
+    return "ab"[key % 2]
+
+
+def listed_from(state: Observed) -> AssetsDefinition:
+    """The same as `staged_from`, with whose each thing is."""
+    columns = [
+        column("account", "VARCHAR", "Whose."),
+        column("id", "BIGINT", "A thing."),
+        column("value", "BIGINT", "?"),
+    ]
+
+    @asset(
+        key=["staging", "listed"],
+        partitions_def=DAILY,
+        backfill_policy=SINGLE_RUN,
+        io_manager_key="duckdb_io_manager",
+        metadata=table(columns, key=["account", "id"]).metadata,
+    )
+    def listed(context: AssetExecutionContext) -> pa.Table:
+        rows = [
+            {"account": account_of(key), "id": key, "value": value, "day": day}
+            for day in to_days(context.partition_keys)
+            for key, value in state.get(day, {}).items()
+        ]
+        types = [("account", pa.string()), ("id", pa.int64()), ("value", pa.int64()), ("day", pa.date32())]
+        return pa.Table.from_pylist(rows, schema=pa.schema(types))
+
+    return listed
+
+
+def history_of(state: Observed) -> list[tuple[str, int, int, date, date, bool]]:
+    """Each key with its newest value, its first and last day, and whether its account's newest day has it."""
+    days = {key: sorted(day for day in state if key in state[day]) for of_day in state.values() for key in of_day}
+    newest_of = {
+        account: max((seen[-1] for key, seen in days.items() if account_of(key) == account), default=None)
+        for account in "ab"
+    }
+    return sorted(
+        (account_of(key), key, state[seen[-1]][key], seen[0], seen[-1], seen[-1] == newest_of[account_of(key)])
+        for key, seen in days.items()
+    )
+
+
 def staged_from(state: Observed) -> AssetsDefinition:
     """A staging table whose days are what `state` says at the time of the run."""
     schema = pa.schema([("id", pa.int64()), ("value", pa.int64()), ("day", pa.date32())])
@@ -416,8 +461,13 @@ RUNS = st.lists(
 )
 
 
-@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(runs=RUNS)
+# A key leaves the first day that had it: alone, and as its day runs together with others.
+@example(runs=[(0, [{1: 1}, {1: 2}]), (0, [{}])])
+@example(runs=[(0, [{1: 1}, {1: 2}]), (0, [{}, {1: 2}])])
+# An account's newest day lacks a key, and another account's days do not matter.
+@example(runs=[(0, [{1: 1, 3: 1, 2: 1}, {1: 1}]), (2, [{2: 1}])])
 def test_a_current_table_is_what_a_rebuild_from_all_days_gives(
     tmp_path_factory: pytest.TempPathFactory, runs: list[tuple[int, list[dict[int, int]]]]
 ):
@@ -429,7 +479,17 @@ def test_a_current_table_is_what_a_rebuild_from_all_days_gives(
         columns=[column("id", "BIGINT", "A thing."), column("value", "BIGINT", "Its value.")],
         key=["id"],
     )
-    built = Runs.of(tmp_path_factory.mktemp("current"), staged_from(state), current)
+    known = current_table(
+        "things_known",
+        reads="staging/listed",
+        columns=[
+            column(name, kind, "?") for name, kind in (("account", "VARCHAR"), ("id", "BIGINT"), ("value", "BIGINT"))
+        ],
+        key=["account", "id"],
+        history=True,
+        listed_by=["account"],
+    )
+    built = Runs.of(tmp_path_factory.mktemp("current"), staged_from(state), current, listed_from(state), known)
     with DagsterInstance.ephemeral() as instance:
         for first, observed in runs:
             days = DAYS[first : first + len(observed)]
@@ -437,6 +497,10 @@ def test_a_current_table_is_what_a_rebuild_from_all_days_gives(
             built.materialise(days[0], days[-1], instance=instance)
             made = parquet(built.lake / "staging/things_now/data.parquet")
             assert sorted(made.select("id", "value", "day").rows()) == newest_of(state)
+            made = parquet(built.lake / "staging/things_known/data.parquet")
+            columns = ["account", "id", "value", "first_seen", "last_seen", "is_listed"]
+            assert made.columns == columns
+            assert sorted(made.rows()) == history_of(state)
 
 
 def test_a_current_table_without_days_of_a_run_is_rebuilt(tmp_path: Path):
@@ -450,6 +514,21 @@ def test_a_current_table_without_days_of_a_run_is_rebuilt(tmp_path: Path):
     job.execute_in_process(asset_selection=[AssetKey(["staging", "orders_now"])], instance=DagsterInstance.ephemeral())
     made = parquet(runs.lake / "staging/orders_now/data.parquet")
     assert sorted(made.select("order_id", "cents", "day").rows()) == [(1, 3, D3), (2, 100, D1)]
+
+
+def test_a_current_table_whose_key_may_be_null_is_what_a_rebuild_gives(tmp_path: Path):
+    """A deleted account's things, say."""
+    columns = [column("country", "VARCHAR", "Where.", nullable=True), column("id", "BIGINT", "?", nullable=True)]
+    (tmp_path / "places.sql").write_text("SELECT country, id, day FROM orders")
+    places = staging_table("places", reads=["raw/orders"], columns=columns, sql=str(tmp_path / "places.sql"))
+    known = current_table("countries", reads="staging/places", columns=columns[:1], key=["country"], history=True)
+    orders = [order(1, D1, country=None), order(2, D2, country="A"), order(3, D3, country=None)]
+    runs = Runs.of(tmp_path, toy.orders, places, known, shop=orders)
+    with DagsterInstance.ephemeral() as instance:
+        for day in (D2, D3, D1, D2):
+            runs.materialise(day, instance=instance)
+    made = parquet(runs.lake / "staging/countries/data.parquet")
+    assert sorted(made.rows(), key=str) == [("A", D2, D2), (None, D1, D3)]
 
 
 def test_a_current_table_declares_the_day_and_its_key_across_days():

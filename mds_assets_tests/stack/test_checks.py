@@ -255,6 +255,91 @@ def test_a_mart_that_joins_an_empty_table_or_a_day_that_never_landed_says_so(tmp
     assert (checked.description or "").startswith("staging/current_people has no rows: run it, then this again. 1 of ")
 
 
+def test_lost_days_of_a_snapshot_are_not_called_runnable(tmp_path: Path):
+    """Its source only knew its state on those days; a day of another table may still be run."""
+    columns = [column("id", "BIGINT", "It.")]
+
+    @raw_table(columns=columns, key=["id"], day=None)
+    def stock(days: Days) -> list[Any]:
+        """What is there now."""
+        return [{"id": 1}]
+
+    (tmp_path / "stock.sql").write_text("SELECT id, day FROM stock")
+    staged = staging_table("stock", reads=["raw/stock"], columns=columns, key=["id"], sql=str(tmp_path / "stock.sql"))
+
+    def count(**frames: pl.LazyFrame) -> pl.LazyFrame:
+        return frames["stock"].select(n=pl.len().cast(pl.Int64))
+
+    counted = [column("n", "BIGINT", "How many.")]
+
+    @mart(columns=counted, window={"stock": "staging/stock"})
+    def alone(stock: pl.LazyFrame) -> pl.LazyFrame:
+        """Of the snapshot."""
+        return count(stock=stock)
+
+    @mart(columns=counted, window={"stock": "staging/stock", "orders": "staging/orders"})
+    def both(stock: pl.LazyFrame, orders: pl.LazyFrame) -> pl.LazyFrame:
+        """Of the snapshot and a table by day."""
+        return count(stock=stock, orders=orders)
+
+    runs = shop(tmp_path, stock, staged, alone, both)
+    runs.materialise(YESTERDAY - timedelta(days=3), YESTERDAY)
+    messages = {name: runs.checks()[f"marts/{name} window_is_complete"] for name in ("alone", "both")}
+    assert {check.severity for check in messages.values()} == {AssetCheckSeverity.WARN}
+    assert not any(check.passed for check in messages.values())
+    lost = "days have no snapshot, and none can be made of past days."
+    assert messages["alone"].description == f"6 of the 7 {lost}"
+    assert messages["both"].description == (
+        f"3 of the 7 days that {YESTERDAY} looks back on were never landed and staged: run them, then this again. "
+        f"3 of the 7 {lost}"
+    )
+    assert messages["both"].metadata["days_missing"].value == 6
+
+
+def test_yesterday_s_snapshot_can_still_be_made(tmp_path: Path):
+    @raw_table(columns=[column("id", "BIGINT", "It.")], key=["id"], day=None)
+    def stock(days: Days) -> list[Any]:
+        """What is there now."""
+        return [{"id": 1}]
+
+    @mart(columns=[column("id", "BIGINT", "It.")], same_day={"stock": "raw/stock"})
+    def now(stock: pl.LazyFrame) -> pl.LazyFrame:
+        """The same."""
+        return stock.select("id")
+
+    runs = Runs.of(tmp_path, stock, now)
+    runs.materialise(YESTERDAY)
+    with Damage(runs, "raw/stock", YESTERDAY) as damage:
+        damage.file.unlink()
+        checked = runs.checks()["marts/now window_is_complete"]
+    assert checked.description == (
+        f"1 of the 1 days that {YESTERDAY} looks back on were never landed and staged: run them, then this again."
+    )
+
+
+def test_no_private_column_of_a_key_is_shown_unless_previews_are_on(tmp_path: Path):
+    columns = [column("name", "VARCHAR", "Who.", private=True), column("n", "BIGINT", "?", rule="n > 0")]
+    declared = table(columns, key=["name", "n"])
+
+    @asset(
+        key=["staging", "people"],
+        partitions_def=DAILY,
+        backfill_policy=SINGLE_RUN,
+        io_manager_key="polars_io_manager",
+        metadata=declared.metadata,
+    )
+    def people() -> pl.DataFrame:
+        return pl.DataFrame({"name": ["hush", "hush"], "n": [-7, -7], "day": [DAY, DAY]})
+
+    for preview_rows, shown in ((0, False), (5, True)):
+        runs = Runs.of(tmp_path / str(preview_rows), people, preview_rows=preview_rows)
+        checked = evaluations(runs.materialise(DAY, raise_on_error=False))
+        for check in ("unique_key", "accepted_values"):
+            message = str(checked[f"staging/people {check}"].description)
+            assert "-7" in message
+            assert ("hush" in message) == shown
+
+
 def test_days_before_the_first_partition_are_not_missing(tmp_path: Path):
     runs = shop(tmp_path, orders=[])
     first = settings.start_date

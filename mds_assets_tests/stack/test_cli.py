@@ -11,10 +11,12 @@ import sys
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
+import polars as pl
 import pyarrow as pa
 import pytest
 from dagster import asset
 
+from mds_assets.stack.cli import _without_private  # pyright: ignore[reportPrivateUsage]
 from mds_assets.stack.names import WAREHOUSE
 from mds_assets.stack.table import column, table
 from mds_assets.stack.warehouse import warehouse
@@ -189,6 +191,32 @@ def test_it_does_not_wait_for_dagster_to_be_imported(project: Runs):
     environment = os.environ | project.environment
     ended = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
+
+
+# --- private values in the terminal
+
+PRIVATE = [
+    column("id", "BIGINT", "Its id."),
+    column("name", "VARCHAR", "Its name.", nullable=True, private=True),
+    column("kind", "VARCHAR", "public or private; null when unknown.", nullable=True),
+]
+ROWS = pl.LazyFrame(
+    {"id": [1, 2, 3, 4], "name": ["a", "hush", "hush", None], "kind": ["public", "private", None, "public"]}
+)
+
+
+def test_a_private_column_s_values_are_shown_of_rows_that_the_declaration_calls_public():
+    shown = _without_private(ROWS, table(PRIVATE, public="kind = 'public'")).collect()
+    assert shown.rows() == [
+        (1, "a", "public"),
+        (2, "(private)", "private"),
+        (3, "(private)", None),
+        (4, None, "public"),
+    ]
+
+
+def test_a_private_column_is_left_out_where_no_row_is_declared_public():
+    assert _without_private(ROWS, table(PRIVATE)).collect().columns == ["id", "kind"]
 
 
 # --- mds run and mds show, on a project whose only source is the toy

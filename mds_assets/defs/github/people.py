@@ -161,7 +161,8 @@ def organisation(
     gone = inventory.join(listed, on=["org", "repo_id"], how="anti").join(listed, on="org", how="semi")
     state = listed.group_by("org").agg(
         repositories=pl.len(),
-        new_repositories=(pl.col("created_at").dt.date() >= as_of.days[0]).sum(),
+        # An inventory is made after the day has ended: it may list what was created since.
+        new_repositories=pl.col("created_at").dt.date().is_between(as_of.days[0], as_of.day).sum(),
         archived_repositories=pl.col("is_archived").sum(),
         stars=pl.col("stars").sum(),
         forks=pl.col("forks").sum(),

@@ -1,6 +1,7 @@
 """Promises of a table in the lake: a file a day that any engine reads, and metadata on every day's materialization."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
+from dagster import AssetsDefinition
 
+import mds_assets.stack.settings as stack_settings
 from mds_assets_tests.stack.io_managers.warehouse import (
     D0,
     D1,
@@ -180,3 +183,27 @@ def test_a_preview_shows_the_first_rows_of_the_runs_last_day_in_order(tmp_path: 
     facts = metadata_by_day(warehouse.run(source, D1, D2), source.key)
     assert "preview" not in facts[str(D1)]
     assert [row.data for row in facts[str(D2)]["preview"].records] == [{"id": 1, "name": "a"}, {"id": 2, "name": None}]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("preview_rows", [None, 0, 9])
+def test_where_a_source_has_a_secret_only_rows_that_the_declaration_calls_public_are_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, preview_rows: int | None
+):
+    """MDS_PREVIEW_ROWS decides if it is set: no row, or any row."""
+    monkeypatch.setattr(stack_settings, "loaded_sources", lambda: [stack_settings.settings])
+    monkeypatch.setattr(stack_settings, "given_secrets", lambda _: ["a token"])
+    warehouse = Warehouse(tmp_path, preview_rows=preview_rows)
+    rows = pairs(*((n, name, D1) for n, name in enumerate(["hush", "public", None, *["public"] * 6])))
+    source = writes(lambda _: as_kind(rows, kind), declared=replace(PAIRS, public="name = 'public'"))
+    other = writes(lambda _: as_kind(rows, kind), "undeclared")
+    result = warehouse.run([source, other], D1)
+
+    def shown(table: AssetsDefinition) -> list[Any] | None:
+        preview = metadata_by_day(result, table.key)[str(D1)].get("preview")
+        return [row.data["id"] for row in preview.records] if preview else None
+
+    of_public = {None: [1, 3, 4, 5, 6], 0: None, 9: list(range(9))}
+    assert shown(source) == of_public[preview_rows]
+    assert shown(other) == (list(range(9)) if preview_rows else None)
+    assert preview_rows or not [event for event in result.all_events if "hush" in repr(event)]
