@@ -10,6 +10,7 @@ path.
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import pyarrow as pa
@@ -163,7 +164,7 @@ class Table:
         no_nan = [f"NOT isnan({quote(column.name)})" for column in self.columns if column.type == "DOUBLE"]
         return [*of_columns, *no_nan, *self.rules]
 
-    @property
+    @cached_property
     def dagster_schema(self) -> TableSchema:
         """The declaration as a schema for Dagster's UI."""
         columns = [
@@ -178,7 +179,7 @@ class Table:
         key = [f"UNIQUE ({', '.join(self.key)})"] if self.key else []
         return TableSchema(columns, TableConstraints([*key, *self.rules]))
 
-    @property
+    @cached_property
     def dagster_lineage(self) -> TableColumnLineage | None:
         """The columns that each column is derived from, for Dagster's UI; None if no lineage is declared."""
 

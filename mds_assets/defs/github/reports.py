@@ -53,7 +53,7 @@ _MAX_CHARTED = 3  # organisations with charts in the materialization: the event 
     backfill_policy=SINGLE_RUN,
     io_manager_key="page_io_manager",
     group_name="reports",
-    kinds={"altair", "html"},
+    kinds={"html"},
     # After the tables of the same run that it reads but does not depend on: steps run one after another.
     op_tags=RUNS_LAST,
 )

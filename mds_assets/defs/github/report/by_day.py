@@ -1,4 +1,4 @@
-"""Charts by day, drawn without a library: Altair takes 40 ms for 90 days, this takes one, and a page has four of them.
+"""Charts by day, drawn without a library: Altair took 40 ms for 90 days, this takes one, and a page has four of them.
 
 A day without data is hatched, so that it does not look like a day with 0. Sizes are in the drawing's own units; the
 page's CSS enlarges the text on a narrow screen.

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import date, timedelta
 
 _A_WEEK = 7
-# XML forbids most of these, and vl-convert ends the process over one.
+# XML forbids most of these.
 _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\ufffe\uffff]")
 
 UNKNOWN = "\N{EN DASH}"
