@@ -297,9 +297,9 @@ def test_pushes_on_both_sides_of_midnight_each_land_on_their_own_date(tmp_path: 
 
 def paths(server: GitHubServer, ending: str) -> list[str]:
     """The requests so far whose path has this end, and forgets them."""
-    found = [request.path for request in server.requests if request.path.endswith(ending)]
+    requested = [request.path for request in server.requests if request.path.endswith(ending)]
     server.requests.clear()
-    return found
+    return requested
 
 
 def test_a_range_requests_only_days_that_no_run_of_the_same_organisations_has_landed(tmp_path: Path):
