@@ -19,7 +19,7 @@ from mds_assets.defs.github import raw
 from mds_assets.stack.partitions import days_between
 from mds_assets_tests.github import oracle_events as oracle
 from mds_assets_tests.github.oracle_events import Days, Observation, Stars
-from mds_assets_tests.github.project import Project, evaluations, metadata
+from mds_assets_tests.github.project import Project, evaluations, failure, metadata
 from mds_assets_tests.github.recordings import Events, needs_recordings, quicwg, sliced_quicwg
 from mds_assets_tests.github.server import GitHubServer
 from mds_assets_tests.github.sessions import MARCH, TOKEN, serving
@@ -297,9 +297,9 @@ def test_pushes_on_both_sides_of_midnight_each_land_on_their_own_date(tmp_path: 
 
 def paths(server: GitHubServer, ending: str) -> list[str]:
     """The requests so far whose path has this end, and forgets them."""
-    found = [request.path for request in server.requests if request.path.endswith(ending)]
+    requested = [request.path for request in server.requests if request.path.endswith(ending)]
     server.requests.clear()
-    return found
+    return requested
 
 
 def test_a_range_requests_only_days_that_no_run_of_the_same_organisations_has_landed(tmp_path: Path):
@@ -472,6 +472,20 @@ def test_with_a_token_the_event_log_shows_rows_of_public_repositories_alone(
     assert "hush" not in caplog.text
     assert "(private, id 3)" in logged  # the warning about the one that cannot be read
     assert len(project.rows("staging/issues")) == 6
+
+
+@pytest.mark.parametrize(("status", "path"), [(403, "hush-project/activity"), (200, "hush-project/stargazers")])
+def test_an_error_about_a_private_repository_does_not_name_it(tmp_path: Path, status: int, path: str):
+    """GitHub's own words are no exception."""
+    with secret_world() as server, DagsterInstance.ephemeral() as instance:
+        refused = answers(status, {"message": "acme/hush-project is not for you"})
+        server.intercept = lambda handler, _: path in handler.path and bool(refused(handler) or True)
+        tables = frozenset({"raw/github_pushes", "raw/github_stars"})
+        project = Project(tmp_path, server.url, ["acme"], TOKEN, tables)
+        result = project.materialise(YESTERDAY, instance=instance, raise_on_error=False)
+        logged = "".join(repr(entry) for entry in instance.all_logs(result.run_id))
+    assert "(private, id 2)" in failure(result)
+    assert "hush" not in logged
 
 
 def test_a_rule_that_a_private_issue_breaks_is_reported_without_its_name(tmp_path: Path):

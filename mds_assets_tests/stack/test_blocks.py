@@ -466,6 +466,8 @@ RUNS = st.lists(
 # A key leaves the first day that had it: alone, and as its day runs together with others.
 @example(runs=[(0, [{1: 1}, {1: 2}]), (0, [{}])])
 @example(runs=[(0, [{1: 1}, {1: 2}]), (0, [{}, {1: 2}])])
+# And its newest one.
+@example(runs=[(0, [{1: 1}, {1: 2}]), (1, [{}])])
 # An account's newest day lacks a key, and another account's days do not matter.
 @example(runs=[(0, [{1: 1, 3: 1, 2: 1}, {1: 1}]), (2, [{2: 1}])])
 def test_a_current_table_is_what_a_rebuild_from_all_days_gives(

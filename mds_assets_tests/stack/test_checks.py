@@ -7,14 +7,24 @@ from typing import Any
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
-from dagster import AssetCheckSeverity, AssetIn, AssetsDefinition, DagsterInstance, TimeWindowPartitionMapping, asset
+from dagster import (
+    AssetCheckSeverity,
+    AssetIn,
+    AssetKey,
+    AssetsDefinition,
+    DagsterInstance,
+    TimeWindowPartitionMapping,
+    asset,
+)
 from upath import UPath
 
 from mds_assets.stack import checks
 from mds_assets.stack.blocks import current_table, mart, raw_table, staging_table
 from mds_assets.stack.failures import reason
+from mds_assets.stack.lake import Lake
 from mds_assets.stack.landing.days import Days
-from mds_assets.stack.partitions import DAILY, SINGLE_RUN, days_between
+from mds_assets.stack.partitions import DAILY, SINGLE_RUN, days_between, lookback
+from mds_assets.stack.session import Session
 from mds_assets.stack.settings import settings
 from mds_assets.stack.table import TABLE, column, table
 from mds_assets_tests.damage import Damage, failed
@@ -294,6 +304,18 @@ def test_lost_days_of_a_snapshot_are_not_called_runnable(tmp_path: Path):
         f"3 of the 7 {lost}"
     )
     assert messages["both"].metadata["days_missing"].value == 6
+
+    # In whichever order the tables are read: Dagster keeps none.
+    stock_key, orders_key = AssetKey(["staging", "stock"]), AssetKey(["staging", "orders"])
+    session = Session(Lake(str(runs.lake)), sources={stock_key: frozenset({AssetKey(["raw", "stock"])})})
+    for keys in ((stock_key, orders_key), (orders_key, stock_key)):
+        subject = checks.CheckedTable(
+            AssetKey(["marts", "both"]), table(counted), snapshots=frozenset({stock_key}),
+            reads=dict.fromkeys(keys, lookback(7)),
+        )  # fmt: skip
+        checked = checks._Checked(subject, [YESTERDAY], alone=True, session=session)  # pyright: ignore[reportPrivateUsage]
+        result = checks._window_is_complete(checked)  # pyright: ignore[reportPrivateUsage]
+        assert result.description == messages["both"].description
 
 
 def test_yesterday_s_snapshot_can_still_be_made(tmp_path: Path):

@@ -184,6 +184,7 @@ def test_a_backfill_resumes_with_the_days_that_no_load_covers(tmp_path: Path):
     assert fetched[-1] == [D2, D3, D4, D5]
     # D3 lies between missing days: its rows are fetched again, but it is not landed again.
     assert landed(runs) == [1, 1, 1, 1, 1]
+    assert [file.parent.name for file in runs.lake.rglob("*.early.parquet")] == [f"day={D3}"]
     assert metadata(ran, "raw/visits", D1)["rows_landed"] == 0
     assert metadata(ran, "raw/visits", D1)["dagster/partition_row_count"] == 2
     assert metadata(ran, "raw/visits", D2)["rows_landed"] == 2

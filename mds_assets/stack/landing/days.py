@@ -34,7 +34,8 @@ class Days:
         requests: Number of HTTP responses received by the sessions of this range, retries included.
         facts: What the source adds to the metadata of the load.
         scope: What the load covers of the source, such as accounts; recorded in the footer of each of its files.
-        covered: The days that `missing` left out: this load writes no file for them.
+        covered: The days that `missing` found landed: this load does not land them again. Rows of theirs that the
+            source sends all the same, because they lie between or after missing days, land as early rows.
         scopes_of: For a day, the scope of each load that landed it.
     """
 
