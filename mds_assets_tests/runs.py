@@ -88,13 +88,17 @@ class Runs:
         )
 
     def checks(self) -> dict[str, AssetCheckEvaluation]:
-        """What every check says of its table's newest day, by `<table> <check>`."""
+        """What every check of `tables` says of its table's newest day, by `<table> <check>`."""
         ran = self.definitions.resolve_job_def("table_checks").execute_in_process(
             instance=DagsterInstance.ephemeral(),
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
             raise_on_error=False,
         )
-        return evaluations(ran)
+        return {
+            name: one
+            for name, one in evaluations(ran).items()
+            if not self.tables or one.asset_key.to_user_string() in self.tables
+        }
 
     def command(self, *words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
         """`dagster ...` or `mds ...` in a process of its own, from a folder that is not the repository."""

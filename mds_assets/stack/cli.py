@@ -408,14 +408,16 @@ def _show_skipped(result: "ExecuteInProcessResult") -> None:
 
 
 def _show_marts(day: date) -> None:
-    """Print the headline marts of this day, and list the others."""
+    """Print the headline marts of this day, those with rows first, and list the others."""
+    from mds_assets.stack.io_managers.io_manager import footer
     from mds_assets.stack.io_managers.polars import scan
     from mds_assets.stack.settings import previews_allowed
     from mds_assets.stack.table import DAY, declared_table
 
     lake = _lake()
     marts = [spec for spec in _tables() if spec.key.has_prefix(["marts"]) and lake.files(spec.key, day)]
-    marts.sort(key=lambda spec: spec.tags.get(HEADLINE, "~"))
+    has_rows = {spec.key: any(footer(file).num_rows for file in lake.files(spec.key, day)) for spec in marts}
+    marts.sort(key=lambda spec: (not has_rows[spec.key], spec.tags.get(HEADLINE, "~")))
     for spec in marts[:_MAX_MARTS]:
         name = spec.key.to_user_string()
         table = declared_table(name, spec.metadata)
@@ -506,11 +508,11 @@ def _show_where_next() -> None:
 def _hints() -> Iterator[str]:
     from mds_assets.stack.names import LATEST_REPORT
 
-    if _lake().path(LATEST_REPORT).exists():
+    lake = _lake()
+    if lake.path(LATEST_REPORT).exists():
         yield "[bold].venv/bin/mds report[/] opens the newest report in the browser"
-    marts = sorted(
-        (spec for spec in _tables() if spec.key.has_prefix(["marts"])), key=lambda spec: spec.tags.get(HEADLINE, "~")
-    )
+    marts = [spec for spec in _tables() if spec.key.has_prefix(["marts"]) and lake.newest_day(spec.key)]
     if marts:
-        yield f'[bold].venv/bin/mds sql "FROM marts.{marts[0].key.path[-1]}_latest"[/] queries it in SQL'
+        main = min(marts, key=lambda spec: spec.tags.get(HEADLINE, "~"))
+        yield f'[bold].venv/bin/mds sql "FROM marts.{main.key.path[-1]}_latest"[/] queries it in SQL'
     yield "[bold]make dev[/] opens Dagster's UI on http://127.0.0.1:3000"
