@@ -209,7 +209,7 @@ def test_its_figures_are_those_of_the_marts(reported: Reported, chromium: Browse
         growth = {row[1]: row for row in mart("repo_growth")}
         for row in table("Gained most stars"):
             name, _, language = row[0].rpartition(" ")
-            assert (language, row[1], row[2]) == (growth[name][2], str(growth[name][3]), f"+{growth[name][4]}")
+            assert (language, row[1], row[2]) == (growth[name][3], str(growth[name][4]), f"+{growth[name][5]}")
     acme = page.locator("section#acme")
     assert acme.locator("td.gained").all_text_contents() == ["+15"]
     assert acme.locator("td.lost").all_text_contents() == ["\N{MINUS SIGN}7"]
