@@ -267,6 +267,8 @@ class Connection:
         limit, remaining = (_number(response.headers.get(f"x-ratelimit-{name}")) for name in ("limit", "remaining"))
         wait = until_reset(response.headers.get("x-ratelimit-reset", ""), response)
         if self._is_search(response.url):
+            if not response.ok:
+                return  # the retry waits as this response asks
             self.searches.adjust(limit, remaining, wait)
             return
         self.rate_limit_remaining = remaining

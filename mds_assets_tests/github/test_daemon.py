@@ -20,12 +20,11 @@ from typing import Any
 import pytest
 from dagster import DagsterEventType, DagsterInstance
 
-from mds_assets.definitions import defs
 from mds_assets.stack.jobs import TRIGGER
 from mds_assets.stack.partitions import days_between
 from mds_assets.stack.settings import PROJECT_ROOT
 from mds_assets_tests.dev import PATIENCE, DagsterDev, dagster_dev
-from mds_assets_tests.github.project import Project
+from mds_assets_tests.github.project import OF_REPOS, Project
 from mds_assets_tests.github.server import GitHubHandler, GitHubServer
 from mds_assets_tests.webhook import Webhook, answer
 
@@ -33,7 +32,7 @@ TOKEN = "ghp_1234567890abcdefSECRET"
 FIRST = date(2019, 10, 1)
 REPAIRED = FIRST + timedelta(days=2)
 RAW, STAGING, LANGUAGES = "raw/github_repos", "staging/repos", "marts/repos_per_language"
-FOLLOWING = {key.to_user_string() for key in defs.resolve_all_asset_keys() if key.path[0] in ("marts", "reports")}
+FOLLOWING = {table for table in OF_REPOS if table.startswith(("marts/", "reports/"))}
 
 
 def repo(stars: int) -> dict[str, Any]:

@@ -386,7 +386,7 @@ def test_without_a_token_tables_beyond_the_rate_limit_are_skipped_and_the_rest_r
 def test_without_a_token_the_command_succeeds_and_says_in_one_line_what_it_skipped(tmp_path: Path):
     with GitHubServer(crowd()) as server:
         server.rate_limit = 60
-        project = Project(tmp_path, server.url, ["acme"])
+        project = Project(tmp_path, server.url, ["acme"], tables=frozenset())
         ended = project.command("mds", "run", "--days", "1")
     assert ended.returncode == 0, ended.stderr
     (line,) = [line for line in ended.stdout.splitlines() if "GITHUB_TOKEN" in line]
