@@ -43,7 +43,7 @@ app = typer.Typer(
 console = Console()
 _UNBOUNDED = console.options.update(width=sys.maxsize)
 
-HEADLINE = "mds/headline"  # the tag of the marts that `mds run` and `mds show` print
+HEADLINE = "mds/headline"  # the tag that orders the marts which `mds run` and `mds show` print
 
 _LAYERS = ("raw", "staging", "marts")
 _MAX_ROWS, _MAX_SQL_ROWS, _MAX_MARTS = 12, 100, 2
@@ -77,7 +77,7 @@ def run(
     ] = "*",
     **source_options: str | None,
 ) -> None:
-    """Materialize every table for the window ending yesterday and print a summary."""
+    """Materialize the tables for a range of days, by default the window ending yesterday, and print a summary."""
     variables = {name: variable for name, (variable, _) in source_run_options().items()}
     for variable, value in (
         ("MDS_LOOKBACK_DAYS", lookback_days),
@@ -404,7 +404,7 @@ def _show_skipped(result: "ExecuteInProcessResult") -> None:
                 skipped.setdefault(str(reason.value), []).append(event.asset_key.to_user_string())
     for reason, tables in skipped.items():
         names = ", ".join(tables)
-        console.print(f"[yellow]Skipped {names} and what reads them:[/] {escape(reason)}", soft_wrap=True)
+        console.print(f"[yellow]Skipped {names} and everything downstream:[/] {escape(reason)}", soft_wrap=True)
 
 
 def _show_marts(day: date) -> None:

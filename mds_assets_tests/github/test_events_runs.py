@@ -390,7 +390,7 @@ def test_without_a_token_the_command_succeeds_and_says_in_one_line_what_it_skipp
         ended = project.command("mds", "run", "--days", "1")
     assert ended.returncode == 0, ended.stderr
     (line,) = [line for line in ended.stdout.splitlines() if "GITHUB_TOKEN" in line]
-    assert line.startswith("Skipped raw/github_pushes, raw/github_stars and what reads them: ")
+    assert line.startswith("Skipped raw/github_pushes, raw/github_stars and everything downstream: ")
     assert ended.stdout.count("Skip") == 1
     assert not ended.stderr
     assert "marts/daily_activity" in ended.stdout

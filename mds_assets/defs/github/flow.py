@@ -2,13 +2,13 @@
 
 import polars as pl
 
-from mds_assets.defs.github.rolling import DAYS_AVERAGED, seven_day_mean
+from mds_assets.defs.github.rolling import DAYS_AVERAGED, seven_day_mean, window_dates
 from mds_assets.stack.blocks import AsOf, mart
 from mds_assets.stack.settings import settings
 from mds_assets.stack.table import DAY, Reconciliation, column, table
 
 MERGES = ("pr_merge", "merge_queue_merge")
-PUSHES = ("push", "force_push", *MERGES)  # a branch that is created or deleted is none
+PUSHES = ("push", "force_push", *MERGES)  # creating or deleting a branch is not a push
 
 _WINDOW = f"day - {settings.lookback_days - 1} AND day"
 
@@ -18,13 +18,13 @@ PUSH_ACTIVITY = table(
         column("push_date", "DATE", "Each date of the window, UTC."),
         column("pushes", "BIGINT", "Pushes, force pushes and merges by people and bots; creating or deleting a branch "
                "doesn't count.", rule="pushes >= 0"),
-        column("force_pushes", "BIGINT", "Of them, force pushes.", rule="force_pushes >= 0"),
-        column("merges", "BIGINT", "Of them, pull requests that GitHub merged.", rule="merges >= 0"),
+        column("force_pushes", "BIGINT", "Force pushes, included in `pushes`.", rule="force_pushes >= 0"),
+        column("merges", "BIGINT", "Pull requests merged on GitHub, included in `pushes`.", rule="merges >= 0"),
         column("repositories", "BIGINT", "Repositories pushed to.", rule="repositories >= 0"),
         column("people", "BIGINT", "People who pushed: bots and deleted accounts don't count.", rule="people >= 0"),
-        column("bot_pushes", "BIGINT", "Of the pushes, those by bots.", rule="bot_pushes >= 0"),
-        column("pushes_7d_avg", "DOUBLE", "Mean pushes of those of the 7 days ending at push_date that were landed, 2 "
-               "decimals; null when none was.", nullable=True, rule="pushes_7d_avg >= 0"),
+        column("bot_pushes", "BIGINT", "Pushes by bots, included in `pushes`.", rule="bot_pushes >= 0"),
+        column("pushes_7d_avg", "DOUBLE", "Mean pushes per day over the landed days among the 7 ending at push_date, "
+               "2 decimals; null when none was landed.", nullable=True, rule="pushes_7d_avg >= 0"),
         column("days_averaged", "BIGINT", "How many days the mean is over.", rule="days_averaged BETWEEN 0 AND 7"),
     ],
     key=["org", "push_date"],
@@ -70,7 +70,7 @@ def push_activity(pushes: pl.LazyFrame, as_of: AsOf) -> pl.LazyFrame:
         bot_pushes=is_bot.sum(),
     )
     mean = seven_day_mean(counts, organisations, as_of, "push_date", "pushes").rename({"mean": "pushes_7d_avg"})
-    every_date = organisations.join(_dates("push_date", as_of), how="cross")
+    every_date = organisations.join(window_dates("push_date", as_of), how="cross")
     return (
         every_date.join(counts, on=["org", "push_date"], how="left")
         .join(mean, on=["org", "push_date"], how="left")
@@ -135,13 +135,9 @@ def issue_flow(issues: pl.LazyFrame, as_of: AsOf) -> pl.LazyFrame:
         hours_to_merge=hours.filter(merged).median().round(1),
         hours_to_close=hours.filter(closed & ~is_pull_request).median().round(1),
     )
-    every_date = issues.select("org").unique().join(_dates("event_date", as_of), how="cross")
+    every_date = issues.select("org").unique().join(window_dates("event_date", as_of), how="cross")
     return (
         every_date.join(counts, on=["org", "event_date"], how="left")
         .with_columns(pl.all().exclude("org", "event_date", "^hours_.*$").fill_null(0))
         .sort("org", "event_date")
     )
-
-
-def _dates(name: str, as_of: AsOf) -> pl.LazyFrame:
-    return pl.LazyFrame({name: as_of.days}, schema={name: pl.Date})

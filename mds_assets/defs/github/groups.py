@@ -50,7 +50,7 @@ crawl = define_asset_job(
 tables = define_asset_job(
     "tables",
     selection=AssetSelection.all() - _RAW,
-    description="All other tables of one day, from what raw has.",
+    description="Everything but GitHub's raw, for one day. It lands the other sources.",
 )
 
 
@@ -83,7 +83,7 @@ def crawl_schedule(context: ScheduleEvaluationContext) -> Iterator[RunRequest]:
 @sensor(
     job=tables,
     name="tables_follow_crawls",
-    description="When all groups of a day's crawl have ended, and again when one that failed is repaired: its tables.",
+    description="Builds a day's tables once all groups of its crawl have ended; again when a failed one is repaired.",
     minimum_interval_seconds=60,
     default_status=DefaultSensorStatus.RUNNING,
 )
@@ -101,11 +101,9 @@ def tables_follow_crawls(context: SensorEvaluationContext) -> Iterator[RunReques
             key = f"{day} {sha256(','.join(crawled).encode()).hexdigest()}"
             yield RunRequest(run_key=key, partition_key=str(day), tags={TRIGGER: "crawls"})
         elif newest and day == yesterday:
-            context.log.info(
-                "%s: %s groups have not been crawled yet, %s went well", day, max(waiting, 0), len(crawled)
-            )
+            context.log.info("%s: %s groups are not crawled yet, %s succeeded", day, max(waiting, 0), len(crawled))
     if not asked:
-        yield SkipReason(f"of no day since {yesterday - timedelta(days=_DAYS_BACK - 1)} have all groups been crawled")
+        yield SkipReason(f"no day since {yesterday - timedelta(days=_DAYS_BACK - 1)} has all groups crawled yet")
 
 
 def _groups() -> list[list[str]]:

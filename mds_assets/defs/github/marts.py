@@ -5,7 +5,7 @@ A mart's row belongs to an as-of day, its `day`: the state at the end of that da
 
 import polars as pl
 
-from mds_assets.defs.github.rolling import DAYS_AVERAGED, seven_day_mean
+from mds_assets.defs.github.rolling import DAYS_AVERAGED, seven_day_mean, window_dates
 from mds_assets.stack.blocks import AsOf, mart
 from mds_assets.stack.settings import settings
 from mds_assets.stack.table import DAY, Reconciliation, column, table
@@ -56,8 +56,8 @@ DAILY_ACTIVITY = table(
         column("push_date", "DATE", "Each date of the window, UTC."),
         column("push_count", "BIGINT", "Repositories that any observation of the window saw pushed on that date; 0 "
                "when none.", rule="push_count >= 0"),
-        column("rolling_7d_avg", "DOUBLE", "Mean push_count of those of the 7 days ending at push_date that were "
-               "landed, 2 decimals; null when none was.", nullable=True, rule="rolling_7d_avg >= 0"),
+        column("rolling_7d_avg", "DOUBLE", "Mean push_count per day over the landed days among the 7 ending at "
+               "push_date, 2 decimals; null when none was landed.", nullable=True, rule="rolling_7d_avg >= 0"),
         column("days_averaged", "BIGINT", "How many days the mean is over.", rule="days_averaged BETWEEN 0 AND 7"),
     ],
     key=["org", "push_date"],
@@ -88,7 +88,7 @@ def daily_activity(repos: pl.LazyFrame, as_of: AsOf) -> pl.LazyFrame:
     A row for every date of the window for each organisation that was active in it. An earlier observation's push stays
     where it was: a later push does not empty an earlier day.
     """
-    dates = pl.LazyFrame({"push_date": as_of.days}, schema={"push_date": pl.Date})
+    dates = window_dates("push_date", as_of)
     organisations = repos.filter(pl.col(DAY) >= as_of.days[0]).select("org").unique()
     counts = (
         repos.group_by("org", push_date=pl.col("pushed_at").dt.date())

@@ -2,6 +2,7 @@
 
 import polars as pl
 
+from mds_assets.defs.github.rolling import window_dates
 from mds_assets.stack.blocks import AsOf, mart
 from mds_assets.stack.settings import settings
 from mds_assets.stack.table import DAY, Reconciliation, column, table
@@ -114,7 +115,7 @@ def language_trend(newest: pl.LazyFrame, repos: pl.LazyFrame, as_of: AsOf) -> pl
     keys = ["org", "language", "trend_date"]
     active = repos.group_by("org", "language", trend_date=DAY).agg(repo_count=pl.len())
     pushes = newest.group_by("org", "language", trend_date=pl.col("pushed_at").dt.date()).agg(push_count=pl.len())
-    dates = pl.LazyFrame({"trend_date": as_of.days}, schema={"trend_date": pl.Date})
+    dates = window_dates("trend_date", as_of)
     rank = pl.when(pl.col("repo_count") > 0).then("repo_count").rank("min", descending=True).cast(pl.Int64)
     rank_before = pl.col("rank").shift(1).over("org", "language", order_by="trend_date")
     return (

@@ -9,17 +9,18 @@ from mds_assets.stack.table import DAY, Reconciliation, column, table
 CONTRIBUTORS = table(
     [
         column("org", "VARCHAR", "The organisation or user."),
-        column("person", "VARCHAR", "The login of who pushed, or whose pull request was opened or merged, in the "
-               "window; deleted accounts are left out.", private=True),
+        column("person", "VARCHAR", "Login of a person or bot who pushed in the window, or whose pull request was "
+               "opened or merged in it; deleted accounts are left out.", private=True),
         column("is_bot", "BOOLEAN", "Whether it is a bot: an account of GitHub's type Bot, or a login with `[bot]`."),
         column("pushes", "BIGINT", "Pushes, force pushes and merges in the window.", rule="pushes >= 0"),
         column("pull_requests_opened", "BIGINT", "Their pull requests opened in the window.",
                rule="pull_requests_opened >= 0"),
         column("pull_requests_merged", "BIGINT", "Their pull requests merged in the window.",
                rule="pull_requests_merged >= 0"),
-        column("first_seen", "DATE", "The first day in the lake on which they pushed, or an issue or pull request of "
-               "theirs was opened, closed or merged."),
-        column("is_new", "BOOLEAN", "Whether that lies in the window; null if the lake knows of nobody before it.",
+        column("first_seen", "DATE", "The first day in the lake on which they pushed, created or deleted a branch, or "
+               "an issue or pull request of theirs was opened, closed or merged."),
+        column("is_new", "BOOLEAN", "Whether first_seen lies in the window; null if the lake knows nobody in the "
+               "organisation from before it.",
                nullable=True),
     ],
     key=["org", "person"],
@@ -104,12 +105,13 @@ ORGANISATION = table(
                rule="archived_repositories >= 0"),
         column("gone_repositories", "BIGINT", "Repositories in an earlier inventory of the window and no longer in the "
                f"day's; {_OF_INVENTORY}.", nullable=True, rule="gone_repositories >= 0"),
-        column("stars", "BIGINT", f"Their stars; {_OF_INVENTORY}.", nullable=True, rule="stars >= 0"),
+        column("stars", "BIGINT", f"Stars of the repositories in the day's inventory; {_OF_INVENTORY}.",
+               nullable=True, rule="stars >= 0"),
         column("stars_gained", "BIGINT", "Stars gained in the window that were still held when GitHub was queried.",
                rule="stars_gained >= 0"),
-        column("forks", "BIGINT", f"Their forks; {_OF_INVENTORY}.", nullable=True, rule="forks >= 0"),
-        column("open_issues", "BIGINT", f"Their open issues and pull requests; {_OF_INVENTORY}.", nullable=True,
-               rule="open_issues >= 0"),
+        column("forks", "BIGINT", f"Their forks, likewise; {_OF_INVENTORY}.", nullable=True, rule="forks >= 0"),
+        column("open_issues", "BIGINT", f"Their open issues and pull requests, likewise; {_OF_INVENTORY}.",
+               nullable=True, rule="open_issues >= 0"),
         column("active_repositories", "BIGINT", "Repositories that were active in the window.",
                rule="active_repositories >= 0"),
         column("people", "BIGINT", "People in marts/contributors, without bots.", rule="people >= 0"),

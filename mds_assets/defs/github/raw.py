@@ -29,7 +29,7 @@ from mds_assets.defs.github.raw_columns import (
 from mds_assets.github.errors import LimitReachedError, NotSupportedError
 from mds_assets.github.reading import Reading
 from mds_assets.github.repository import Json
-from mds_assets.github.session import Session as GitHub
+from mds_assets.github.session import Session as GitHubSession
 from mds_assets.stack.blocks import raw_table
 from mds_assets.stack.io_managers.duckdb import read
 from mds_assets.stack.landing.days import Days
@@ -48,7 +48,7 @@ class Organisations(Config):
 
     organisations: list[str] = Field(default=[], description="Some of GITHUB_ORG; all of them where it is empty.")
 
-    def of(self, github: GitHub) -> GitHub:
+    def of(self, github: GitHubSession) -> GitHubSession:
         """The run's session for these organisations.
 
         Raises:
@@ -66,7 +66,7 @@ class Organisations(Config):
 
 @raw_table(columns=GITHUB_REPOS, day=ACTIVE_AT, op_tags={"dagster/priority": "1"}, **_OPTIONS)
 def github_repos(
-    context: AssetExecutionContext, days: Days, config: Organisations, github: ResourceParam[GitHub]
+    context: AssetExecutionContext, days: Days, config: Organisations, github: ResourceParam[GitHubSession]
 ) -> Iterator[list[Json]]:
     """The repositories that were active on the day, as GitHub described them at the time of the run.
 
@@ -74,25 +74,26 @@ def github_repos(
     one load per day and never removes an earlier one.
     """
     # Validate the config before dlt starts, so its error surfaces unwrapped.
-    return _changed(context, days, config.of(github))
+    return _read_changed(context, days, config.of(github))
 
 
 @raw_table(columns=GITHUB_PUSHES, day="timestamp", output_required=False, **_OPTIONS)
-def github_pushes(days: Days, config: Organisations, github: ResourceParam[GitHub]) -> Iterator[list[Json]]:
+def github_pushes(days: Days, config: Organisations, github: ResourceParam[GitHubSession]) -> Iterator[list[Json]]:
     """Pushes at their own time, and branches created and deleted: exact by day, for as long as GitHub keeps them."""
     selected = config.of(github)
     dates = days.missing(selected.github.organisations)
     if not dates:
         return iter(())
-    # GitHub keeps pushes: those after a range of the past land with their own day, not once more with each range.
-    today = datetime.now(UTC).date()
-    end = days.end if days.end.date() < today else days.end + timedelta(days=2)
     pages = _read(days, selected.pushes(dates, days.log))
-    return ([row for row in rows if row["timestamp"] < end] for rows in pages)
+    if days.end.date() >= datetime.now(UTC).date():
+        return pages
+    # An old range leaves out the pushes after it: as early rows they would add a file to every later day, and GitHub
+    # still has them.
+    return ([row for row in rows if row["timestamp"] < days.end] for rows in pages)
 
 
 @raw_table(columns=GITHUB_ISSUES, day="event_at", output_required=False, **_OPTIONS)
-def github_issues(days: Days, config: Organisations, github: ResourceParam[GitHub]) -> Iterator[list[Json]]:
+def github_issues(days: Days, config: Organisations, github: ResourceParam[GitHubSession]) -> Iterator[list[Json]]:
     """Issues and pull requests that were opened, closed or merged on the day: one row for each of these events.
 
     GitHub only knows the last time that an issue was closed.
@@ -104,25 +105,25 @@ def github_issues(days: Days, config: Organisations, github: ResourceParam[GitHu
 
 @raw_table(columns=GITHUB_STARS, day="date", output_required=False, **_OPTIONS)
 def github_stars(
-    days: Days, config: Organisations, github: ResourceParam[GitHub], session: Session
+    days: Days, config: Organisations, github: ResourceParam[GitHubSession], session: Session
 ) -> Iterator[list[Json]]:
     """Stars gained on the day, by repository: those still held when GitHub was queried."""
     selected = config.of(github)
     dates = days.missing(selected.github.organisations)
     try:
-        return _read(days, selected.stars(dates, days.log, _counted(session, days.start))) if dates else iter(())
+        return _read(days, selected.stars(dates, days.log, _stars_before(session, days.start))) if dates else iter(())
     except NotSupportedError as error:
         days.skip(str(error))
 
 
 @raw_table(columns=GITHUB_INVENTORY, day=None, output_required=False, **_OPTIONS)
-def github_inventory(days: Days, config: Organisations, github: ResourceParam[GitHub]) -> Iterator[list[Json]]:
+def github_inventory(days: Days, config: Organisations, github: ResourceParam[GitHubSession]) -> Iterator[list[Json]]:
     """Every repository as it was at the time of the run, which belongs to the newest day that has ended."""
     return _read(days, config.of(github).inventory(days.log))
 
 
 def _read(days: Days, reading: Reading) -> Iterator[list[Json]]:
-    """The rows of a reading, if this hour's rate limit allows it; without a token, the table is skipped otherwise."""
+    """The rows of a reading. Without a token, skips the table if this hour's rate limit is too low for it."""
     try:
         if not reading.budget().is_affordable and not reading.session.github.token:
             days.skip(_LIMIT_TOO_LOW)
@@ -144,25 +145,25 @@ def _read(days: Days, reading: Reading) -> Iterator[list[Json]]:
 
 
 _LIMIT_TOO_LOW = (
-    "GitHub allows 60 requests an hour without GITHUB_TOKEN, too few for them. Any token raises that to 5,000 and adds "
-    "exact pushes, issues and pull requests, contributors and stars."
+    "Too few requests: GitHub allows 60 an hour without GITHUB_TOKEN. Any token raises that to 5,000 and adds exact "
+    "pushes, issues and pull requests, contributors and stars."
 )
 
 
-def _counted(session: Session, start: datetime) -> dict[int, int]:
+def _stars_before(session: Session, start: datetime) -> dict[int, int]:
     """Stars by repository, as the newest inventory from before the range counted them; empty without one."""
     key = AssetKey(["raw", "github_inventory"])
     # An inventory is made after its day has ended. One of the day before the range already counts some of its stars.
     earlier = [day for day in session.lake.days(key) if day < start.date() - timedelta(days=1)]
     files = session.lake.files(key, earlier[-1]) if earlier else []
-    rows = read(session.connection, files, _COUNTED).filter(f"observed_at <= TIMESTAMPTZ '{start.isoformat()}'")
+    rows = read(session.connection, files, _STAR_COUNTS).filter(f"observed_at <= TIMESTAMPTZ '{start.isoformat()}'")
     return dict(rows.aggregate("id, arg_max(stargazers_count, observed_at)", "id").fetchall())
 
 
-_COUNTED = Table(tuple(each for each in REPOSITORY if each.name in {"id", "stargazers_count", "observed_at"}))
+_STAR_COUNTS = Table(tuple(each for each in REPOSITORY if each.name in {"id", "stargazers_count", "observed_at"}))
 
 
-def _changed(context: AssetExecutionContext, days: Days, github: GitHub) -> Iterator[list[Json]]:
+def _read_changed(context: AssetExecutionContext, days: Days, github: GitHubSession) -> Iterator[list[Json]]:
     listed_before = _listed_before(context)
     requests_before = github.connection.requests
     try:
@@ -171,7 +172,7 @@ def _changed(context: AssetExecutionContext, days: Days, github: GitHub) -> Iter
         days.requests = github.connection.requests - requests_before
     yield from changed.pages
     crawl = changed.crawl
-    warnings = _shrunk(listed_before, crawl.listed)
+    warnings = _shrinkage_warnings(listed_before, crawl.listed)
     for warning in warnings:
         days.log.warning("%s", warning)
     days.report(
@@ -189,7 +190,7 @@ def _listed_before(context: AssetExecutionContext) -> dict[str, int]:
     return dict(listed.value) if isinstance(listed, JsonMetadataValue) and isinstance(listed.value, dict) else {}
 
 
-def _shrunk(before: dict[str, int], listed: dict[str, int]) -> list[str]:
+def _shrinkage_warnings(before: dict[str, int], listed: dict[str, int]) -> list[str]:
     """A warning for each organisation that lists over a tenth fewer repositories than before."""
     # Numbers above 100 are derived from the number of pages: the last one may have held a single repository.
     least = {organisation: known if known <= 100 else known - 99 for organisation, known in before.items()}

@@ -67,12 +67,12 @@ def activity(
 ) -> Pages:
     """A page per as-of day for the browser; the newest is `latest.html`, and `index.html` lists all.
 
-    The window against the one before, 90 days by date, who is new, which pull requests wait, and what there is. Only
-    what is public is named, unless `MDS_PREVIEW_ROWS` allows more.
+    Compares the window with the one before, and shows 90 days by date, new people, the pull requests open longest, and
+    the repositories. Only public names appear, unless `MDS_PREVIEW_ROWS` allows all.
     """
     days = to_days(context.partition_keys)
     windows = {day: window(day, settings.lookback_days) for day in days}
-    requested = {each for days in windows.values() for each in days if each >= settings.start_date}
+    requested = {each for dates in windows.values() for each in dates if each >= settings.start_date}
     missing = sorted(requested - session.landed(_STAGING, requested))
     pages: dict[date, str] = {}
     with session.reading(context.get_step_execution_context()):
@@ -80,7 +80,7 @@ def activity(
             daily_activity=daily_activity, repos_per_language=repos_per_language, repo_growth=repo_growth, repos=repos
         )
         rows = _with_history(context.get_step_execution_context(), session, days, inputs)
-        for day, seen in windows.items():
+        for day, days_of_window in windows.items():
             started = time.perf_counter()
             figures = of_day(
                 day,
@@ -90,11 +90,11 @@ def activity(
                 names_shown=previews_allowed(),
             )
             report = Report(
-                window=seen,
+                window=days_of_window,
                 organisations=figures.organisations,
                 observed_at=figures.observed_at,
-                missing=[lacking for lacking in missing if lacking in seen],
-                too_early=[lacking for lacking in seen if lacking < settings.start_date],
+                missing=[lacking for lacking in missing if lacking in days_of_window],
+                too_early=[lacking for lacking in days_of_window if lacking < settings.start_date],
                 not_made=[f"marts/{mart}" for mart in _MARTS if day not in rows.made_days(mart)],
                 has_events=any(day in rows.made_days(mart) for mart in _EVENT_MARTS),
                 names_shown=previews_allowed(),
@@ -114,11 +114,11 @@ def _with_history(step: StepExecutionContext, session: Session, days: Sequence[d
 
     Small tables are read now, once for all days of the run.
     """
-    lookback_days = timedelta(days=settings.lookback_days)
+    window_length = timedelta(days=settings.lookback_days)
     back = timedelta(days=max(CHARTED_DAYS, 2 * settings.lookback_days) - 1)
     history = days_between(min(days[0], max(days[0] - back, settings.start_date)), days[-1])
-    windows = [day for day in history if day > days[0] - 2 * lookback_days]
-    compared = sorted({*days, *(day - lookback_days for day in days)} & {*history})
+    windows = [day for day in history if day > days[0] - 2 * window_length]
+    compared = sorted({*days, *(day - window_length for day in days)} & {*history})
 
     def mart(name: str, table: Table, days: Iterable[date]) -> pl.LazyFrame:
         return session.scan(step, AssetKey(["marts", name]), table, days)
@@ -126,8 +126,8 @@ def _with_history(step: StepExecutionContext, session: Session, days: Sequence[d
     def staged(name: str, table: Table, days: Iterable[date] | None) -> pl.LazyFrame:
         return session.scan(step, AssetKey(["staging", name]), table, days)
 
-    def with_days_before(rows: pl.LazyFrame, name: str, table: Table, wanted: Iterable[date]) -> pl.LazyFrame:
-        return pl.concat([rows, mart(name, table, sorted({*wanted} - {*days}))])
+    def with_days_before(rows: pl.LazyFrame, name: str, table: Table, requested: Iterable[date]) -> pl.LazyFrame:
+        return pl.concat([rows, mart(name, table, sorted({*requested} - {*days}))])
 
     read = {
         "daily_activity": with_days_before(inputs.daily_activity, "daily_activity", DAILY_ACTIVITY, history),

@@ -1,10 +1,15 @@
-"""The 7-day mean that the marts by date share."""
+"""What the marts by date share: the dates of the window, and the 7-day mean."""
 
 import polars as pl
 
 from mds_assets.stack.blocks import AsOf
 
 DAYS_AVERAGED = 7
+
+
+def window_dates(name: str, as_of: AsOf) -> pl.LazyFrame:
+    """The dates of the window as a frame of one column."""
+    return pl.LazyFrame({name: as_of.days}, schema={name: pl.Date})
 
 
 def seven_day_mean(
@@ -24,10 +29,10 @@ def seven_day_mean(
     Returns:
         `org`, the column `date`, `mean` (2 decimals) and `days_averaged`; no row where no day was landed.
     """
-    dates = pl.LazyFrame({date: as_of.days}, schema={date: pl.Date})
     landed = pl.LazyFrame({"landed_on": as_of.landed}, schema={"landed_on": pl.Date})
     return (
-        dates.join(landed, how="cross")
+        window_dates(date, as_of)
+        .join(landed, how="cross")
         .filter((pl.col(date) - pl.col("landed_on")).dt.total_days().is_between(0, DAYS_AVERAGED - 1))
         .join(organisations, how="cross")
         .join(counts.select("org", date, value), left_on=["org", "landed_on"], right_on=["org", date], how="left")

@@ -126,7 +126,7 @@ STARS = table(
         _REPO_NAME,
         _VISIBILITY,
         column("date", "DATE", "The date, by GitHub's calendar; always the day."),
-        column("gained", "BIGINT", "Stars of that date that are still held.", rule="gained >= 0"),
+        column("gained", "BIGINT", "Stars given on that date and still held.", rule="gained >= 0"),
         _OBSERVED_AT,
     ],
     key=["org", "repo_id"],
@@ -161,7 +161,7 @@ latest_issues = current_table(
     reads="staging/issues",
     columns=[each for each in ISSUES.columns if each.name not in {"event", "event_at"}],
     key=["org", "repo_full_name", "number"],
-    description="Each issue and pull request, as the newest event that happened to it found it.",
+    description="Each issue and pull request, as described on the newest day on which it was opened, closed or merged.",
 )
 
 pushers = current_table(
@@ -170,7 +170,7 @@ pushers = current_table(
     columns=[each for each in PUSHES.columns if each.name in {"org", "actor", "is_bot"}],
     key=["org", "actor"],
     history=True,
-    description="Everyone who ever pushed, with the first and the last day on which they did.",
+    description="Everyone who pushed, or created or deleted a branch, with the first and last day on which they did.",
 )
 
 authors = current_table(

@@ -153,12 +153,13 @@ def _is_row_removed(
     before.create_view("before", replace=True)
     _rows(session, kept, changed).create_view("changed", replace=True)
     listed, keys = _dates(day for day in changed if day), _list(kept.key)
+    is_same = " AND ".join(f"before.{name} IS NOT DISTINCT FROM now.{name}" for name in map(quote, kept.key))
     is_first_removed = f"(before.first_day IN ({listed}) AND coalesce(now.first_day > before.first_day, true))"
     query = f"""
         SELECT count(*)
         FROM before LEFT JOIN (
             SELECT {keys}, min(last_day) AS first_day, max(last_day) AS last_day FROM changed GROUP BY ALL
-        ) AS now USING ({keys})
+        ) AS now ON {is_same}
         WHERE (before.last_day IN ({listed}) AND coalesce(now.last_day < before.last_day, true))
         OR ({history} AND {is_first_removed})
     """  # noqa: S608  # declared names and dates

@@ -120,7 +120,8 @@ class Days:
     def missing(self, scope: Iterable[str]) -> list[date]:
         """The days to fetch in a range of several days: those that no earlier load covers, and any between them.
 
-        So a backfill that was interrupted resumes. A single day is always fetched again.
+        So a backfill that was interrupted resumes. A single day is always fetched again. Also records the scope in the
+        footer of each file.
 
         Args:
             scope: What the run covers of the source, such as accounts. A day is covered if its loads cover all of it.

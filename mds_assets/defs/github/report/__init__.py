@@ -1,1 +1,1 @@
-"""The report's figures, charts and page. Separate from `reports.py`, because the charting library is slow to import."""
+"""The report's figures, charts and pages. The asset is in `reports.py`."""

@@ -107,7 +107,7 @@ class Organisation:
     @property
     def is_empty(self) -> bool:
         """Whether nothing is known to have happened in the window."""
-        return not self.active and not self.people
+        return not self.active and not self.people and not any(change.now for change in vars(self.headlines).values())
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ class Report:
         missing: Days of the window without data.
         too_early: Days of the window before the first partition.
         not_made: Marts that do not exist for the as-of day.
-        has_events: Whether pushes, issues and stars by day are known, which takes a GitHub token.
+        has_events: Whether any mart of pushes, issues or stars exists for the as-of day.
         names_shown: Whether the page may name what may be private.
         others: How many organisations are left out, because the page is limited.
     """

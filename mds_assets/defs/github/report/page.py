@@ -185,7 +185,7 @@ def inventory(known: Inventory, days: int) -> str:
     """What an organisation has, in a sentence."""
     new, archived = known.new_repositories, known.archived_repositories
     parts = [counted(known.repositories or 0, "repository", "repositories")]
-    parts += [f"{cell(new)} new {words.this_window(days)}"] if new else []
+    parts += [f"{cell(new)} created in the last {days} days"] if new else []
     parts += [f"{cell(archived)} archived"] if archived else []
     parts += [counted(known.stars, "star")] if known.stars is not None else []
     parts += [counted(known.forks, "fork")] if known.forks is not None else []
@@ -202,10 +202,14 @@ def _fact(label: str, change: Change, days: int) -> Fact:
     moved = round(now - before, 1)
     if not moved:
         return Fact(label, cell(now), "=", f"as {earlier}", f"the same as {earlier}")
-    arrow, more = ("\N{UPWARDS ARROW}", "more") if moved > 0 else ("\N{DOWNWARDS ARROW}", "less")
+    arrow, direction = ("\N{UPWARDS ARROW}", "up") if moved > 0 else ("\N{DOWNWARDS ARROW}", "down")
     amount = cell(abs(moved))
     return Fact(
-        label, cell(now), f"{arrow} {amount}", f"from {cell(before)}", f"{amount} {more} than {earlier}, {cell(before)}"
+        label,
+        cell(now),
+        f"{arrow} {amount}",
+        f"from {cell(before)}",
+        f"{direction} {amount} from {earlier}, {cell(before)}",
     )
 
 

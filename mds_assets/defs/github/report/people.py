@@ -4,7 +4,6 @@ What may be private is counted, not named: a repository that is not known to be 
 a public one.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
 from typing import NamedTuple
@@ -37,8 +36,8 @@ class People:
     Attributes:
         most_active: Most pushes first; no bots.
         total: How many contributed; no bots.
-        newcomers: Those whom the lake has never seen before, most pushes first; no bots.
-        new: How many they are. None if the lake has no day before the window: then everyone would be new.
+        newcomers: Those first seen in this window, most pushes first; no bots.
+        new: How many they are. None if the lake knows nobody from before the window: then everyone would be new.
         unnamed: How many of the new are left out, because they may have worked in private repositories only.
         bots: How many bots contributed.
         bot_pushes: What they pushed.
@@ -84,18 +83,19 @@ def people(day: date, lookback_days: int, tables: Tables, *, names_shown: bool) 
     named = rows.select("org", "person") if names_shown else _in_public(days, tables)
     rows = rows.join(named.unique().with_columns(is_named=True), on=["org", "person"], how="left")
     rows = rows.with_columns(pl.col("is_named").fill_null(value=False))
-    has_earlier_days = any(earlier < days[0] for earlier in tables.landed_days("pushes") | tables.landed_days("issues"))
     order = ["pushes", "pull_requests_merged", "pull_requests_opened", "person"]
     result: dict[str, People] = {}
     everyone = rows.sort(order, descending=[True, True, True, False]).collect()
     for (org,), of_org in everyone.group_by("org"):
         humans, bots = of_org.filter(~pl.col("is_bot")), of_org.filter("is_bot")
         new = humans.filter("is_new")
+        # Null for the whole organisation if the lake knows nobody in it from before the window.
+        knows_who_is_new = of_org["is_new"].is_not_null().any()
         result[str(org)] = People(
             most_active=_contributors(humans.filter("is_named")),
             total=humans.height,
-            newcomers=_contributors(new.filter("is_named")) if has_earlier_days else [],
-            new=new.height if has_earlier_days else None,
+            newcomers=_contributors(new.filter("is_named")),
+            new=new.height if knows_who_is_new else None,
             unnamed=new.filter(~pl.col("is_named")).height,
             bots=bots.height,
             bot_pushes=int(bots["pushes"].sum()),
@@ -145,8 +145,7 @@ def _in_public(days: list[date], tables: Tables) -> pl.LazyFrame:
     pushed = tables.pushes.filter(pl.col(DAY).is_between(days[0], days[-1]) & IS_PUBLIC)
     in_window = [pl.col(at).dt.date().is_between(days[0], days[-1]) for at in ("created_at", "merged_at")]
     wrote = _with_visibility(tables.latest_issues.filter(pl.any_horizontal(in_window)), tables).filter(IS_PUBLIC)
-    found: Iterable[pl.LazyFrame] = (pushed.select("org", person="actor"), wrote.select("org", person="author"))
-    return pl.concat(found).drop_nulls()
+    return pl.concat([pushed.select("org", person="actor"), wrote.select("org", person="author")]).drop_nulls()
 
 
 def _with_visibility(issues: pl.LazyFrame, tables: Tables) -> pl.LazyFrame:

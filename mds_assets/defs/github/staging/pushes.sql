@@ -1,4 +1,4 @@
--- staging/pushes: one row per push, as the newest load describes it.
+-- staging/pushes: one row per push, and per branch created or deleted, as the newest load describes it.
 SELECT
     org,
     id AS push_id,
