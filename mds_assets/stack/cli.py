@@ -481,9 +481,9 @@ def _as_text(result: "DuckDBPyRelation") -> "DuckDBPyRelation":
     return result.project("COLUMNS(*)::VARCHAR")
 
 
-def _rich_table(numeric: Mapping[str, bool], rows: Iterable[Sequence[object]], title: str | None = None) -> Table:
+def _rich_table(numeric: Mapping[str, bool], rows: Iterable[Sequence[object]]) -> Table:
     """Rows as a table. `numeric` maps each column to whether it is numeric. Text is truncated if space is short."""
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for name, is_number in numeric.items():
         if is_number:
             table.add_column(escape(name), justify="right", no_wrap=True)

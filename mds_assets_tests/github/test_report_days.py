@@ -139,7 +139,7 @@ def test_what_is_not_known_has_no_number():
     assert acme().headlines.hours_to_merge == Change()
 
 
-def contributor(person: str, pushes: int = 1, *, is_bot: bool = False, is_new: bool = False) -> dict[str, Any]:
+def contributor(person: str, pushes: int = 1, *, is_bot: bool = False, is_new: bool | None = False) -> dict[str, Any]:
     numbers = {"pushes": pushes, "pull_requests_opened": 0, "pull_requests_merged": 0}
     return {"person": person, "is_bot": is_bot, "first_seen": DAY, "is_new": is_new, "day": DAY} | numbers
 
@@ -192,8 +192,8 @@ def test_bots_stand_apart_and_who_pushed_most_comes_first():
     assert (found.total, found.new, found.bots, found.bot_pushes) == (2, 0, 1, 50)
 
 
-def test_nobody_is_new_where_the_lake_has_no_day_before_the_window():
-    found = people_of(contributor("ada", is_new=True), landed=THIS)
+def test_nobody_is_new_where_the_mart_cannot_know():
+    found = people_of(contributor("ada", is_new=None), landed=THIS)
     assert (found.new, found.newcomers) == (None, [])
 
 

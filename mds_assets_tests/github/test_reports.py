@@ -236,22 +236,22 @@ def test_what_may_be_private_is_counted_and_the_page_says_how_to_name_it():
 
 def test_headline_figures_have_their_change_in_signs_and_in_words():
     page = text(render(report(organisation())))
-    assert "pushes 1,234 ↑ 34 from 1,200 34 more than the week before, 1,200" in page
+    assert "pushes 1,234 ↑ 34 from 1,200 up 34 from the week before, 1,200" in page
     assert "people 30 = as the week before the same as the week before" in page
     assert "repositories pushed to 81 the week before: \N{EN DASH} the week before is not known" in page
-    assert "median hours to merge 17.5 ↓ 2.5 from 20.0 2.5 less than the week before, 20.0" in page
+    assert "median hours to merge 17.5 ↓ 2.5 from 20.0 down 2.5 from the week before, 20.0" in page
     assert "issues closed \N{EN DASH} stars gained" in page
     assert "This week 15 to 21 November 2026, compared with the week before" in page
     page = text(render(report(organisation(), window=window(DAY, 14))))
     assert "The last 14 days 8 to 21 November 2026, compared with the 14 days before" in page
-    assert "34 more than the 14 days before, 1,200" in page
+    assert "up 34 from the 14 days before, 1,200" in page
 
 
 def test_without_pushes_issues_and_stars_the_page_has_what_there_is_and_names_the_token():
     shown = organisation()
     shown = replace(shown, trends=Trends(repositories=shown.trends.repositories), people=None, waiting=None)
     page = render(report(shown, has_events=False))
-    assert "issues and stars by day are missing here: they need a GITHUB_TOKEN ." in text(page)
+    assert "issues and stars by day are missing for this day. Run it again; without a GITHUB_TOKEN" in text(page)
     assert "active repositories 1,237" in text(page)
     assert "stars gained +50" in text(page)
     assert [figure.title for figure in trends(shown)] == ["Repositories pushed to"]
@@ -297,13 +297,13 @@ def test_who_is_new_is_open_where_the_lake_has_no_earlier_day():
     shown = organisation()
     assert shown.people
     first = replace(shown, people=replace(shown.people, new=None, newcomers=[]))
-    assert "The lake has no earlier days, so it can't tell who is new." in render(report(first))
+    assert "The lake knows nobody from before this window, so it can't tell who is new." in render(report(first))
     nobody = replace(shown, people=replace(shown.people, new=0, newcomers=[], unnamed=0))
     assert "Nobody new." in render(report(nobody))
 
 
 def test_an_inventory_is_one_line_of_what_is_known():
-    line = "2,204 repositories · 3 new this week · 412 archived · 81,003 stars · 1 fork"
+    line = "2,204 repositories · 3 created in the last 7 days · 412 archived · 81,003 stars · 1 fork"
     assert inventory(Inventory(2204, 3, 412, 81003, 1, None), 7) == line
     assert inventory(Inventory(1, 0, None, None, None, 2), 7) == "1 repository · 2 open issues and pull requests"
 
