@@ -267,9 +267,9 @@ class Connection:
         limit, remaining = (_number(response.headers.get(f"x-ratelimit-{name}")) for name in ("limit", "remaining"))
         wait = until_reset(response.headers.get("x-ratelimit-reset", ""), response)
         if self._is_search(response.url):
-            if not response.ok:
-                return  # the retry waits as this response asks
-            self.searches.adjust(limit, remaining, wait)
+            # After an error, the retry waits as the response asks.
+            if response.ok and response.headers.get("x-ratelimit-resource") == "search":
+                self.searches.adjust(limit, remaining, wait)
             return
         self.rate_limit_remaining = remaining
         self.rate_limit_reset = None if wait is None else self.clock + timedelta(seconds=min(wait, _LONGEST_WAIT))

@@ -316,9 +316,9 @@ def test_growth_is_the_newest_minus_the_first_observation_in_the_window() -> Non
         stars(1, 8, 50),  # after it
     )
     assert repo_growth(days, march(7), lookback_days=6) == [
-        ("acme", 1, "new-name", "Raku", 12, 2, -3, march(3), march(6)),
+        ("acme", 1, "new-name", None, "Raku", 12, 2, -3, march(3), march(6)),
     ]
-    assert repo_growth(days, march(7), lookback_days=7)[0][4:] == (12, 7, 1, march(1), march(6))
+    assert repo_growth(days, march(7), lookback_days=7)[0][5:] == (12, 7, 1, march(1), march(6))
 
 
 def test_a_repository_seen_once_gained_nothing_and_one_unknown_has_gained_what_nobody_knows() -> None:
@@ -329,7 +329,7 @@ def test_a_repository_seen_once_gained_nothing_and_one_unknown_has_gained_what_n
         *(stars(4, 4, 8, 2), stars(4, 5, None, None)),
         *(stars(5, 3, 8), stars(5, 4, None), stars(5, 5, 9)),
     )
-    assert [(line[1], *line[4:7]) for line in repo_growth(days, march(5), lookback_days=3)] == [
+    assert [(line[1], *line[5:8]) for line in repo_growth(days, march(5), lookback_days=3)] == [
         (5, 9, 1, 0),
         (1, 7, 0, 0),
         (2, None, None, None),
@@ -348,7 +348,7 @@ def test_growth_is_sorted_by_organisation_then_stars_gained_descending_unknown_l
         Observation("a", NOON, stars(2, 5, None)),
         Observation("a", NOON, stars(6, 5, 1)),
     ]
-    assert [(line[0], line[1], line[5]) for line in repo_growth(staging(loads), march(5), lookback_days=2)] == [
+    assert [(line[0], line[1], line[6]) for line in repo_growth(staging(loads), march(5), lookback_days=2)] == [
         ("a", 7, 2),
         ("a", 8, 2),
         ("a", 6, 0),
