@@ -75,10 +75,8 @@ def test_every_table_reads_through_both_io_managers_in_todays_types(project: Pro
     in_files = pl.DataFrame(legacy.select(kept))
     assert sorted(map(repr, by_polars.select(kept).rows())) == sorted(map(repr, in_files.rows()))
     added = set(declared.names) - set(kept) - {"day"}
-    since = {"marts/daily_activity": {"days_averaged"}} | dict.fromkeys(
-        ("staging/repos", "marts/repo_growth"), {"visibility"}
-    )
-    assert added == since.get(name, set())
+    since = {"marts/daily_activity": {"days_averaged"}, "staging/repos": {"visibility"}}
+    assert added == (since | {"marts/repo_growth": {"visibility"}}).get(name, set())
     assert all(by_polars[column].null_count() == by_polars.height for column in added)
     if name in {"staging/repos", "marts/repo_growth"}:
         assert legacy.schema.field("stars").type == pa.int32()
