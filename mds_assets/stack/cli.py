@@ -73,8 +73,9 @@ def run(
         bool, typer.Option("--skip-ingest", help="Query no source: rebuild staging and marts from raw.")
     ] = False,
     select: Annotated[
-        str, typer.Option(help="The tables, in Dagster's asset selection syntax, such as 'group:marts'.")
-    ] = "*",
+        str | None,
+        typer.Option(help="The tables, in Dagster's asset selection syntax, such as 'group:marts'; default all."),
+    ] = None,
     **source_options: str | None,
 ) -> None:
     """Materialize the tables for a range of days, by default the window ending yesterday, and print a summary."""
@@ -262,7 +263,7 @@ def _lake() -> "Lake":
     return Lake(settings.data_dir)
 
 
-def _materialize(start: date, end: date, select: str, *, skip_ingest: bool) -> "ExecuteInProcessResult":
+def _materialize(start: date, end: date, select: str | None, *, skip_ingest: bool) -> "ExecuteInProcessResult":
     """Run the Dagster job `daily_refresh` once over these days; a failure ends the command with one line."""
     from dagster import AssetSelection, DagsterError, DagsterInstance, Definitions
 
@@ -277,8 +278,10 @@ def _materialize(start: date, end: date, select: str, *, skip_ingest: bool) -> "
     with DagsterInstance.get() as instance, console.status("Starting") as status:
         progress = Definitions(loggers={"progress": _progress_logger(lambda step: status.update(step))})
         job = Definitions.merge(defs, progress).resolve_job_def("daily_refresh")
+        keys = job.asset_layer.executable_asset_keys
         try:
-            keys = AssetSelection.from_string(select).resolve(defs.resolve_asset_graph())
+            if select:
+                keys = AssetSelection.from_string(select).resolve(defs.resolve_asset_graph())
         except DagsterError as error:
             raise click.ClickException(f"--select {select!r}: {error}") from None
         if not keys:
