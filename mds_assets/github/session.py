@@ -1,6 +1,6 @@
 """A run's session with GitHub: the state that its tables share, discarded at the end of the run."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from functools import cached_property
@@ -17,21 +17,28 @@ if TYPE_CHECKING:
     from mds_assets.github.connection import Connection
 
 
+# What the other tables read of a repository.
+_KEPT = (
+    *("org", "id", "name", "full_name", "private", "visibility", "default_branch"),
+    *("stargazers_count", "created_at", "updated_at", "pushed_at"),
+)
+
+
 @dataclass
 class Changed:
     """The repositories that changed since a day.
 
     Attributes:
         crawl: The finished crawl that listed them.
-        pages: Its rows, page by page.
+        rows: Its rows in order, with the fields that other tables read.
     """
 
     crawl: Crawl
-    pages: list[list[Json]]
+    rows: list[Json]
 
     def of(self, organisation: str) -> list[Json]:
         """The newest row of each of its repositories. Rows without an id or name are left out: no URL leads there."""
-        rows = [row for page in self.pages for row in page if row["org"] == organisation]
+        rows = [row for row in self.rows if row["org"] == organisation]
         newest = {row["id"]: row for row in sorted(rows, key=_active_at) if row.get("id") and row.get("full_name")}
         return list(newest.values())
 
@@ -82,6 +89,25 @@ class Session:
             self._only[names].__dict__["connection"] = self.connection
         return self._only[names]
 
+    def crawl(self, days: Sequence[date], log: Log | None = None) -> Iterator[list[Json]]:
+        """The rows of the repositories active on or after the first of these days, page by page as they arrive.
+
+        `changed` has the list once all pages were read, so read it before the tables that need it.
+
+        Raises:
+            GitHubError: The crawl failed.
+        """
+        log = self.connection.log = log or self.log
+        crawl = Crawl(self.github, days, log, self.connection)
+        crawl.kinds = self.kinds
+        rows: list[Json] = []
+        for page in crawl:
+            # Not all fields: 10,000 repositories would take 60 MB.
+            rows += [{name: row.get(name) for name in _KEPT} for row in page]
+            yield page
+        self.listed |= crawl.listed
+        self._changed[days[0]] = Changed(crawl, rows)
+
     def changed(self, days: Sequence[date], log: Log | None = None) -> Changed:
         """The repositories active on or after the first of these days, cached by that day.
 
@@ -89,11 +115,8 @@ class Session:
             GitHubError: The crawl failed.
         """
         if days[0] not in self._changed:
-            log = self.connection.log = log or self.log
-            crawl = Crawl(self.github, days, log, self.connection)
-            crawl.kinds = self.kinds
-            self._changed[days[0]] = Changed(crawl, list(crawl))
-            self.listed |= crawl.listed
+            for _ in self.crawl(days, log):
+                pass
         return self._changed[days[0]]
 
     def pushes(self, days: Sequence[date], log: Log | None = None) -> Pushes:

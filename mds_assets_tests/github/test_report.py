@@ -328,7 +328,7 @@ def test_a_page_has_what_there_is_of_pushes_issues_and_stars(reported: Reported,
     shutil.copytree(reported.project.lake, lake)
     project = Project(tmp_path, reported.github.url, ["acme", "other"])
     latest = lake / "reports/activity/latest.html"
-    assert "they need a <code>GITHUB_TOKEN</code>" in latest.read_text()
+    assert "without a <code>GITHUB_TOKEN</code>" in latest.read_text()
     for name, (table, row) in EVENTS.items():
         write(project, name, table, row, DAYS)
     for source in ("pushes", "issues", "stars"):

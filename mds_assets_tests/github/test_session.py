@@ -21,7 +21,7 @@ def listings(server: GitHubServer) -> int:
 
 def test_all_tables_of_a_run_share_one_read_of_the_changed_repositories():
     with serving(sliced_quicwg()) as server, session_with(server, "quicwg") as session:
-        landed = [row for page in session.changed(MARCH).pages for row in page]
+        landed = [row for page in session.crawl(MARCH) for row in page]
         for reading in (session.pushes(MARCH), session.issues(MARCH), session.stars(MARCH)):
             assert rows_of(reading)
         assert listings(server) == 1

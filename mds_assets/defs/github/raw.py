@@ -167,11 +167,10 @@ def _read_changed(context: AssetExecutionContext, days: Days, github: GitHubSess
     listed_before = _listed_before(context)
     requests_before = github.connection.requests
     try:
-        changed = github.changed(days.dates, days.log)
+        yield from github.crawl(days.dates, days.log)
     finally:
         days.requests = github.connection.requests - requests_before
-    yield from changed.pages
-    crawl = changed.crawl
+    crawl = github.changed(days.dates).crawl
     warnings = _shrinkage_warnings(listed_before, crawl.listed)
     for warning in warnings:
         days.log.warning("%s", warning)
