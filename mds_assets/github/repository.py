@@ -145,7 +145,7 @@ def _invalid(sent: Json, organisation: str, reason: str) -> GitHubError:
 
 
 def is_private(sent: Json) -> bool:
-    """Whether its name may not be told to everyone: it is private or internal."""
+    """Whether its name is confidential: it is private or internal."""
     return bool(sent.get("private")) or sent.get("visibility", "public") != "public"
 
 

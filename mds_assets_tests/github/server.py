@@ -263,7 +263,7 @@ class GitHubHandler(BaseHTTPRequestHandler):
         self.answer(HTTPStatus.OK, page, {"Link": links} if links else {})
 
     def search_limit(self) -> dict[str, str]:
-        """What is left of this minute's searches: 30 with a token, 10 without. Told, never enforced."""
+        """What is left of this minute's searches: 30 with a token, 10 without. Sent, never enforced."""
         now, searches, limit = time.time(), self.server.github.searches, 30 if self.headers["Authorization"] else 10
         searches[:] = [at for at in searches if at > now - 60] + [now]
         return {

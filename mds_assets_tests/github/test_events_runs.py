@@ -502,7 +502,7 @@ def test_a_rule_that_a_private_issue_breaks_is_reported_without_its_name(tmp_pat
     assert "hush" not in logged
 
 
-def test_previews_that_were_asked_for_may_show_private_rows(tmp_path: Path):
+def test_previews_that_are_allowed_may_show_private_rows(tmp_path: Path):
     with secret_world() as server:
         tables = frozenset({"raw/github_pushes", "staging/pushes"})
         project = Project(tmp_path, server.url, ["acme"], TOKEN, tables, previews=3)

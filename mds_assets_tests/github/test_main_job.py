@@ -231,9 +231,9 @@ def test_mds_run_on_the_sample_shows_the_marts_and_a_second_run_shows_the_same_n
     assert str(project.lake) in marts[0]
     assert "make dev" in marts[0]
     (asks,) = re.findall(r'mds (sql) "(.*?)"', marts[0])
-    asked = project.command("mds", *asks)
-    assert asked.returncode == 0, asked.stderr
-    assert asked.stdout.count("mds-sample") > 10
+    queried = project.command("mds", *asks)
+    assert queried.returncode == 0, queried.stderr
+    assert queried.stdout.count("mds-sample") > 10
 
     shown = project.command("mds", "show")
     assert shown.returncode == 0

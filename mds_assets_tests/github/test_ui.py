@@ -409,16 +409,16 @@ def test_all_checks_are_green_once_every_day_of_the_window_is_there(
         "{assetNodes {assetKey {path} assetChecksOrError {... on AssetChecks "
         "{checks {name executionForLatestMaterialization {evaluation {success description}}}}}}}"
     )
-    told = {
+    evaluations = {
         f"{'/'.join(node['assetKey']['path'])} {check['name']}": check["executionForLatestMaterialization"][
             "evaluation"
         ]
         for node in answer["assetNodes"]
         for check in node["assetChecksOrError"].get("checks", [])
     }
-    assert len(told) > 5 * len(TABLES)
+    assert len(evaluations) > 5 * len(TABLES)
     # Of the days before the first run there is no inventory, and there never will be.
-    unlike = {name: one["description"] for name, one in told.items() if not one["success"]}
+    unlike = {name: one["description"] for name, one in evaluations.items() if not one["success"]}
     assert unlike.keys() == {"marts/organisation window_is_complete"}
     assert "have no snapshot" in unlike["marts/organisation window_is_complete"]
 

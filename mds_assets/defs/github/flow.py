@@ -2,15 +2,12 @@
 
 import polars as pl
 
-from mds_assets.defs.github.rolling import DAYS_AVERAGED, seven_day_mean, window_dates
+from mds_assets.defs.github.rolling import DAYS_AVERAGED, WINDOW, seven_day_mean, window_dates
 from mds_assets.stack.blocks import AsOf, mart
-from mds_assets.stack.settings import settings
 from mds_assets.stack.table import DAY, Reconciliation, column, table
 
 MERGES = ("pr_merge", "merge_queue_merge")
 PUSHES = ("push", "force_push", *MERGES)  # creating or deleting a branch is not a push
-
-_WINDOW = f"day - {settings.lookback_days - 1} AND day"
 
 PUSH_ACTIVITY = table(
     [
@@ -28,7 +25,7 @@ PUSH_ACTIVITY = table(
         column("days_averaged", "BIGINT", "How many days the mean is over.", rule="days_averaged BETWEEN 0 AND 7"),
     ],
     key=["org", "push_date"],
-    rules=[f"push_date BETWEEN {_WINDOW}", "force_pushes + merges <= pushes", "bot_pushes <= pushes"],
+    rules=[f"push_date BETWEEN {WINDOW}", "force_pushes + merges <= pushes", "bot_pushes <= pushes"],
     lineage={
         "org": "staging/pushes.org",
         "push_date": "staging/pushes.pushed_at",
@@ -45,7 +42,7 @@ PUSH_ACTIVITY = table(
         "staging/pushes",
         rows="SELECT day, org, push_date, pushes AS n FROM rows WHERE pushes > 0",
         expected="SELECT day, org, seen_on AS push_date, count(*) AS n FROM in_window "  # noqa: S608
-        f"WHERE kind IN {PUSHES} AND seen_on BETWEEN {_WINDOW} GROUP BY ALL",
+        f"WHERE kind IN {PUSHES} AND seen_on BETWEEN {WINDOW} GROUP BY ALL",
     ),
 )  # fmt: skip
 
@@ -95,7 +92,7 @@ ISSUE_FLOW = table(
                "decimal; null when none was.", nullable=True, rule="hours_to_close >= 0"),
     ],
     key=["org", "event_date"],
-    rules=[f"event_date BETWEEN {_WINDOW}"],
+    rules=[f"event_date BETWEEN {WINDOW}"],
     lineage={
         "org": "staging/issues.org",
         "event_date": "staging/issues.event_at",

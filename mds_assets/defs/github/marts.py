@@ -5,9 +5,8 @@ A mart's row belongs to an as-of day, its `day`: the state at the end of that da
 
 import polars as pl
 
-from mds_assets.defs.github.rolling import DAYS_AVERAGED, seven_day_mean, window_dates
+from mds_assets.defs.github.rolling import DAYS_AVERAGED, WINDOW, seven_day_mean, window_dates
 from mds_assets.stack.blocks import AsOf, mart
-from mds_assets.stack.settings import settings
 from mds_assets.stack.table import DAY, Reconciliation, column, table
 
 REPOS_PER_LANGUAGE = table(
@@ -61,7 +60,7 @@ DAILY_ACTIVITY = table(
         column("days_averaged", "BIGINT", "How many days the mean is over.", rule="days_averaged BETWEEN 0 AND 7"),
     ],
     key=["org", "push_date"],
-    rules=[f"push_date BETWEEN day - {settings.lookback_days - 1} AND day"],
+    rules=[f"push_date BETWEEN {WINDOW}"],
     lineage={
         "org": "staging/repos.org",
         "push_date": "staging/repos.pushed_at",
@@ -73,7 +72,7 @@ DAILY_ACTIVITY = table(
         "staging/repos",
         rows="SELECT day, org, push_date, push_count AS n FROM rows WHERE push_count > 0",
         expected="SELECT day, org, pushed_at::DATE AS push_date, count(DISTINCT repo_id) AS n FROM in_window "  # noqa: S608
-        f"WHERE pushed_at::DATE BETWEEN day - {settings.lookback_days - 1} AND day "
+        f"WHERE pushed_at::DATE BETWEEN {WINDOW} "
         "AND org IN (SELECT org FROM rows WHERE rows.day = in_window.day) GROUP BY ALL",
     ),
 )  # fmt: skip

@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from mds_assets.defs.github.rolling import window_dates
+from mds_assets.defs.github.rolling import WINDOW, window_dates
 from mds_assets.stack.blocks import AsOf, mart
 from mds_assets.stack.settings import settings
 from mds_assets.stack.table import DAY, Reconciliation, column, table
@@ -81,7 +81,7 @@ LANGUAGE_TREND = table(
     ],
     key=["org", "language", "trend_date"],
     rules=[
-        f"trend_date BETWEEN day - {settings.lookback_days - 1} AND day",
+        f"trend_date BETWEEN {WINDOW}",
         "repo_count >= 0 AND push_count >= 0",
         "(rank IS NULL) = (repo_count = 0)",
     ],

@@ -11,8 +11,8 @@
 Requests, retries and validation are in `mds_assets/github/`.
 """
 
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from dagster import AssetExecutionContext, AssetKey, Config, Failure, JsonMetadataValue, ResourceParam
@@ -81,10 +81,7 @@ def github_repos(
 def github_pushes(days: Days, config: Organisations, github: ResourceParam[GitHubSession]) -> Iterator[list[Json]]:
     """Pushes at their own time, and branches created and deleted: exact by day, for as long as GitHub keeps them."""
     selected = config.of(github)
-    dates = days.missing(selected.github.organisations)
-    if not dates:
-        return iter(())
-    pages = _read(days, selected.pushes(dates, days.log))
+    pages = _read_missing(days, selected, lambda dates: selected.pushes(dates, days.log))
     if days.end.date() >= datetime.now(UTC).date():
         return pages
     # An old range leaves out the pushes after it: as early rows they would add a file to every later day, and GitHub
@@ -99,8 +96,7 @@ def github_issues(days: Days, config: Organisations, github: ResourceParam[GitHu
     GitHub only knows the last time that an issue was closed.
     """
     selected = config.of(github)
-    dates = days.missing(selected.github.organisations)
-    return _read(days, selected.issues(dates, days.log)) if dates else iter(())
+    return _read_missing(days, selected, lambda dates: selected.issues(dates, days.log))
 
 
 @raw_table(columns=GITHUB_STARS, day="date", output_required=False, **_OPTIONS)
@@ -109,17 +105,28 @@ def github_stars(
 ) -> Iterator[list[Json]]:
     """Stars gained on the day, by repository: those still held when GitHub was queried."""
     selected = config.of(github)
-    dates = days.missing(selected.github.organisations)
-    try:
-        return _read(days, selected.stars(dates, days.log, _stars_before(session, days.start))) if dates else iter(())
-    except NotSupportedError as error:
-        days.skip(str(error))
+    return _read_missing(
+        days, selected, lambda dates: selected.stars(dates, days.log, _stars_before(session, days.start))
+    )
 
 
 @raw_table(columns=GITHUB_INVENTORY, day=None, output_required=False, **_OPTIONS)
 def github_inventory(days: Days, config: Organisations, github: ResourceParam[GitHubSession]) -> Iterator[list[Json]]:
     """Every repository as it was at the time of the run, which belongs to the newest day that has ended."""
     return _read(days, config.of(github).inventory(days.log))
+
+
+def _read_missing(
+    days: Days, github: GitHubSession, reading_of: Callable[[list[date]], Reading]
+) -> Iterator[list[Json]]:
+    """The rows of the days that no earlier load covers; none if there is no such day."""
+    dates = days.missing(github.github.organisations)
+    if not dates:
+        return iter(())
+    try:
+        return _read(days, reading_of(dates))
+    except NotSupportedError as error:
+        days.skip(str(error))
 
 
 def _read(days: Days, reading: Reading) -> Iterator[list[Json]]:

@@ -3,8 +3,10 @@
 import polars as pl
 
 from mds_assets.stack.blocks import AsOf
+from mds_assets.stack.settings import settings
 
 DAYS_AVERAGED = 7
+WINDOW = f"day - {settings.lookback_days - 1} AND day"  # for rules and reconciliations: `push_date BETWEEN ...`
 
 
 def window_dates(name: str, as_of: AsOf) -> pl.LazyFrame:

@@ -149,7 +149,7 @@ def _closed(created: int, hours: float, share: float) -> int:
 
 
 def _lingering_at(repository: Repository, moment: int) -> int:
-    """How many of those that nobody closes were opened until a moment: all before the newest, which is looked at."""
+    """How many of those that nobody closes were opened until a moment; only the newest needs its time compared."""
     nth = _nth_lingerer(repository, moment)
     return 0 if nth < 0 else nth + (_lingerer(repository, nth).created <= moment)
 

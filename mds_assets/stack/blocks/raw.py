@@ -4,17 +4,16 @@ import inspect
 import json
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import duckdb
 from dagster import (
     AssetExecutionContext,
-    AssetKey,
     AssetObservation,
     AssetsDefinition,
     Failure,
@@ -22,10 +21,10 @@ from dagster import (
     Output,
     RetryRequested,
 )
+from upath import UPath
 
 from mds_assets.stack.blocks.definition import CODE, Columns, as_table, code_of, make_asset, take_parameters_of
 from mds_assets.stack.io_managers.io_manager import file_metadata, footer, preview
-from mds_assets.stack.lake import Lake
 from mds_assets.stack.lake.layout import Partition, is_landed, load_file
 from mds_assets.stack.landing.days import Days, SkippedError, snapshot_day
 from mds_assets.stack.names import SCOPE, SKIPPED
@@ -143,7 +142,8 @@ def _land(
     if context.assets_def.partitions_def:
         requested = list(to_days(context.partition_keys))
     days = Days.between(requested[0] or yesterday, requested[-1] or yesterday, context.log)
-    days.scopes_of = partial(_scopes_of, session.lake, context.asset_key)
+    listed = cache(lambda: session.lake.read_set(context.asset_key, days.dates))  # once: a store bills each listing
+    days.scopes_of = lambda day: _scopes(listed()[day])
     if day is None and not snapshot_day(days):
         context.log.warning("%s: the source only knows its present state, which belongs to %s", name, yesterday)
         for partition in requested:
@@ -205,10 +205,10 @@ def _land(
         )
 
 
-def _scopes_of(lake: Lake, key: AssetKey, day: date) -> list[frozenset[str]]:
-    """The scope of each load that landed this day; empty for files written before scopes were recorded."""
-    files = [file for file in lake.files(key, day) if is_landed([file.name])]
-    scopes = [(footer(file).metadata or {}).get(SCOPE.encode(), b"[]") for file in files]
+def _scopes(files: Iterable[UPath]) -> list[frozenset[str]]:
+    """The scope of each of a day's files that landed it; empty for files written before scopes were recorded."""
+    landed = [file for file in files if is_landed([file.name])]
+    scopes = [(footer(file).metadata or {}).get(SCOPE.encode(), b"[]") for file in landed]
     return [frozenset(json.loads(scope)) for scope in scopes]
 
 

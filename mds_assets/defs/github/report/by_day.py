@@ -9,7 +9,7 @@ from html import escape
 from itertools import groupby
 from math import ceil
 
-from mds_assets.defs.github.report.charts import Chart
+from mds_assets.defs.github.report.charts import BAR, FONT, MUTED, Chart
 from mds_assets.defs.github.report.trends import Point
 from mds_assets.defs.github.report.words import brief, cell, day_month, period, periods
 
@@ -23,9 +23,7 @@ _LABELS = 4  # dates below the axis
 _LABEL = 56  # the width of one
 _TICKS, _TICKS_EACH = 4, 3  # above the axis, and on either side of it, at most
 
-_MUTED, _LINE = "var(--muted, #57606c)", "var(--line, #d8dde3)"
-_BAR, _SECOND = "var(--bar, #3867c8)", "var(--average, #b8500b)"
-_FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif"
+_LINE, _SECOND = "var(--line, #d8dde3)", "var(--average, #b8500b)"
 
 
 def with_mean(name: str, points: Sequence[Point]) -> Chart:
@@ -46,7 +44,7 @@ def with_mean(name: str, points: Sequence[Point]) -> Chart:
     drawn = [
         *scale.grid(),
         *_gaps(points),
-        _bars(points, [point.value for point in points], scale, _BAR),
+        _bars(points, [point.value for point in points], scale, BAR),
         _path(len(points), line),
     ]
     return _chart("Bar chart with a line.", words, points, drawn)
@@ -55,7 +53,7 @@ def with_mean(name: str, points: Sequence[Point]) -> Chart:
 def alone(name: str, points: Sequence[Point]) -> Chart:
     """Bars; see `with_mean`."""
     scale = _Scale(_most(points), 0)
-    drawn = [*scale.grid(), *_gaps(points), _bars(points, [point.value for point in points], scale, _BAR)]
+    drawn = [*scale.grid(), *_gaps(points), _bars(points, [point.value for point in points], scale, BAR)]
     return _chart("Bar chart.", [_in_words(name, points)], points, drawn)
 
 
@@ -67,7 +65,7 @@ def against(name: str, other: str, points: Sequence[Point]) -> Chart:
     drawn = [
         *scale.grid(),
         *_gaps(points),
-        _bars(points, [point.value for point in points], scale, _BAR),
+        _bars(points, [point.value for point in points], scale, BAR),
         _bars(points, down, scale, _SECOND),
     ]
     words = [_in_words(name, points, with_gaps=False), _in_words(other, below)]
@@ -92,7 +90,7 @@ class _Scale:
         """A line and a number for each step."""
         for value in range(-self._down, self._up + 1, self._step):
             y = self.y(value)
-            colour = _MUTED if value == 0 else _LINE
+            colour = MUTED if value == 0 else _LINE
             yield f'<path d="M{_LEFT} {y}h{_PLOT}" stroke="{colour}" stroke-width="1"/>'
             yield _text(_LEFT - 7, y + 4, "end", _number(abs(value)))
 
@@ -106,7 +104,7 @@ def _number(value: int) -> str:
 
 def _chart(kind: str, words: Sequence[str], points: Sequence[Point], drawn: Sequence[str]) -> Chart:
     """The drawing with the dates below, and everything that it shows in words."""
-    drawing = f'<g font-family="{_FONT}" font-size="12" fill="none">{"".join([*drawn, *_dates(points)])}</g>'
+    drawing = f'<g font-family="{FONT}" font-size="12" fill="none">{"".join([*drawn, *_dates(points)])}</g>'
     return Chart(" ".join([kind, *words]), _WIDTH, _HEIGHT, drawing)
 
 
@@ -165,7 +163,7 @@ def _gaps(points: Sequence[Point]) -> Iterator[str]:
             sums = range(ceil((left + _TOP) / _HATCH) * _HATCH, int(right + _FLOOR) + 1, _HATCH)
             ends = ((each, max(_TOP, each - right), min(_FLOOR, each - left)) for each in sums)
             lines = "".join(f"M{each - y0:.1f} {y0:.1f}L{each - y1:.1f} {y1:.1f}" for each, y0, y1 in ends)
-            yield f'<path d="{lines}" stroke="{_MUTED}" stroke-opacity="0.45" stroke-width="1"/>'
+            yield f'<path d="{lines}" stroke="{MUTED}" stroke-opacity="0.45" stroke-width="1"/>'
 
 
 def _dates(points: Sequence[Point]) -> Iterator[str]:
@@ -175,10 +173,10 @@ def _dates(points: Sequence[Point]) -> Iterator[str]:
     for number in range(count - 1, -1, -ceil(count / _LABELS)):
         middle = _x(number, count) + slot / 2
         is_edge = number == count - 1 and slot < _LABEL
-        yield f'<path d="M{middle:.1f} {_FLOOR}v4" stroke="{_MUTED}" stroke-width="1"/>'
+        yield f'<path d="M{middle:.1f} {_FLOOR}v4" stroke="{MUTED}" stroke-width="1"/>'
         x, anchor = (_WIDTH - _RIGHT, "end") if is_edge else (middle, "middle")
         yield _text(x, _HEIGHT - 6, anchor, brief(points[number].day))
 
 
 def _text(x: float, y: float, anchor: str, text: str) -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{_MUTED}">{escape(text)}</text>'
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{MUTED}">{escape(text)}</text>'

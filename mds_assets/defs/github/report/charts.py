@@ -15,9 +15,9 @@ MAX_BARS = 10  # in a chart of languages
 
 # Drawn at a phone's width; a desktop fits several side by side. So text has the same size on any screen.
 _WIDTH, _LEFT, _ROW = 320, 126, 24
-_TEXT, _MUTED = "var(--text, #1b222c)", "var(--muted, #57606c)"
-_BAR = "var(--bar, #3867c8)"
-_FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif"
+TEXT, MUTED = "var(--text, #1b222c)", "var(--muted, #57606c)"
+BAR = "var(--bar, #3867c8)"
+FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif"
 _LONGEST_NAME = 18  # characters beside a bar
 
 
@@ -62,13 +62,13 @@ def languages(unit: str, values: Sequence[tuple[str, float]]) -> Chart:
     for place, ((name, value), label) in enumerate(zip(shown, labels, strict=True)):
         middle, length = _ROW * place + _ROW / 2, value / most * (_WIDTH - _LEFT - right)
         drawn += [
-            f'<text x="{_LEFT - 8}" y="{middle + 4}" text-anchor="end" fill="{_TEXT}">{escape(_cut(name))}</text>',
-            f'<rect x="{_LEFT}" y="{middle - 8}" width="{length:.1f}" height="16" rx="3" fill="{_BAR}"/>',
-            f'<text x="{_LEFT + length + 6:.1f}" y="{middle + 4}" fill="{_MUTED}">{label}</text>',
+            f'<text x="{_LEFT - 8}" y="{middle + 4}" text-anchor="end" fill="{TEXT}">{escape(_cut(name))}</text>',
+            f'<rect x="{_LEFT}" y="{middle - 8}" width="{length:.1f}" height="16" rx="3" fill="{BAR}"/>',
+            f'<text x="{_LEFT + length + 6:.1f}" y="{middle + 4}" fill="{MUTED}">{label}</text>',
         ]
     words = ", ".join(f"{name} {value:,}" for name, value in shown)
     others = f"; {len(values) - len(shown)} more languages are not drawn" if len(values) > len(shown) else ""
-    drawing = f'<g font-family="{_FONT}" font-size="12">{"".join(drawn)}</g>'
+    drawing = f'<g font-family="{FONT}" font-size="12">{"".join(drawn)}</g>'
     return Chart(f"Bar chart. {unit}: {words}{others}.", _WIDTH, _ROW * len(shown), drawing)
 
 
