@@ -20,7 +20,6 @@ from dagster import (
 )
 
 from mds_assets.defs.github.flow import ISSUE_FLOW, PUSH_ACTIVITY
-from mds_assets.defs.github.marts import DAILY_ACTIVITY, REPOS_PER_LANGUAGE
 from mds_assets.defs.github.people import CONTRIBUTORS, ORGANISATION
 from mds_assets.defs.github.report import page
 from mds_assets.defs.github.report.figures import Report, of_day
@@ -36,7 +35,9 @@ from mds_assets.stack.settings import previews_allowed, settings
 from mds_assets.stack.table import DAY, Table
 
 _STAGING = AssetKey(["staging", "repos"])
-_MARTS = ("daily_activity", "repos_per_language", "repo_growth")
+_HISTORY = max(CHARTED_DAYS, 2 * settings.lookback_days)
+# How far the page looks back in each mart: days by date in the charts, the window before, the day itself.
+_MARTS = {"daily_activity": _HISTORY, "repos_per_language": 1 + settings.lookback_days, "repo_growth": 1}
 _EVENT_MARTS = ("push_activity", "issue_flow", "contributors", "organisation")
 _LANDED = ("repos", "pushes", "issues", "stars")
 _OF_PUSHES = ("org", "repo_id", "visibility", "actor", "kind")
@@ -46,7 +47,7 @@ _MAX_CHARTED = 3  # organisations with charts in the materialization: the event 
 @asset(
     key=["reports", "activity"],
     ins={
-        **{mart: AssetIn(key=["marts", mart]) for mart in _MARTS},
+        **{mart: AssetIn(["marts", mart], partition_mapping=lookback(reach)) for mart, reach in _MARTS.items()},
         "repos": AssetIn(key=_STAGING, partition_mapping=lookback(settings.lookback_days)),
     },
     partitions_def=DAILY,
@@ -110,13 +111,13 @@ def activity(
 
 
 def _with_history(step: StepExecutionContext, session: Session, days: Sequence[date], inputs: Tables) -> Tables:
-    """The asset's inputs with the days before, and the tables that may not exist.
+    """The asset's inputs and the tables that may not exist.
 
     Small tables are read now, once for all days of the run.
     """
     window_length = timedelta(days=settings.lookback_days)
-    back = timedelta(days=max(CHARTED_DAYS, 2 * settings.lookback_days) - 1)
-    history = days_between(min(days[0], max(days[0] - back, settings.start_date)), days[-1])
+    first = days[0] - timedelta(days=_HISTORY - 1)
+    history = days_between(min(days[0], max(first, settings.start_date)), days[-1])
     windows = [day for day in history if day > days[0] - 2 * window_length]
     compared = sorted({*days, *(day - window_length for day in days)} & {*history})
 
@@ -126,14 +127,9 @@ def _with_history(step: StepExecutionContext, session: Session, days: Sequence[d
     def staged(name: str, table: Table, days: Iterable[date] | None) -> pl.LazyFrame:
         return session.scan(step, AssetKey(["staging", name]), table, days)
 
-    def with_days_before(rows: pl.LazyFrame, name: str, table: Table, requested: Iterable[date]) -> pl.LazyFrame:
-        return pl.concat([rows, mart(name, table, sorted({*requested} - {*days}))])
-
     read = {
-        "daily_activity": with_days_before(inputs.daily_activity, "daily_activity", DAILY_ACTIVITY, history),
-        "repos_per_language": with_days_before(
-            inputs.repos_per_language, "repos_per_language", REPOS_PER_LANGUAGE, compared
-        ),
+        "daily_activity": inputs.daily_activity,
+        "repos_per_language": inputs.repos_per_language,
         "push_activity": mart("push_activity", PUSH_ACTIVITY, history),
         "issue_flow": mart("issue_flow", ISSUE_FLOW, history),
         "contributors": mart("contributors", CONTRIBUTORS, days),
