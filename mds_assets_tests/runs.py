@@ -16,6 +16,7 @@ from typing import Any
 import duckdb
 from dagster import (
     AssetCheckEvaluation,
+    AssetCheckKey,
     AssetKey,
     AssetsDefinition,
     DagsterInstance,
@@ -38,10 +39,12 @@ class Runs:
         environment: What commands are told of both.
         definitions: What runs.
         tables: The only tables that `materialise` runs; without them, all.
+        instance: Dagster's records of the last run.
     """
 
     definitions: Definitions
     tables: frozenset[str] = frozenset()
+    instance: DagsterInstance
 
     def __init__(self, folder: Path):
         """Make nothing in `folder` but an empty Dagster home; whoever calls this sets `definitions`."""
@@ -76,8 +79,9 @@ class Runs:
         """One run of the job `daily_refresh` over these days, in this process."""
         keys = [key for key in self.definitions.resolve_all_asset_keys() if key.path[0] in set(layers)]
         keys = [key for key in keys if not self.tables or key.to_user_string() in self.tables]
+        self.instance = instance or DagsterInstance.ephemeral()
         return self.definitions.resolve_job_def("daily_refresh").execute_in_process(
-            instance=instance or DagsterInstance.ephemeral(),
+            instance=self.instance,
             asset_selection=keys,
             tags={
                 "dagster/asset_partition_range_start": str(first),
@@ -89,8 +93,9 @@ class Runs:
 
     def checks(self) -> dict[str, AssetCheckEvaluation]:
         """What every check of `tables` says of its table's newest day, by `<table> <check>`."""
+        self.instance = DagsterInstance.ephemeral()
         ran = self.definitions.resolve_job_def("table_checks").execute_in_process(
-            instance=DagsterInstance.ephemeral(),
+            instance=self.instance,
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
             raise_on_error=False,
         )
@@ -99,6 +104,14 @@ class Runs:
             for name, one in evaluations(ran).items()
             if not self.tables or one.asset_key.to_user_string() in self.tables
         }
+
+    def verdicts(self, table: str) -> dict[str | None, AssetCheckEvaluation]:
+        """The newest `is_valid` of each partition of a table, as `instance` has it."""
+        key = AssetCheckKey(AssetKey(table.split("/")), "is_valid")
+        records = self.instance.event_log_storage.get_asset_check_execution_history(key, limit=1000)
+        events = [one.event.dagster_event for one in reversed(records) if one.event and one.event.dagster_event]
+        found = [each.event_specific_data for each in events]
+        return {each.partition: each for each in found if isinstance(each, AssetCheckEvaluation)}
 
     def command(self, *words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
         """`dagster ...` or `mds ...` in a process of its own, from a folder that is not the repository."""

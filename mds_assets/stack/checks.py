@@ -2,14 +2,13 @@
 
 | check | tables | on failure |
 |---|---|---|
-| `schema`, `not_null`, `unique_key`, `accepted_values` | every table | error; downstream tables do not run |
+| `is_valid` | every table | error; downstream tables do not run |
 | `reconciles` | tables that declare it | error |
 | `window_is_complete` | marts, and tables that look back | warning |
 | `is_fresh` | tables with partitions | warning |
 
-A check covers the days of its run, or the table's newest day when it runs alone. Without a file, none passes. It
-reports counts and the keys of up to five rows, never other values: data may be private. For the same reason, private
-columns of a key are only shown where previews are on. Raw keeps everything it was sent, so its `unique_key` only warns.
+A check covers the days of its run, or the table's newest day when it runs alone. Without a file, none passes.
+`is_valid` has a verdict for each day; for a table that the run published, it is the audit's (`audit.py`).
 
 https://docs.dagster.io/guides/test/asset-checks
 """
@@ -33,16 +32,19 @@ from dagster import (
     ResourceParam,
     multi_asset_check,
 )
+from dagster._utils.warnings import disable_dagster_warnings
 from upath import UPath
 
+from mds_assets.stack.audit import MAX_KEYS, Verdict, audit, footer, sample
 from mds_assets.stack.blocks.as_of import Mart
+from mds_assets.stack.event_log import facts_of, report_verdicts, severity_of
 from mds_assets.stack.io_managers.duckdb import read, select
-from mds_assets.stack.io_managers.io_manager import footer, may_be_null
 from mds_assets.stack.lake import Files, Partition
-from mds_assets.stack.partitions import to_days, window_of
+from mds_assets.stack.names import IS_VALID
+from mds_assets.stack.partitions import DAILY, to_days, window_of
 from mds_assets.stack.session import Session
 from mds_assets.stack.settings import settings
-from mds_assets.stack.table import DAY, Table, quote
+from mds_assets.stack.table import Table, quote
 
 # Rows that `reconciles` reads within a run. Counting the keys of a larger window would take as long as building the
 # mart, so those are only counted when the check runs alone.
@@ -50,8 +52,6 @@ _MAX_ROWS = 1_000_000
 
 # How long after its end a day must be there. The schedule runs after five minutes.
 _FRESH_AFTER = timedelta(hours=6)
-
-_MAX_KEYS = 5
 
 
 @dataclass(frozen=True)
@@ -125,35 +125,19 @@ class _Checked:
         table, partitioned = self.subject.table, self.subject.partitioned
         return read(self.session.connection, self.files, table, partitioned=partitioned)
 
-    @property
-    def key_columns(self) -> str:
-        """The columns that identify a row, as SQL."""
-        day = [DAY] if self.subject.partitioned else []
-        return ", ".join(map(quote, [*day, *self.subject.table.key]))
-
     @cached_property
-    def may_be_null(self) -> list[str]:
-        """The columns to look for nulls in."""
-        return may_be_null(self.files, self.subject.table)
-
-    @cached_property
-    def violations(self) -> dict[str, int]:
-        """For each condition that no row may meet, how many rows meet it."""
-        rules = self.subject.table.row_rules
-        conditions = [_is_null(name) for name in self.may_be_null] + [_breaks(rule) for rule in rules]
-        if not conditions:
-            return {}
-        counts = self.rows.aggregate(", ".join(f"count(*) FILTER ({condition})" for condition in conditions))
-        return dict(zip(conditions, counts.fetchall()[0], strict=True))
+    def verdicts(self) -> Mapping[Partition, Verdict]:
+        """A verdict for each partition with files: the run's own audit before it published them, or one of them now."""
+        files = {partition: list(files) for partition, files in self.read_set.items() if files}
+        known = self.session.verdicts.get(self.subject.key, {})
+        if known.keys() >= files.keys() and not self.alone:
+            return {partition: known[partition] for partition in files}
+        is_raw = self.subject.key.has_prefix(["raw"])
+        return audit(self.session, self.subject.table, files, may_have_more=is_raw)
 
     def sample(self, rows: duckdb.DuckDBPyRelation) -> tuple[int, str]:
-        """How many rows, and the first of them as text, without private columns unless previews are on."""
-        number = len(rows)
-        private = {column.name for column in self.subject.table.columns if column.private}
-        shown = [quote(name) for name in rows.columns if self.session.preview_rows or name not in private]
-        # It runs the query again.
-        first = rows.project(", ".join(shown)).order("ALL").limit(_MAX_KEYS).fetchall() if number and shown else []
-        return number, "; ".join(", ".join(map(str, row)) for row in first)
+        """How many rows, and the first of them as text."""
+        return sample(self.session, self.subject.table, rows)
 
 
 _Check: TypeAlias = Callable[[_Checked], AssetCheckResult]
@@ -162,22 +146,23 @@ _Check: TypeAlias = Callable[[_Checked], AssetCheckResult]
 def checks_of(subject: CheckedTable) -> AssetChecksDefinition:
     """All checks of a table, as one step."""
     key = subject.key
-    blocking: dict[str, _Check] = {
-        "schema": _schema,
-        "not_null": _not_null,
-        "unique_key": _unique_key,
-        "accepted_values": _accepted_values,
-    }
-    others: dict[str, _Check] = {
+    checks: dict[str, _Check] = {
+        IS_VALID: _is_valid,
         **({"reconciles": _reconciles} if subject.source else {}),
         **({"window_is_complete": _window_is_complete} if subject.windows or subject.current else {}),
         **({"is_fresh": _is_fresh} if subject.partitioned else {}),
     }
-    checks = blocking | others
-    specs = [
-        AssetCheckSpec(name, asset=key, description=check.__doc__, blocking=name in blocking)
-        for name, check in checks.items()
-    ]
+    with disable_dagster_warnings():  # Dagster calls the partitions of a check a preview
+        specs = [
+            AssetCheckSpec(
+                name,
+                asset=key,
+                description=check.__doc__,
+                blocking=name == IS_VALID,
+                partitions_def=DAILY if name == IS_VALID and subject.partitioned else None,
+            )
+            for name, check in checks.items()
+        ]
 
     @multi_asset_check(name=f"{'__'.join(key.path)}__checks", specs=specs, can_subset=True)
     def check(context: AssetCheckExecutionContext, session: ResourceParam[Session]) -> Iterator[AssetCheckResult]:
@@ -191,16 +176,20 @@ def checks_of(subject: CheckedTable) -> AssetChecksDefinition:
         selected = {check.name for check in context.selected_asset_check_keys}
         for name, check in checks.items():
             if name in selected:
-                yield _result_of(check, checked)._replace(asset_key=key, check_name=name)
+                result, checked = _result_of(check, checked)
+                # For a run of one partition, Dagster records it itself.
+                if name == IS_VALID and days and not context.has_partition_key:
+                    report_verdicts(context.get_step_execution_context(), key, checked.verdicts)
+                yield result._replace(asset_key=key, check_name=name)
 
     return check
 
 
-def _result_of(check: _Check, checked: _Checked) -> AssetCheckResult:
+def _result_of(check: _Check, checked: _Checked) -> tuple[AssetCheckResult, _Checked]:
     """The check's result. An unreadable file fails it, unless another run was replacing that file: then check again."""
     result = _run(check, checked)
     now = replace(checked)
-    return result if result.passed or now.read_set == checked.read_set else _result_of(check, now)
+    return (result, checked) if result.passed or now.read_set == checked.read_set else _result_of(check, now)
 
 
 def _run(check: _Check, checked: _Checked) -> AssetCheckResult:
@@ -210,97 +199,26 @@ def _run(check: _Check, checked: _Checked) -> AssetCheckResult:
     try:
         return check(checked)
     except (duckdb.Error, pa.ArrowInvalid, OSError) as error:
-        # DuckDB's value errors quote the value; `schema` names the column.
+        # DuckDB's value errors quote the value; `is_valid` names the column.
         is_value = isinstance(error, duckdb.DataError)
         reason = type(error).__name__ if is_value else str(error).strip().splitlines()[0]
         return AssetCheckResult(passed=False, description=f"a file cannot be read: {reason}")
 
 
-def _schema(checked: _Checked) -> AssetCheckResult:
-    """Each file is readable and has the declared columns and types; raw may have more columns."""
-    declared = checked.subject.table.arrow_schema()
-    wrong: list[str] = []
-    for file in checked.files:
-        name = f"{file.parent.name}/{file.name}"
-        try:
-            actual = footer(file).schema.to_arrow_schema()
-        except (pa.ArrowInvalid, OSError) as error:
-            wrong.append(f"{name} cannot be read: {str(error).splitlines()[0]}")
-            continue
-        types = {field.name: _plain(field.type) for field in actual}
-        wrong += [
-            f"{name} has {field.name} as {types.get(field.name, 'no column')}, declared {field.type}"
-            for field in declared
-            if not _reads_as(types.get(field.name), field)
-        ]
-        extra = [column for column in actual.names if column not in declared.names]
-        if extra and not checked.subject.key.has_prefix(["raw"]):
-            wrong.append(f"{name} has undeclared columns {', '.join(extra)}")
+def _is_valid(checked: _Checked) -> AssetCheckResult:
+    """Each file can be read and is as declared: columns and types (raw may have more), nulls, the key, the rules."""
+    verdicts = checked.verdicts
+    wrong = {partition: verdict for partition, verdict in verdicts.items() if not verdict.passed}
+    messages = [
+        f"{f'{partition}: ' if partition and len(verdicts) > 1 else ''}{verdict.description}"
+        for partition, verdict in wrong.items()
+    ]
+    severities = {severity_of(checked.subject.key, verdict) for verdict in wrong.values()}
     return AssetCheckResult(
         passed=not wrong,
-        description="; ".join(wrong[:_MAX_KEYS]) or f"{len(declared)} columns in {len(checked.files)} files",
-        metadata={"files": len(checked.files), "wrong": len(wrong)},
-    )
-
-
-def _plain(actual: pa.DataType) -> pa.DataType:
-    """The type as declarations name it: Polars writes large strings and lists, which are equivalent."""
-    types = pa.types
-    if types.is_large_string(actual) or types.is_string_view(actual):
-        return pa.string()
-    if types.is_large_binary(actual) or types.is_binary_view(actual):
-        return pa.binary()
-    return pa.list_(_plain(actual.value_type)) if types.is_large_list(actual) or types.is_list(actual) else actual
-
-
-def _reads_as(actual: pa.DataType | None, declared: pa.Field) -> bool:
-    """Whether a file's column reads as the declared one: the file may predate the column, or its widening."""
-    if actual is None:
-        return declared.nullable
-    widened = pa.types.is_int32(actual) and pa.types.is_int64(declared.type)
-    return widened or actual == _plain(declared.type)
-
-
-def _not_null(checked: _Checked) -> AssetCheckResult:
-    """No column declared not null has a null."""
-    return _none_meets(checked, [_is_null(name) for name in checked.may_be_null])
-
-
-def _accepted_values(checked: _Checked) -> AssetCheckResult:
-    """Every row satisfies the declared rules: ranges, nothing in the future, the day within its partition."""
-    return _none_meets(checked, [_breaks(rule) for rule in checked.subject.table.row_rules])
-
-
-def _none_meets(checked: _Checked, conditions: list[str]) -> AssetCheckResult:
-    met = {condition: number for condition in conditions if (number := checked.violations[condition])}
-    messages = [
-        f"{number} rows with {condition}: "
-        f"{checked.sample(checked.rows.filter(condition).select(checked.key_columns or '*'))[1]}"
-        for condition, number in met.items()
-    ]
-    return AssetCheckResult(
-        passed=not met,
-        description="; ".join(messages) or f"none in {len(checked.files)} files",
-        metadata={"rows_wrong": sum(met.values()), "conditions": conditions},
-    )
-
-
-def _unique_key(checked: _Checked) -> AssetCheckResult:
-    """No two rows of a day have the same key."""
-    table, key = checked.subject.table, checked.key_columns
-    if not table.key:
-        return AssetCheckResult(passed=True, description="no key is declared")
-    # Counting hashes takes half the time; the second query weeds out hash collisions.
-    maybe = f"SELECT count(*) > count(DISTINCT hash({key})) FROM rows"  # noqa: S608  # declared names
-    twice = f"SELECT {key} FROM rows GROUP BY ALL HAVING count(*) > 1"  # noqa: S608
-    ((any_twice,),) = select(checked.rows, "rows", maybe).fetchall()
-    number, first = checked.sample(select(checked.rows, "rows", twice)) if any_twice else (0, "")
-    is_raw = checked.subject.key.has_prefix(["raw"])
-    return AssetCheckResult(
-        passed=not number,
-        severity=AssetCheckSeverity.WARN if is_raw else AssetCheckSeverity.ERROR,
-        description=f"{number} keys ({key}) come more than once: {first}" if number else f"unique ({key})",
-        metadata={"keys_twice": number},
+        severity=AssetCheckSeverity.WARN if severities == {AssetCheckSeverity.WARN} else AssetCheckSeverity.ERROR,
+        description="; ".join(messages[:MAX_KEYS]) or f"{len(checked.files)} files are as declared",
+        metadata=facts_of(*wrong.values()),
     )
 
 
@@ -420,11 +338,3 @@ def _is_fresh(checked: _Checked) -> AssetCheckResult:
         else f"the newest day is {newest or 'none'}; {due} has ended: run it.",
         metadata={"due": str(due)} | ({} if present else {"newest": str(newest)}),
     )
-
-
-def _is_null(column: str) -> str:
-    return f"{quote(column)} IS NULL"
-
-
-def _breaks(rule: str) -> str:
-    return f"NOT ({rule})"

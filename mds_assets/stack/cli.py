@@ -412,7 +412,7 @@ def _show_skipped(result: "ExecuteInProcessResult") -> None:
 
 def _show_marts(day: date) -> None:
     """Print the headline marts of this day, those with rows first, and list the others."""
-    from mds_assets.stack.io_managers.io_manager import footer
+    from mds_assets.stack.audit import footer
     from mds_assets.stack.io_managers.polars import scan
     from mds_assets.stack.settings import previews_allowed
     from mds_assets.stack.table import DAY, declared_table

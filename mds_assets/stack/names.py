@@ -6,6 +6,8 @@ LATEST_REPORT = "reports/activity/latest.html"
 SCOPE = "mds_scope"  # the key of a raw file's footer that holds what its load covers, as a JSON list
 SKIPPED = "skipped"  # the metadata of a raw table's observation that holds why a run landed nothing
 
+IS_VALID = "is_valid"  # the check that a table's files are as declared
+
 # The op tag of a step that starts once all others of its run have ended or were skipped: steps share one process.
 RUNS_LAST = {"dagster/priority": "-1"}
 

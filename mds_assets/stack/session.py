@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterable, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 import polars as pl
@@ -17,6 +17,9 @@ from mds_assets.stack.io_managers import duckdb as duckdb_engine
 from mds_assets.stack.io_managers import polars as polars_engine
 from mds_assets.stack.lake import Files, Index, InputsChangedError, Lake, Partition
 from mds_assets.stack.table import Table, literal
+
+if TYPE_CHECKING:
+    from mds_assets.stack.audit import Verdict
 
 _RETRIES = 10  # of a step whose inputs other runs keep changing
 
@@ -29,6 +32,7 @@ class Session:
         sources: For each table, the tables it is derived from day by day, directly or not; for staging, its raw tables.
         preview_rows: How many rows of a table the event log may show.
         public_rows: How many rows that their table declares public it may show at least.
+        verdicts: What the run's audits have found so far, by table and partition.
     """
 
     def __init__(
@@ -45,6 +49,7 @@ class Session:
         self.sources = sources or {}
         self.preview_rows = preview_rows
         self.public_rows = public_rows
+        self.verdicts: dict[AssetKey, Mapping[Partition, Verdict]] = {}
         self._duckdb_config = dict(duckdb_config or {})
         self._closing = ExitStack()
         self._connection: duckdb.DuckDBPyConnection | None = None

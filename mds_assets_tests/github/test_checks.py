@@ -33,18 +33,18 @@ def test_a_sound_sample_passes_every_check(sample: Project):
 @pytest.mark.parametrize(
     ("table", "query", "check", "message"),
     [
-        ("staging/repos", "FROM rows UNION ALL (FROM rows LIMIT 1)", "unique_key", '1 keys ("day", "org", "repo_id")'),
-        ("staging/repos", "SELECT * REPLACE (NULL::BIGINT AS repo_id) FROM rows", "not_null", '"repo_id" IS NULL'),
-        ("staging/repos", "SELECT * REPLACE (stars::VARCHAR AS stars) FROM rows", "schema", "has stars as string"),
-        ("staging/repos", "SELECT * REPLACE (TIMESTAMPTZ '2999-01-01' AS created_at) FROM rows", "accepted_values",
+        ("staging/repos", "FROM rows UNION ALL (FROM rows LIMIT 1)", "is_valid", '1 keys ("day", "org", "repo_id")'),
+        ("staging/repos", "SELECT * REPLACE (NULL::BIGINT AS repo_id) FROM rows", "is_valid", '"repo_id" IS NULL'),
+        ("staging/repos", "SELECT * REPLACE (stars::VARCHAR AS stars) FROM rows", "is_valid", "has stars as string"),
+        ("staging/repos", "SELECT * REPLACE (TIMESTAMPTZ '2999-01-01' AS created_at) FROM rows", "is_valid",
          "NOT (created_at <= now())"),
-        ("staging/repos", "SELECT * REPLACE (-1::BIGINT AS stars) FROM rows", "accepted_values", "NOT (stars >= 0)"),
+        ("staging/repos", "SELECT * REPLACE (-1::BIGINT AS stars) FROM rows", "is_valid", "NOT (stars >= 0)"),
         ("staging/repos",
          "SELECT * REPLACE (active_at - INTERVAL 1 DAY AS active_at, pushed_at - INTERVAL 1 DAY AS pushed_at, "
-         "updated_at - INTERVAL 1 DAY AS updated_at) FROM rows", "accepted_values",
+         "updated_at - INTERVAL 1 DAY AS updated_at) FROM rows", "is_valid",
          "NOT (active_at >= day AND active_at < day + 1)"),
-        ("staging/repos", "SELECT *, 1 AS surplus FROM rows", "schema", "undeclared columns surplus"),
-        ("staging/repos", "SELECT * EXCLUDE (language) FROM rows", "schema", "has language as no column"),
+        ("staging/repos", "SELECT *, 1 AS surplus FROM rows", "is_valid", "undeclared columns surplus"),
+        ("staging/repos", "SELECT * EXCLUDE (language) FROM rows", "is_valid", "has language as no column"),
         ("staging/repos", "FROM rows OFFSET 1", "reconciles", "1 numbers differ from raw/github_repos: below"),
         ("marts/repos_per_language", "SELECT * REPLACE (repo_count + 1 AS repo_count) FROM rows", "reconciles",
          "differ from staging/repos"),
@@ -53,14 +53,14 @@ def test_a_sound_sample_passes_every_check(sample: Project):
         ("marts/repo_growth", "FROM rows OFFSET 1", "reconciles", "1 numbers differ from staging/repos: below"),
         ("marts/language_trend", "SELECT * REPLACE (repo_count + 1 AS repo_count) FROM rows", "reconciles",
          "differ from staging/repos"),
-        ("marts/daily_activity", "SELECT * REPLACE (push_date + 1 AS push_date) FROM rows", "accepted_values",
+        ("marts/daily_activity", "SELECT * REPLACE (push_date + 1 AS push_date) FROM rows", "is_valid",
          "NOT (push_date BETWEEN"),
-        ("raw/github_repos", "SELECT * EXCLUDE (org) FROM rows", "schema", "no column"),
+        ("raw/github_repos", "SELECT * EXCLUDE (org) FROM rows", "is_valid", "no column"),
         ("raw/github_repos",
          "FROM (SELECT * REPLACE (NULL::TIMESTAMPTZ AS pushed_at) FROM rows LIMIT 1) UNION ALL "
-         "FROM (SELECT * REPLACE (NULL::TIMESTAMPTZ AS pushed_at) FROM rows LIMIT 1)", "unique_key",
+         "FROM (SELECT * REPLACE (NULL::TIMESTAMPTZ AS pushed_at) FROM rows LIMIT 1)", "is_valid",
          '1 keys ("day", "_dlt_load_id", "org", "id", "updated_at", "pushed_at") come more than once'),
-        ("marts/repos_per_language", "SELECT * REPLACE ('NaN'::DOUBLE AS avg_stars) FROM rows", "accepted_values",
+        ("marts/repos_per_language", "SELECT * REPLACE ('NaN'::DOUBLE AS avg_stars) FROM rows", "is_valid",
          'NOT (NOT isnan("avg_stars"))'),
         ("marts/language_trend", "SELECT * REPLACE (push_count + 7 AS push_count) FROM rows", "reconciles",
          "numbers differ from staging/repos"),
@@ -81,7 +81,7 @@ def test_what_is_wrong_does_not_spread(tmp_path: Path):
         project = Project(tmp_path, github.url, ["acme"])
         ran = project.materialise(LAST, raise_on_error=False)
         assert not ran.success
-        assert not evaluations(ran)["staging/repos accepted_values"].passed
+        assert not evaluations(ran)["staging/repos is_valid"].passed
         assert reason(ran.get_step_failure_events()[0]).endswith(
             "failed with ERROR severity: staging/repos: accepted_values"
         )

@@ -19,6 +19,7 @@ from dagster import (
     AssetIn,
     AssetKey,
     AssetMaterialization,
+    AssetRecordsFilter,
     AssetsDefinition,
     DagsterInstance,
     DagsterRunStatus,
@@ -27,6 +28,7 @@ from dagster import (
     asset,
     evaluate_automation_conditions,
 )
+from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationTargetMaterializationData
 from dagster._core.definitions.asset_daemon_cursor import AssetDaemonCursor
 from dagster._core.definitions.automation_condition_sensor_definition import AutomationConditionSensorDefinition
 from dagster._core.definitions.automation_tick_evaluation_context import build_run_requests
@@ -124,10 +126,21 @@ class Automation:
         """Staging alone."""
         self.make(("staging",), first, last)
 
-    def check(self, *, passed: bool) -> None:
-        """Record what a blocking check of staging said."""
+    def find_bad(self, day: date) -> None:
+        """Record that a day of staging, as it is now, is not as declared."""
+        records = AssetRecordsFilter(STAGING, asset_partitions=[str(day)])
+        (newest,) = self.instance.fetch_materializations(records, limit=1).records
+        target = AssetCheckEvaluationTargetMaterializationData(
+            storage_id=newest.storage_id, run_id="", timestamp=newest.timestamp
+        )
         self.instance.report_runless_asset_event(
-            AssetCheckEvaluation(asset_key=STAGING, check_name="unique_key", passed=passed)
+            AssetCheckEvaluation(
+                asset_key=STAGING,
+                check_name="is_valid",
+                passed=False,
+                partition=str(day),
+                target_materialization_data=target,
+            )
         )
 
     def tick(self, *marts: AssetKey) -> list[date]:
@@ -192,13 +205,13 @@ def test_a_repaired_day_asks_for_the_marts_that_look_back_on_it_and_were_there(a
     assert automation.tick() == [later(day) for day in (1, 2, 3, 4, 6, 7)]
 
 
-def test_what_a_check_blocked_is_not_spread_until_it_is_repaired(automation: Automation):
+def test_a_bad_day_blocks_only_the_days_that_look_back_on_it_until_it_is_repaired(automation: Automation):
     automation.repair(later(1))
-    automation.check(passed=False)
+    automation.find_bad(later(3))
+    assert automation.tick() == [later(1), later(2)]
     assert automation.tick() == []
-    automation.repair(later(1))
-    automation.check(passed=True)
-    assert automation.tick() == [later(day) for day in (1, 2, 3, 4, 6, 7)]
+    automation.repair(later(3))
+    assert automation.tick() == [later(day) for day in (3, 4, 6, 7, 8, 9)]
 
 
 def test_days_after_the_newest_are_not_requested(automation: Automation):

@@ -8,17 +8,20 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 from dagster import (
+    AssetCheckKey,
     AssetCheckSeverity,
     AssetIn,
     AssetKey,
+    AssetRecordsFilter,
     AssetsDefinition,
     DagsterInstance,
     TimeWindowPartitionMapping,
     asset,
 )
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionResolvedStatus
 from upath import UPath
 
-from mds_assets.stack import checks
+from mds_assets.stack import audit, checks
 from mds_assets.stack.blocks import current_table, mart, raw_table, staging_table
 from mds_assets.stack.failures import reason
 from mds_assets.stack.lake import Lake
@@ -33,7 +36,8 @@ from mds_assets_tests.stack import toy
 
 YESTERDAY = datetime.now(UTC).date() - timedelta(days=1)
 DAY = date(2026, 3, 9)
-ALWAYS = {"schema", "not_null", "unique_key", "accepted_values"}
+ALWAYS = {"is_valid"}
+SUCCEEDED = AssetCheckExecutionResolvedStatus.SUCCEEDED
 
 
 def shop(folder: Path, *others: AssetsDefinition, orders: list[dict[str, Any]] | None = None) -> Runs:
@@ -75,27 +79,27 @@ def test_which_checks_a_table_has_follows_from_the_graph(sound: Runs):
 @pytest.mark.parametrize(
     ("table", "query", "check", "message"),
     [
-        ("staging/orders", "FROM rows UNION ALL (FROM rows LIMIT 1)", "unique_key", '1 keys ("day", "order_id")'),
-        ("staging/orders", "SELECT * REPLACE (NULL::BIGINT AS order_id) FROM rows", "not_null",
+        ("staging/orders", "FROM rows UNION ALL (FROM rows LIMIT 1)", "is_valid", '1 keys ("day", "order_id")'),
+        ("staging/orders", "SELECT * REPLACE (NULL::BIGINT AS order_id) FROM rows", "is_valid",
          '"order_id" IS NULL'),
-        ("staging/orders", "SELECT * REPLACE (cents::VARCHAR AS cents) FROM rows", "schema", "has cents as string"),
-        ("staging/orders", "SELECT * REPLACE (-1::BIGINT AS cents) FROM rows", "accepted_values",
+        ("staging/orders", "SELECT * REPLACE (cents::VARCHAR AS cents) FROM rows", "is_valid", "has cents as string"),
+        ("staging/orders", "SELECT * REPLACE (-1::BIGINT AS cents) FROM rows", "is_valid",
          "NOT (cents >= 0)"),
         ("staging/orders", "SELECT * REPLACE (updated_at - INTERVAL 1 DAY AS updated_at) FROM rows",
-         "accepted_values", "NOT (updated_at >= day AND updated_at < day + 1)"),
-        ("staging/orders", "SELECT *, 1 AS surplus FROM rows", "schema", "undeclared columns surplus"),
-        ("staging/orders", "SELECT * EXCLUDE (country) FROM rows", "schema", "has country as no column"),
+         "is_valid", "NOT (updated_at >= day AND updated_at < day + 1)"),
+        ("staging/orders", "SELECT *, 1 AS surplus FROM rows", "is_valid", "undeclared columns surplus"),
+        ("staging/orders", "SELECT * EXCLUDE (country) FROM rows", "is_valid", "has country as no column"),
         ("staging/orders", "FROM rows OFFSET 1", "reconciles", "1 numbers differ from raw/orders: below"),
         ("marts/revenue", "SELECT * REPLACE (orders + 1 AS orders) FROM rows", "reconciles",
          "differ from staging/orders"),
         ("marts/revenue", "SELECT * REPLACE ('x' || country AS country) FROM rows", "reconciles",
          "numbers differ from staging/orders"),
-        ("marts/revenue", "SELECT * REPLACE ('NaN'::DOUBLE AS mean) FROM rows", "accepted_values",
+        ("marts/revenue", "SELECT * REPLACE ('NaN'::DOUBLE AS mean) FROM rows", "is_valid",
          'NOT (NOT isnan("mean"))'),
-        ("raw/orders", "SELECT * EXCLUDE (updated_at) FROM rows", "schema", "no column"),
-        ("raw/orders", "FROM rows UNION ALL (FROM rows LIMIT 1)", "unique_key",
+        ("raw/orders", "SELECT * EXCLUDE (updated_at) FROM rows", "is_valid", "no column"),
+        ("raw/orders", "FROM rows UNION ALL (FROM rows LIMIT 1)", "is_valid",
          '1 keys ("day", "_dlt_load_id", "id", "updated_at") come more than once'),
-        ("raw/orders", "SELECT * REPLACE (updated_at - INTERVAL 1 DAY AS updated_at) FROM rows", "accepted_values",
+        ("raw/orders", "SELECT * REPLACE (updated_at - INTERVAL 1 DAY AS updated_at) FROM rows", "is_valid",
          "NOT (updated_at >= day AND updated_at < day + 1)"),
     ],
 )  # fmt: skip
@@ -113,14 +117,14 @@ def test_a_file_of_a_table_without_partitions_is_checked_too(sound: Runs):
     pq.write_table(pl.concat([rows, rows.head(1)]).to_arrow(), file)
     messages = failed(sound)
     file.write_bytes(before)
-    assert '1 keys ("order_id") come more than once' in messages["staging/orders_now unique_key"]
+    assert '1 keys ("order_id") come more than once' in messages["staging/orders_now is_valid"]
 
 
 def test_raw_keeps_what_it_was_sent_so_that_a_key_that_comes_twice_only_warns(tmp_path: Path):
     twice = toy.sales(1)[:1] * 2
     runs = shop(tmp_path, orders=twice)
     ran = runs.materialise(YESTERDAY)
-    checked = evaluations(ran)["raw/orders unique_key"]
+    checked = evaluations(ran)["raw/orders is_valid"]
     assert ran.success
     assert not checked.passed
     assert checked.severity == AssetCheckSeverity.WARN
@@ -148,16 +152,14 @@ def test_a_truncated_file_is_named(sound: Runs):
     with Damage(sound, "staging/orders", YESTERDAY) as damage:
         damage.file.write_bytes(damage.before[:-100])
         messages = failed(sound)
-    assert f"day={YESTERDAY}/data.parquet cannot be read" in messages["staging/orders schema"]
-    assert "a file cannot be read" in messages["staging/orders unique_key"]
-    assert str(damage.file) in messages["staging/orders unique_key"]
+    assert f"day={YESTERDAY}/data.parquet cannot be read" in messages["staging/orders is_valid"]
 
 
 def test_the_message_of_a_value_of_a_wrong_type_does_not_show_it(sound: Runs):
     with Damage(sound, "staging/orders", YESTERDAY) as damage:
         damage.select("SELECT * REPLACE ('a private value' AS cents) FROM rows")
         messages = failed(sound)
-    assert {"staging/orders schema", "staging/orders accepted_values"} <= messages.keys()
+    assert {"staging/orders is_valid"} <= messages.keys()
     assert "a private value" not in str(messages)
 
 
@@ -171,7 +173,7 @@ def test_a_file_that_is_replaced_while_a_check_reads_it_is_checked_again(sound: 
                 damage.file.write_bytes(damage.before)
             return footer
 
-        monkeypatch.setattr(checks, "footer", read_before_it_is_replaced)
+        monkeypatch.setattr(audit, "footer", read_before_it_is_replaced)
         assert failed(sound) == {}
 
 
@@ -182,7 +184,7 @@ def test_without_a_file_no_check_passes(tmp_path: Path):
         return []
 
     checked = shop(tmp_path, things).checks()
-    assert {"raw/things schema", "staging/orders_now unique_key", "marts/revenue reconciles"} <= checked.keys()
+    assert {"raw/things is_valid", "staging/orders_now is_valid", "marts/revenue reconciles"} <= checked.keys()
     assert [name for name, check in checked.items() if check.passed] == []
     assert not any("cannot be read" in (check.description or "") for check in checked.values())
     assert checked["marts/revenue window_is_complete"].description == "there is no file: run the table first"
@@ -355,11 +357,12 @@ def test_no_private_column_of_a_key_is_shown_unless_previews_are_on(tmp_path: Pa
 
     for preview_rows, shown in ((0, False), (5, True)):
         runs = Runs.of(tmp_path / str(preview_rows), people, preview_rows=preview_rows)
-        checked = evaluations(runs.materialise(DAY, raise_on_error=False))
-        for check in ("unique_key", "accepted_values"):
-            message = str(checked[f"staging/people {check}"].description)
-            assert "-7" in message
-            assert ("hush" in message) == shown
+        assert not runs.materialise(DAY, raise_on_error=False).success
+        message = str(runs.verdicts("staging/people")[str(DAY)].description)
+        for kind in ("unique_key: 1 keys", "accepted_values: 2 rows"):
+            assert kind in message
+        assert message.count("-7") == 3
+        assert ("hush" in message) == shown
 
 
 def test_days_before_the_first_partition_are_not_missing(tmp_path: Path):
@@ -384,28 +387,125 @@ def test_a_table_is_stale_without_the_day_that_ended_though_an_older_one_was_mad
 
 def test_a_message_shows_five_keys_at_most_and_no_other_value(sound: Runs):
     with Damage(sound, "marts/revenue", YESTERDAY) as damage:
-        damage.select("SELECT 'C' || n AS country, -1::BIGINT AS orders, 1234567.0 AS mean FROM range(9) r(n)")
-        checked = sound.checks()["marts/revenue accepted_values"]
+        damage.select("SELECT 'C' || n AS country, -1::BIGINT AS orders, 1234567e0 AS mean FROM range(9) r(n)")
+        checked = sound.checks()["marts/revenue is_valid"]
     assert (checked.description or "").count(";") == 4
     assert checked.metadata["rows_wrong"].value == 9
     assert "1234567" not in str(checked)
 
 
-def test_what_is_wrong_does_not_spread(tmp_path: Path):
-    """An order with a negative total: staging keeps it, its check fails, no mart is made."""
-    at = datetime(DAY.year, DAY.month, DAY.day, tzinfo=UTC)
-    orders: list[dict[str, Any]] = [{"id": 1, "country": "A", "total": -1, "updated_at": at}]
+def order(day: date, total: int = 1, minute: int = 0) -> dict[str, Any]:
+    """An order of the toy; one below zero breaks staging's rule."""
+    at = datetime(day.year, day.month, day.day, 12, minute, tzinfo=UTC)
+    return {"id": day.toordinal(), "country": "A", "total": total, "updated_at": at}
+
+
+def test_a_table_that_is_not_as_declared_is_never_published(tmp_path: Path):
+    """The day keeps its last good file, and nothing downstream runs."""
+    orders = [order(DAY)]
     runs = shop(tmp_path, orders=orders)
+    assert runs.materialise(DAY).success
+    derived = {name: content for name, content in runs.contents().items() if not name.startswith("raw")}
+    orders[0] = order(DAY, -1, minute=1)
     ran = runs.materialise(DAY, raise_on_error=False)
-    assert not ran.success
-    assert not evaluations(ran)["staging/orders accepted_values"].passed
-    assert reason(ran.get_step_failure_events()[0]).endswith(
-        "failed with ERROR severity: staging/orders: accepted_values"
-    )
-    assert runs.days("staging/orders") == [DAY]
-    assert runs.days("marts/revenue") == []
-    orders[0] |= {"total": 1, "updated_at": at + timedelta(hours=1)}
-    assert runs.materialise(DAY, instance=DagsterInstance.ephemeral()).success
+    message = "staging/orders is not as declared, and was not published: "
+    message += f"{DAY}: accepted_values: 1 rows with NOT (cents >= 0)"
+    assert reason(ran.get_step_failure_events()[0]).startswith(message)
+    assert not runs.verdicts("staging/orders")[str(DAY)].passed
+    assert {name: content for name, content in runs.contents().items() if not name.startswith("raw")} == derived
+    assert {event.asset_key for event in ran.get_asset_materialization_events()} == {AssetKey(["raw", "orders"])}
+    orders[0] = order(DAY, 2, minute=2)
+    assert runs.materialise(DAY).success
+    assert runs.verdicts("staging/orders")[str(DAY)].passed
+
+
+def test_a_bad_day_of_a_range_keeps_its_last_file_and_the_others_are_published(tmp_path: Path):
+    days = days_between(DAY, DAY + timedelta(days=2))
+    orders = [order(day) for day in days]
+    instance = DagsterInstance.ephemeral()
+    runs = shop(tmp_path, orders=orders)
+    assert runs.materialise(days[0], days[1], instance=instance).success
+    before = runs.rows("staging/orders", days[1])
+    orders[:] = [order(days[0], 5, 1), order(days[1], -1, 1), order(days[2], 5, 1)]
+    ran = runs.materialise(days[0], days[2], raise_on_error=False, instance=instance)
+    message = reason(ran.get_step_failure_events()[0])
+    assert f"{days[1]}: accepted_values" in message
+    assert "The other 2 days are published." in message
+    assert {day: verdict.passed for day, verdict in runs.verdicts("staging/orders").items() if day} == {
+        str(days[0]): True, str(days[1]): False, str(days[2]): True
+    }  # fmt: skip
+    assert runs.rows("staging/orders", days[1]) == before
+    assert [runs.rows("staging/orders", day)[0][2] for day in (days[0], days[2])] == [5, 5]
+    key = AssetKey(["staging", "orders"])
+    assert instance.get_materialized_partitions(key) == {str(day) for day in days}
+    # Dagster's own view of each day: made by this run, or failed in it.
+    newest = {
+        day: instance.fetch_materializations(AssetRecordsFilter(key, asset_partitions=[str(day)]), limit=1).records[0]
+        for day in days
+    }
+    assert [record.run_id == ran.run_id for record in newest.values()] == [True, False, True]
+    assert newest[days[0]].asset_materialization.metadata["dagster/partition_row_count"].value == 1
+
+
+def test_each_day_of_a_range_has_a_verdict_that_dagster_shows(tmp_path: Path):
+    days = days_between(DAY, DAY + timedelta(days=2))
+    runs = shop(tmp_path, orders=[order(day) for day in days])
+    assert runs.materialise(days[0], days[-1]).success
+    for name in ("raw/orders", "staging/orders", "marts/revenue"):
+        assert {day for day, verdict in runs.verdicts(name).items() if verdict.passed} >= {str(day) for day in days}
+        assert statuses(runs, name) == {SUCCEEDED: {str(day) for day in days}}
+
+
+def test_the_job_of_the_checks_gives_the_newest_day_a_verdict(tmp_path: Path):
+    runs = shop(tmp_path, orders=[order(DAY), order(DAY + timedelta(days=1))])
+    assert runs.materialise(DAY, DAY + timedelta(days=1)).success
+    runs.checks()
+    assert {day for day in runs.verdicts("staging/orders") if day} == {str(DAY + timedelta(days=1))}
+
+
+def test_one_bad_mart_of_a_step_does_not_stop_the_others_nor_its_own_good_days(tmp_path: Path):
+    """Marts that read the same tables share a step, and Dagster ends a step at the first output that fails."""
+
+    def counting(name: str, rule: str | None) -> AssetsDefinition:
+        @mart(columns=[column("n", "BIGINT", "Cents.", rule=rule)], name=name, same_day={"orders": "staging/orders"})
+        def counted(orders: pl.LazyFrame) -> pl.LazyFrame:
+            return orders.select(n=pl.col("cents").sum())
+
+        return counted
+
+    days = days_between(DAY, DAY + timedelta(days=2))
+    orders = [order(days[0], 1), order(days[1], 7), order(days[2], 2)]
+    bad = [counting(name, "n < 7") for name in ("a", "c")]
+    runs = shop(tmp_path, bad[0], counting("b", None), bad[1], orders=orders)
+    assert not runs.materialise(days[0], days[-1], raise_on_error=False).success
+    assert {name: runs.days(f"marts/{name}") for name in "abc"} == {
+        "a": [days[0], days[2]], "b": days, "c": [days[0], days[2]]
+    }  # fmt: skip
+    for name in "ac":
+        assert [day for day, verdict in runs.verdicts(f"marts/{name}").items() if not verdict.passed] == [str(days[1])]
+
+
+def test_a_current_table_that_is_not_as_declared_is_not_published(tmp_path: Path):
+    columns = [column("order_id", "BIGINT", "It."), column("cents", "BIGINT", "Price.", rule="cents < 3")]
+    current = current_table("cheap", reads="staging/orders", columns=columns, key=["order_id"])
+    orders = [order(DAY)]
+    runs = shop(tmp_path, current, orders=orders)
+    assert runs.materialise(DAY).success
+    file = runs.lake / "staging/cheap/data.parquet"
+    before = file.read_bytes()
+    orders[0] = order(DAY, 7, 1)
+    assert not runs.materialise(DAY, raise_on_error=False).success
+    assert file.read_bytes() == before
+    assert not runs.verdicts("staging/cheap")[None].passed
+
+
+def statuses(runs: Runs, name: str) -> dict[AssetCheckExecutionResolvedStatus, set[str]]:
+    """The partitions of a table by the status of `is_valid` that Dagster shows."""
+    key = AssetCheckKey(AssetKey(name.split("/")), "is_valid")
+    state = runs.instance.event_log_storage.get_asset_check_state([(key, DAILY)])[key]
+    return {
+        status: set(subset.subset_value.get_partition_keys()) for status, subset in state.subsets.items() if subset.size
+    }
 
 
 def test_a_day_by_day_reconciliation_of_a_range_is_that_of_each_day(tmp_path: Path):

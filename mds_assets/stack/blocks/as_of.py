@@ -84,7 +84,7 @@ class Frames:
         self._latest: dict[tuple[AssetKey, int], pl.LazyFrame] = {}
 
     def call(self, mart: Mart) -> pl.LazyFrame:
-        """The mart's table for the day, with the column `day`."""
+        """The mart's table for the day."""
         days = window(self._day, mart.days_read)
         given: dict[str, Any] = {name: self._newest(key, days) for name, key in mart.latest.items()}
         given |= {name: self._between(key, days) for name, key in mart.window.items()}
@@ -92,7 +92,7 @@ class Frames:
         given |= {name: self._rows[key] for name, key in mart.current.items()}
         if "as_of" in inspect.signature(mart.function).parameters:
             given["as_of"] = AsOf(self._day, landed=self._landed(mart, days))
-        return mart.function(**given).lazy().with_columns(pl.lit(self._day, pl.Date).alias(DAY))
+        return mart.function(**given).lazy().drop(DAY, strict=False)
 
     def _between(self, key: AssetKey, days: Sequence[date]) -> pl.LazyFrame:
         return self._rows[key].filter(pl.col(DAY).is_between(days[0], days[-1]))

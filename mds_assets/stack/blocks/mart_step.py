@@ -6,13 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-from dagster import AssetExecutionContext, AssetKey, AssetOut, AssetsDefinition, Output, multi_asset
+from dagster import AssetExecutionContext, AssetKey, AssetOut, AssetsDefinition, Failure, Output, multi_asset
 from dagster._core.definitions.metadata.metadata_value import ObjectMetadataValue
 
+from mds_assets.stack.audit import audit
 from mds_assets.stack.blocks.as_of import MART, Frames, Mart
 from mds_assets.stack.blocks.definition import CODE, code_of, parameter, set_parameters
-from mds_assets.stack.io_managers.io_manager import refuse_values
+from mds_assets.stack.io_managers.io_manager import Written, publish
 from mds_assets.stack.io_managers.polars import typed
+from mds_assets.stack.lake.layout import DATA_FILE, Partition, partition_folder
 from mds_assets.stack.partitions import DAILY, SINGLE_RUN, to_days
 from mds_assets.stack.session import Session
 from mds_assets.stack.table import SchemaError
@@ -44,15 +46,26 @@ def marts_step(marts: Sequence[Mart]) -> AssetsDefinition:
         days = f"_{marts[0].days_read}_days" if marts[0].latest or marts[0].window else ""
         name = f"{marts[0].key.path[0]}_of_{'_and_'.join(inputs)}{days}{f'_in_{pool}' if pool else ''}"
 
-    def make(context: AssetExecutionContext, session: Session, **rows: pl.LazyFrame) -> Iterator[Output[pl.LazyFrame]]:
-        names = context.op_execution_context.selected_output_names
+    def make(context: AssetExecutionContext, session: Session, **rows: pl.LazyFrame) -> Iterator[Output[Written]]:
+        step = context.get_step_execution_context()
+        names = step.selected_output_names
         selected = {output: each for output, each in by_output.items() if output in names}
         days = to_days(context.partition_keys)
         by_key = {key: rows["__".join(key.path)] for key in marts[0].inputs}
-        with session.reading(context.get_step_execution_context()), session.lake.workspace() as folder:
+        with session.reading(step), session.lake.workspace() as folder:
             made, errors = _make(context, session, selected, days, by_key, folder)
+            # Dagster ends a step at the first output that fails, so those that will fail are published here.
             for output, files in made.items():
-                yield Output(pl.scan_parquet(files, glob=False, hive_partitioning=False), output)
+                each = by_output[output]
+                verdicts = audit(session, each.table, {day: [file] for day, file in files.items()})
+                written = Written(files, verdicts)
+                if all(verdict.passed for verdict in verdicts.values()):
+                    yield Output(written, output)
+                    continue
+                try:
+                    publish(session, step, each.key, each.table, days, lambda _, written=written: written)
+                except Failure as failure:
+                    errors.append(failure)
             if errors:  # raised last: a failed mart does not stop the others
                 raise errors[0]
 
@@ -87,27 +100,26 @@ def _make(
     days: Sequence[date],
     rows: Mapping[AssetKey, pl.LazyFrame],
     folder: Path,
-) -> tuple[dict[str, list[Path]], list[Exception]]:
+) -> tuple[dict[str, dict[Partition, Path]], list[Exception]]:
     """Write each mart's table for each day, one day after another, so that memory holds one window.
 
     All windows of a range in one query would be faster on paper; with Polars 2.1 they can deadlock its thread pool.
     """
-    made: dict[str, list[Path]] = {}
+    made: dict[str, dict[Partition, Path]] = {output: {} for output in marts}
     errors: list[Exception] = []
     try:
         for day in days:
             frames = Frames(context, session, day, rows)
-            files = {output: folder / f"{output} {day}.parquet" for output in marts}
-            # Validate here, not only in the IO manager: Dagster ends a step at the first output that fails.
-            names = {output: each.key.to_user_string() for output, each in marts.items()}
+            files = {output: folder / output / partition_folder(day) / DATA_FILE for output in marts}
+            for file in files.values():
+                file.parent.mkdir(parents=True, exist_ok=True)
             sinks = [
-                typed(names[output], frames.call(each), each.table.with_day()).sink_parquet(files[output], lazy=True)
+                typed(each.key.to_user_string(), frames.call(each), each.table).sink_parquet(files[output], lazy=True)
                 for output, each in marts.items()
             ]
             pl.collect_all(sinks, engine="streaming")
             for output, file in files.items():
-                refuse_values(session, names[output], f" of {day}", file, marts[output].table)
-                made.setdefault(output, []).append(file)
+                made[output][day] = file
     except Exception as error:
         if len(marts) == 1:
             (each,) = marts.values()

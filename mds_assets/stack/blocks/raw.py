@@ -23,8 +23,9 @@ from dagster import (
 )
 from upath import UPath
 
+from mds_assets.stack.audit import footer
 from mds_assets.stack.blocks.definition import CODE, Columns, as_table, code_of, make_asset, take_parameters_of
-from mds_assets.stack.io_managers.io_manager import file_metadata, footer, preview
+from mds_assets.stack.io_managers.io_manager import file_metadata, preview
 from mds_assets.stack.lake.layout import Partition, is_landed, load_file
 from mds_assets.stack.landing.days import Days, SkippedError, snapshot_day
 from mds_assets.stack.names import SCOPE, SKIPPED

@@ -5,8 +5,8 @@ declaration means.
 """
 
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -15,21 +15,46 @@ import duckdb
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
-from dagster import InputContext, IOManager, MetadataValue, OutputContext, TableRecord
+from dagster import (
+    AssetKey,
+    Failure,
+    InputContext,
+    IOManager,
+    MetadataValue,
+    OutputContext,
+    StepExecutionContext,
+    TableRecord,
+)
 from upath import UPath
 
+from mds_assets.stack.audit import Verdict, audit, footer
+from mds_assets.stack.event_log import report_materializations, report_verdicts
 from mds_assets.stack.io_managers import duckdb as duckdb_engine
 from mds_assets.stack.io_managers import polars as polars_engine
 from mds_assets.stack.lake.layout import DATA_FILE, Partition, partition_folder
 from mds_assets.stack.partitions import days_between, to_days, window_of
 from mds_assets.stack.session import Session
-from mds_assets.stack.table import COLUMN_LINEAGE, COLUMN_SCHEMA, DAY, SchemaError, Table, declared_table, quote
+from mds_assets.stack.table import COLUMN_LINEAGE, COLUMN_SCHEMA, DAY, SchemaError, Table, declared_table
 
 # DuckDB keeps the footer of every file that it has read: over a year of all tables, 130 MB. A run of fewer days reads
 # few enough to keep its connection.
 _MANY_DAYS = 60
+_MAX_WRONG = 3  # days whose violations an error shows
 
 Rows: TypeAlias = duckdb.DuckDBPyRelation | pa.Table | pa.RecordBatchReader | pl.LazyFrame | pl.DataFrame
+
+
+@dataclass(frozen=True)
+class Written:
+    """A written table that is not published yet. An asset may return one.
+
+    Attributes:
+        files: The file of each partition with rows, in a folder named after it, with the declared columns and types.
+        verdicts: Those of an audit of the files, if there was one.
+    """
+
+    files: Mapping[Partition, Path]
+    verdicts: Mapping[Partition, Verdict] = field(default_factory=dict[Partition, Verdict])
 
 
 class LakeIOManager(IOManager):
@@ -107,47 +132,35 @@ class LakeIOManager(IOManager):
             for table in tables:
                 step.add_asset_metadata(facts, table, partition_key=str(day))
 
-    def handle_output(self, context: OutputContext, obj: Rows) -> None:
-        """Write one table for all days of the run, replace each day's file atomically, and report each day's metadata.
+    def handle_output(self, context: OutputContext, obj: Rows | Written) -> None:
+        """Write one table for all days of the run, audit it, replace the file of each day that is as declared.
 
         Raises:
-            SchemaError: The table does not match its declaration, or has a row outside the run's days. Nothing visible
-                has changed.
+            SchemaError: Columns or types are not the declared ones, a value does not fit, or a row lies outside the
+                run's days. Nothing visible has changed.
+            Failure: Some days violate the declaration. They keep their last file, and the others are published.
             RetryRequested: Another run changed one of the asset's inputs. Nothing visible has changed.
         """
         key = context.asset_key
-        name = key.to_user_string()
-        table = declared_table(name, context.definition_metadata)
+        table = declared_table(key.to_user_string(), context.definition_metadata)
         days = to_days(context.asset_partition_keys) if context.has_asset_partitions else None
-        partitions: list[Partition] = list(days) if days else [None]
-        started = time.perf_counter()
-        facts: dict[Partition, dict[str, Any]] = {}
-        with self._session.replacing(context.step_context, key) as (folder, targets):
-            written = self._write(name, obj, table, days, folder)
-            by_partition: dict[Partition, Path] = _by_day(name, written, days) if days else {None: written[0]}
-            for partition in partitions:
-                target = Path(partition_folder(partition), DATA_FILE)
-                file = by_partition.get(partition) or _write_empty(folder / target, table)
-                of_day = f" of {partition}" if partition else ""
-                refuse_values(self._session, name, of_day, file, table)
-                targets[file] = target
-                # Of the file as it was written: once published, another run may replace it at any time.
-                facts[partition] = file_metadata([file], self._session.lake.folder(key) / target)
-            # Once, as these are what the table's page shows.
-            facts[partitions[-1]] |= preview(self._session, next(reversed(targets)), table)
-        if lineage := table.dagster_lineage:
-            facts[partitions[-1]][COLUMN_LINEAGE] = lineage
-        if len(partitions) > _MANY_DAYS and len(context.step_context.step.step_outputs) == 1:
+        publish(
+            self._session,
+            context.step_context,
+            key,
+            table,
+            days,
+            lambda folder: obj if isinstance(obj, Written) else self._write(key, obj, table, days, folder),
+        )
+        if days and len(days) > _MANY_DAYS and len(context.step_context.step.step_outputs) == 1:
             self._session.close()  # it opens again when it is needed
-        seconds = round(time.perf_counter() - started, 3)
-        for partition, of_partition in facts.items():
-            context.step_context.add_asset_metadata(
-                {**of_partition, COLUMN_SCHEMA: table.dagster_schema, "seconds": seconds},
-                key,
-                partition_key=str(partition) if partition else None,
-            )
 
-    def _write(self, name: str, obj: object, table: Table, days: Sequence[date] | None, folder: Path) -> list[Path]:
+    def _write(self, key: AssetKey, obj: Rows, table: Table, days: Sequence[date] | None, folder: Path) -> Written:
+        name = key.to_user_string()
+        written = self._write_rows(name, obj, table, days, folder)
+        return Written(_by_day(name, written, days) if days else {None: written[0]})
+
+    def _write_rows(self, name: str, obj: Rows, table: Table, days: Sequence[date] | None, folder: Path) -> list[Path]:
         try:
             if isinstance(obj, pl.LazyFrame | pl.DataFrame):
                 return polars_engine.write(name, obj.lazy(), table, days, folder)
@@ -161,6 +174,73 @@ class LakeIOManager(IOManager):
                 "made, or change the declaration."
             ) from error
         raise SchemaError(f"{name} returned a {type(obj).__name__}: return one of {Rows}")
+
+
+def publish(
+    session: Session,
+    step: StepExecutionContext,
+    key: AssetKey,
+    table: Table,
+    days: Sequence[date] | None,
+    write: Callable[[Path], Written],
+) -> None:
+    """Write a table, audit it, and only then move the files of those partitions into place that are as declared.
+
+    Args:
+        session: The run's.
+        step: The step that made the table.
+        key: The table.
+        table: Its declaration.
+        days: The run's days; None for a table without partitions.
+        write: Writes the table to a folder.
+
+    Raises:
+        Failure: Some partitions violate the declaration. Each has a failed `is_valid` of its own in the event log. The
+            others are published, and materialized in the event log.
+        RetryRequested: Another run changed one of the asset's inputs. Nothing visible has changed.
+    """
+    partitions: list[Partition] = list(days) if days else [None]
+    started = time.perf_counter()
+    facts: dict[Partition, dict[str, Any]] = {}
+    with session.replacing(step, key) as (folder, targets):
+        written = write(folder)
+        files = {each: written.files.get(each) or _write_empty(folder / _target(each), table) for each in partitions}
+        verdicts = written.verdicts or audit(session, table, {each: [file] for each, file in files.items()})
+        for partition, file in files.items():
+            if verdicts[partition].passed:
+                targets[file] = _target(partition)
+                # Of the file as it was written: once published, another run may replace it at any time.
+                facts[partition] = file_metadata([file], session.lake.folder(key) / _target(partition))
+        if targets:  # once, as the last ones are what the table's page shows
+            facts[next(reversed(facts))] |= preview(session, next(reversed(targets)), table)
+    session.verdicts[key] = verdicts
+    if facts and (lineage := table.dagster_lineage):
+        facts[next(reversed(facts))][COLUMN_LINEAGE] = lineage
+    shared = {COLUMN_SCHEMA: table.dagster_schema, "seconds": round(time.perf_counter() - started, 3)}
+    for partition, of_partition in facts.items():
+        step.add_asset_metadata(of_partition | shared, key, partition_key=str(partition) if partition else None)
+    if len(facts) < len(partitions):
+        # Dagster would call all partitions of a step that succeeds materialized, and none of one that fails.
+        report_materializations(step, key, facts)
+        report_verdicts(step, key, verdicts)
+        raise Failure(_unpublished(key, verdicts), allow_retries=False)
+
+
+def _unpublished(key: AssetKey, verdicts: Mapping[Partition, Verdict]) -> str:
+    wrong = {partition: verdict for partition, verdict in verdicts.items() if not verdict.passed}
+    shown = list(wrong.items())[:_MAX_WRONG]
+    of_days = "; ".join(f"{f'{partition}: ' if partition else ''}{verdict.description}" for partition, verdict in shown)
+    more = f"; and {len(wrong) - len(shown)} more days" if len(wrong) > len(shown) else ""
+    good = len(verdicts) - len(wrong)
+    published = f" The other {good} days are published." if good else ""
+    return (
+        f"{key.to_user_string()} is not as declared, and was not published: {of_days}{more}.{published} Correct the "
+        "rows where they are made, or change the declaration, and run it again: until then, the last file stays."
+    )
+
+
+def _target(partition: Partition) -> Path:
+    return Path(partition_folder(partition), DATA_FILE)
 
 
 def preview(session: Session, file: Path | UPath, table: Table) -> dict[str, MetadataValue]:
@@ -198,12 +278,6 @@ def file_metadata(files: Sequence[Path | UPath], uri: UPath | None = None) -> di
     }
 
 
-def footer(file: Path | UPath) -> pq.FileMetaData:
-    """A Parquet file's footer, from disk or an object store."""
-    with file.open("rb") as opened:
-        return pq.read_metadata(opened)
-
-
 def _by_day(name: str, written: Sequence[Path], days: Sequence[date]) -> dict[Partition, Path]:
     """The written files by day; rejects days outside the run, and two files for one day."""
     by_name = {f"{DAY}={day}": day for day in days}
@@ -219,56 +293,3 @@ def _write_empty(file: Path, table: Table) -> Path:
     file.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(table.arrow_schema().empty_table(), file, compression="zstd")
     return file
-
-
-def may_be_null(files: Iterable[Path | UPath], table: Table) -> list[str]:
-    """The columns declared not null that the files' footers do not prove free of nulls.
-
-    A list column always needs a check, because its statistics count elements.
-    """
-    required = [column.name for column in table.columns if not column.nullable]
-    never = set(required)
-    for metadata in map(footer, files):
-        row_groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
-        # An empty row group has no statistics.
-        chunks = [group.column(number) for group in row_groups if group.num_rows for number in range(group.num_columns)]
-        if chunks:
-            uncertain = {c.path_in_schema for c in chunks if not c.statistics or c.statistics.null_count != 0}
-            never &= {chunk.path_in_schema for chunk in chunks} - uncertain
-    return [name for name in required if name not in never]
-
-
-def refuse_values(session: Session, name: str, of_day: str, file: Path, table: Table) -> None:
-    """Reject a written file whose values violate its declaration in ways that types cannot express.
-
-    Raises:
-        SchemaError: A value is null in a column declared not null, or is not JSON. Names the table and the column.
-    """
-    _refuse_nulls(name, of_day, file, table)
-    _refuse_invalid_json(session, name, of_day, file, table)
-
-
-def _refuse_nulls(name: str, of_day: str, file: Path, table: Table) -> None:
-    """Reject nulls in columns declared not null; only columns whose footer statistics are inconclusive are read."""
-    columns = may_be_null([file], table)
-    counts = pl.scan_parquet(file, glob=False).select(pl.col(columns).null_count()).collect() if columns else None
-    for column, count in (counts.to_dicts()[0] if counts is not None else {}).items():
-        if count:
-            raise SchemaError(
-                f"{name}.{column} is null in {count} rows{of_day}, declared not null: "
-                "fill or drop them, or declare it nullable."
-            )
-
-
-def _refuse_invalid_json(session: Session, name: str, of_day: str, file: Path, table: Table) -> None:
-    """Reject invalid JSON in a column declared JSON; Polars has no such type."""
-    declared = [column for column in table.columns if column.type in {"JSON", "JSON[]"}]
-    for column in [replace(column, type=column.type.replace("JSON", "VARCHAR")) for column in declared]:
-        is_valid = "json_valid({})" if column.type == "VARCHAR" else "list_bool_and([json_valid(x) FOR x IN {}])"
-        rows = duckdb_engine.read(session.connection, [UPath(file)], Table((column,)), partitioned=False)
-        ((count,),) = rows.filter(f"NOT {is_valid.format(quote(column.name))}").aggregate("count(*)").fetchall()
-        if count:
-            raise SchemaError(
-                f"{name}.{column.name} is not JSON in {count} rows{of_day}: "
-                "make it JSON where it is made, such as with to_json, or declare it VARCHAR."
-            )

@@ -10,6 +10,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from dagster import Failure
 
 from mds_assets.stack.table import SchemaError, column, table
 from mds_assets_tests.stack.io_managers.warehouse import (
@@ -115,10 +116,10 @@ WRONG: dict[str, tuple[pa.Table, str]] = {
     "an integer out of 32 bits": (rows(*TWO_DAYS, small=pa.array([1, 2**31], pa.int64())), str(2**31)),
     "an integer below 32 bits": (rows(*TWO_DAYS, small=pa.array([1, -(2**31) - 1], pa.int64())), str(2**31 + 1)),
     "an integer out of 64 bits": (rows(*TWO_DAYS, big=pa.array([1, 2**63], pa.uint64())), str(2**63)),
-    "a null integer": (rows(*TWO_DAYS, big=pa.array([1, None], pa.int64())), "big"),
-    "a null boolean": (rows(*TWO_DAYS, flag=pa.array([True, None], pa.bool_())), "flag"),
-    "a null text": (rows(*TWO_DAYS, text=pa.array(["x", None], pa.string())), "text"),
-    "a null list": (rows(*TWO_DAYS, texts=pa.array([["y"], None], pa.list_(pa.string()))), "texts"),
+    "a null integer": (rows(*TWO_DAYS, big=pa.nulls(2, pa.int64())), "big"),
+    "a null boolean": (rows(*TWO_DAYS, flag=pa.nulls(2, pa.bool_())), "flag"),
+    "a null text": (rows(*TWO_DAYS, text=pa.nulls(2, pa.string())), "text"),
+    "a null list": (rows(*TWO_DAYS, texts=pa.nulls(2, pa.list_(pa.string()))), "texts"),
     "nothing but nulls": (rows(*TWO_DAYS, text=pa.nulls(2)), "text"),
     "a decimal too large": (
         rows(*TWO_DAYS, price=pa.array([1, Decimal("1000.00")], pa.decimal128(10, 2))),
@@ -136,10 +137,10 @@ WRONG: dict[str, tuple[pa.Table, str]] = {
         rows(*TWO_DAYS, smalls=twice([1, 2**31], pa.list_(pa.int64()))),
         f"(smalls.*{2**31}|{2**31}.*smalls).*{WAY_OUT}",
     ),
-    "no JSON": (rows(*TWO_DAYS, json=pa.array(["1", "{'a': 1}"])), f"json is not JSON in 1 rows of {D2}: .*{WAY_OUT}"),
+    "no JSON": (rows(*TWO_DAYS, json=pa.array(["{'a': 1}"] * 2)), rf'{D2}.*json_valid\("json.*{WAY_OUT}'),
     "no JSON in a list": (
-        rows(*TWO_DAYS, jsons=pa.array([["1"], ["1", None, "one"]])),
-        f"jsons is not JSON in 1 rows of {D2}: .*{WAY_OUT}",
+        rows(*TWO_DAYS, jsons=pa.array([["1", None, "one"]] * 2)),
+        rf'{D2}.*json_valid.*"jsons.*{WAY_OUT}',
     ),
     "a struct for JSON": (rows(*TWO_DAYS, json=pa.array([{"a": 1}, {"a": 2}])), f"json.*struct.*{WAY_OUT}"),
     "text for bytes": (rows(*TWO_DAYS, blob=twice("x", pa.string())), f"blob.*string.*{WAY_OUT}"),
@@ -179,7 +180,7 @@ def test_a_table_that_does_not_fit_is_refused_by_name_and_the_lake_stays_as_it_w
         accepted: dict[str, str] = {}
         for asset_name, name in names.items():
             error = messages.get(f"staging__{asset_name}", "no error")
-            if not re.match(rf"(?is).*SchemaError: staging/{asset_name}\b.*({wrong[name][1]})", error):
+            if not re.match(rf"(?is).*(SchemaError|Failure): staging/{asset_name}\b.*({wrong[name][1]})", error):
                 accepted[name] = error
         assert not accepted, accepted
         # Below the tables' folders: the empty folder of a table that never was is no table.
@@ -282,10 +283,10 @@ def test_a_value_that_does_not_fit_is_found_wherever_it_stands(warehouse: Wareho
         f"SELECT CASE n WHEN 400_000 THEN NULL ELSE n END AS id, 'x' AS name, DATE '{D1}' AS day "  # noqa: S608
         "FROM range(500_000) t(n)"
     )
-    with pytest.raises(SchemaError, match=r"written\.id"):
+    with pytest.raises(Failure, match='1 rows with "id" IS NULL'):
         warehouse.run(writes(lambda _: relation, declared=PAIRS), D1)
     frame = pl.LazyFrame({"n": range(500_000)}).select(
         id=pl.when(pl.col("n") != 400_000).then("n"), name=pl.lit("x"), day=pl.lit(D1)
     )
-    with pytest.raises(SchemaError, match=r"written\.id"):
+    with pytest.raises(Failure, match='1 rows with "id" IS NULL'):
         warehouse.run(writes(lambda _: frame, declared=PAIRS), D1)

@@ -1,0 +1,103 @@
+"""Events that Dagster does not write by itself: what became of each day, where only some of a run's days are good."""
+
+import time
+from collections.abc import Iterable, Mapping
+
+from dagster import (
+    AssetCheckEvaluation,
+    AssetCheckSeverity,
+    AssetKey,
+    AssetMaterialization,
+    AssetRecordsFilter,
+    DagsterEvent,
+    DagsterEventType,
+    StepExecutionContext,
+)
+
+# Dagster exports neither.
+from dagster._core.definitions.asset_checks.asset_check_evaluation import (
+    AssetCheckEvaluationTargetMaterializationData as _Target,
+)
+from dagster._core.events import DagsterEventBatchMetadata, generate_event_batch_id
+
+from mds_assets.stack.audit import Verdict
+from mds_assets.stack.lake.layout import Partition
+from mds_assets.stack.names import IS_VALID
+
+
+def report_materializations(step: StepExecutionContext, key: AssetKey, partitions: Iterable[Partition]) -> None:
+    """Record these partitions as materialized, with the metadata that the step has for them.
+
+    For a step that is about to fail: Dagster records the others itself.
+    """
+    for partition in map(_key_of, partitions):
+        facts = {**(step.get_asset_metadata(key) or {}), **(step.get_asset_metadata(key, partition) or {})}
+        DagsterEvent.asset_materialization(step, AssetMaterialization(key, metadata=facts, partition=partition))
+
+
+def report_verdicts(step: StepExecutionContext, key: AssetKey, verdicts: Mapping[Partition, Verdict]) -> None:
+    """Record each partition's own `is_valid`: Dagster gives a range of days one evaluation, and it belongs to none."""
+    targets = _targets(step, key, verdicts)
+    evaluations = [
+        AssetCheckEvaluation(
+            asset_key=key,
+            check_name=IS_VALID,
+            passed=verdict.passed,
+            metadata=facts_of(verdict),
+            target_materialization_data=targets.get(partition),
+            severity=severity_of(key, verdict),
+            description=verdict.description or None,
+            blocking=True,
+            partition=_key_of(partition),
+        )
+        for partition, verdict in verdicts.items()
+    ]
+    batch = generate_event_batch_id()
+    for number, evaluation in enumerate(evaluations, start=1):
+        outcome = "passed" if evaluation.passed else f"failed: {evaluation.description}"
+        DagsterEvent.from_step(
+            DagsterEventType.ASSET_CHECK_EVALUATION,
+            step,
+            evaluation,
+            f"{key.to_user_string()} {IS_VALID} of {evaluation.partition or 'the table'} {outcome}",
+            DagsterEventBatchMetadata(batch, number == len(evaluations)),
+        )
+
+
+def severity_of(key: AssetKey, verdict: Verdict) -> AssetCheckSeverity:
+    """An error, except for a key that comes more than once in raw, which keeps everything it was sent."""
+    is_warning = key.has_prefix(["raw"]) and verdict.is_only_key
+    return AssetCheckSeverity.WARN if is_warning else AssetCheckSeverity.ERROR
+
+
+def facts_of(*verdicts: Verdict) -> dict[str, int]:
+    """The counts of some verdicts, as metadata."""
+    return {
+        "rows_wrong": sum(verdict.rows for verdict in verdicts),
+        "keys_twice": sum(verdict.keys for verdict in verdicts),
+    }
+
+
+def _targets(
+    step: StepExecutionContext, key: AssetKey, verdicts: Mapping[Partition, Verdict]
+) -> dict[Partition, _Target]:
+    """The materialization that each verdict is about: Dagster shows the verdict until the partition has a newer one."""
+    # In a range, one query for all days that this run has published.
+    published = {_key_of(partition) for partition, verdict in verdicts.items() if verdict.passed and len(verdicts) > 1}
+    storage_ids = step.instance.event_log_storage.get_latest_storage_id_by_partition(
+        key, DagsterEventType.ASSET_MATERIALIZATION, {partition for partition in published if partition}
+    )
+    targets: dict[Partition, _Target] = {}
+    for partition in verdicts:
+        name = _key_of(partition)
+        if storage_id := storage_ids.get(name or ""):
+            targets[partition] = _Target(storage_id=storage_id, run_id=step.run_id, timestamp=time.time())
+            continue
+        records = AssetRecordsFilter(key, asset_partitions=[name] if name else None)
+        for newest in step.instance.fetch_materializations(records, limit=1).records:
+            targets[partition] = _Target(storage_id=newest.storage_id, run_id=newest.run_id, timestamp=newest.timestamp)
+    return targets
+
+
+def _key_of(partition: Partition) -> str | None:
+    return str(partition) if partition else None
