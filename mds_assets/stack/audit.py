@@ -7,15 +7,13 @@ of a key are only shown where previews are on.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import TypeAlias
 
 import duckdb
 import pyarrow as pa
-import pyarrow.parquet as pq
 from upath import UPath
 
 from mds_assets.stack.io_managers.duckdb import read, select
+from mds_assets.stack.lake.footers import AnyPath, footer
 from mds_assets.stack.lake.layout import Partition
 from mds_assets.stack.session import Session
 from mds_assets.stack.table import DAY, Table, quote
@@ -23,8 +21,6 @@ from mds_assets.stack.table import DAY, Table, quote
 MAX_KEYS = 5
 
 SCHEMA, NOT_NULL, UNIQUE_KEY, ACCEPTED_VALUES = "schema", "not_null", "unique_key", "accepted_values"
-
-AnyPath: TypeAlias = Path | UPath
 
 
 @dataclass(frozen=True)
@@ -107,12 +103,6 @@ def sample(session: Session, table: Table, rows: duckdb.DuckDBPyRelation) -> tup
     # It runs the query again.
     first = rows.project(", ".join(shown)).order("ALL").limit(MAX_KEYS).fetchall() if number and shown else []
     return number, "; ".join(", ".join(map(str, row)) for row in first)
-
-
-def footer(file: AnyPath) -> pq.FileMetaData:
-    """A Parquet file's footer, from disk or an object store."""
-    with file.open("rb") as opened:
-        return pq.read_metadata(opened)
 
 
 def _reason(error: Exception) -> str:

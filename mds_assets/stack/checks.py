@@ -4,7 +4,8 @@
 |---|---|---|
 | `is_valid` | every table | error; downstream tables do not run |
 | `reconciles` | tables that declare it | error |
-| `window_is_complete` | marts, and tables that look back | warning |
+| `window_is_complete` | marts, and tables that look back | warning; error if a file cannot be read |
+| `is_readable` | raw | error |
 | `is_fresh` | tables with partitions | warning |
 
 A check covers the days of its run, or the table's newest day when it runs alone. Without a file, none passes.
@@ -35,11 +36,12 @@ from dagster import (
 from dagster._utils.warnings import disable_dagster_warnings
 from upath import UPath
 
-from mds_assets.stack.audit import MAX_KEYS, Verdict, audit, footer, sample
+from mds_assets.stack.audit import MAX_KEYS, Verdict, audit, sample
 from mds_assets.stack.blocks.as_of import Mart
 from mds_assets.stack.event_log import facts_of, report_verdicts, severity_of
 from mds_assets.stack.io_managers.duckdb import read, select
 from mds_assets.stack.lake import Files, Partition
+from mds_assets.stack.lake.footers import footer
 from mds_assets.stack.names import IS_VALID
 from mds_assets.stack.partitions import DAILY, to_days, window_of
 from mds_assets.stack.session import Session
@@ -119,6 +121,11 @@ class _Checked:
         """The files of these partitions."""
         return [file for files in self.read_set.values() for file in files]
 
+    @property
+    def is_raw(self) -> bool:
+        """Whether it is a raw table: it keeps everything it was sent, and may have more columns than declared."""
+        return self.subject.key.has_prefix(["raw"])
+
     @cached_property
     def rows(self) -> duckdb.DuckDBPyRelation:
         """The rows of these partitions."""
@@ -128,12 +135,17 @@ class _Checked:
     @cached_property
     def verdicts(self) -> Mapping[Partition, Verdict]:
         """A verdict for each partition with files: the run's own audit before it published them, or one of them now."""
-        files = {partition: list(files) for partition, files in self.read_set.items() if files}
+        # A raw file that cannot be read fails `is_readable`, and stops nothing: all readers leave it out.
+        left_out = self.session.unreadable(self.read_set) if self.is_raw else {}
+        files = {
+            partition: [file for file in files if file not in left_out]
+            for partition, files in self.read_set.items()
+            if files
+        }
         known = self.session.verdicts.get(self.subject.key, {})
         if known.keys() >= files.keys() and not self.alone:
             return {partition: known[partition] for partition in files}
-        is_raw = self.subject.key.has_prefix(["raw"])
-        return audit(self.session, self.subject.table, files, may_have_more=is_raw)
+        return audit(self.session, self.subject.table, files, may_have_more=self.is_raw)
 
     def sample(self, rows: duckdb.DuckDBPyRelation) -> tuple[int, str]:
         """How many rows, and the first of them as text."""
@@ -148,6 +160,7 @@ def checks_of(subject: CheckedTable) -> AssetChecksDefinition:
     key = subject.key
     checks: dict[str, _Check] = {
         IS_VALID: _is_valid,
+        **({"is_readable": _is_readable} if key.has_prefix(["raw"]) else {}),
         **({"reconciles": _reconciles} if subject.source else {}),
         **({"window_is_complete": _window_is_complete} if subject.windows or subject.current else {}),
         **({"is_fresh": _is_fresh} if subject.partitioned else {}),
@@ -222,6 +235,21 @@ def _is_valid(checked: _Checked) -> AssetCheckResult:
     )
 
 
+def _is_readable(checked: _Checked) -> AssetCheckResult:
+    """Every file of raw can be read; staging, views and other readers leave out those that cannot."""
+    unreadable = checked.session.unreadable(checked.read_set)
+    messages = [f"{file}: {reason}" for file, reason in list(unreadable.items())[:MAX_KEYS]]
+    return AssetCheckResult(
+        passed=not unreadable,
+        severity=AssetCheckSeverity.ERROR,
+        description=f"left out {'; '.join(messages)}. Move what cannot be read to quarantine/ (`mds doctor --fix` "
+        "does), and run its days again."
+        if unreadable
+        else f"{len(checked.files)} files can be read",
+        metadata={"unreadable": len(unreadable)},
+    )
+
+
 def _reconciles(checked: _Checked) -> AssetCheckResult:
     """The table agrees with an upstream table: both give the same numbers."""
     subject, lake = checked.subject, checked.session.lake
@@ -230,7 +258,9 @@ def _reconciles(checked: _Checked) -> AssetCheckResult:
         raise ValueError(f"{subject.key.to_user_string()} declares nothing to reconcile")
     below = AssetKey(declared.source.split("/"))
     windows = {day: window_of(subject.reads.get(below), day) for day in checked.days}
-    read_set = lake.read_set(below, sorted({day for days in windows.values() for day in days}))
+    listed = lake.read_set(below, sorted({day for days in windows.values() for day in days}))
+    left_out = checked.session.unreadable(listed)
+    read_set = {day: [file for file in files if file not in left_out] for day, files in listed.items()}
     rows_of = {day: sum(footer(file).num_rows for file in files) for day, files in read_set.items()}
     rows_below = sum(rows_of[day] for days in windows.values() for day in days)
     if rows_below > _MAX_ROWS and not checked.alone:
@@ -284,11 +314,13 @@ def _window_is_complete(checked: _Checked) -> AssetCheckResult:
     requested: set[date] = set()
     missing: set[date] = set()
     lost: set[date] = set()  # the source only knew its state on those days
+    unreadable: dict[UPath, str] = {}
     yesterday = datetime.now(UTC).date() - timedelta(days=1)
     for key, mapping in checked.subject.windows.items():
         window = {back for day in days for back in window_of(mapping, day)}
         possible = {day for day in window if day >= settings.start_date}
         requested |= window
+        unreadable |= checked.session.unreadable(checked.session.lake.read_set(key, sorted(possible)))
         absent = possible - checked.session.landed(key, possible)
         past = {day for day in absent if key in checked.subject.snapshots and day < yesterday}
         lost |= past
@@ -301,6 +333,11 @@ def _window_is_complete(checked: _Checked) -> AssetCheckResult:
         for key in checked.subject.current
         if not any(footer(file).num_rows for file in checked.session.lake.files(key, None))
     ]
+    if unreadable:
+        files = ", ".join(map(str, list(unreadable)[:MAX_KEYS]))
+        wrong.append(
+            f"{len(unreadable)} files cannot be read and are left out: {files}. Run their days again, then this."
+        )
     if missing:
         wrong.append(
             f"{len(missing)} of the {len(requested)} days that {looking_back} back on were never landed and staged: "
@@ -311,7 +348,7 @@ def _window_is_complete(checked: _Checked) -> AssetCheckResult:
     before = f"; {too_early} lie before the first partition" if too_early else ""
     return AssetCheckResult(
         passed=not wrong,
-        severity=AssetCheckSeverity.WARN,
+        severity=AssetCheckSeverity.ERROR if unreadable else AssetCheckSeverity.WARN,
         description=" ".join(wrong) or f"all {len(requested) - too_early} days of the window are there{before}",
         metadata={
             "days_missing": len(missing | lost),

@@ -168,6 +168,31 @@ def show() -> None:
 
 
 @app.command()
+def doctor(
+    fix: Annotated[
+        bool, typer.Option("--fix", help="Move foreign and unreadable files to quarantine/, remove leftovers.")
+    ] = False,
+) -> None:
+    """Look for what is wrong with the lake's files and say what to do; exit code 1 if something is."""
+    from mds_assets.stack.doctor import examine
+
+    findings = list(examine(_lake(), _tables()))
+    for each in findings:
+        fixed = fix and each.fix
+        if each.fix and fix:
+            each.fix()
+        sign = "[green]fixed[/] " if fixed else ""
+        console.print(f"{sign}[bold]{each.kind}[/] {escape(each.what)}", soft_wrap=True)
+        console.print(f"  [dim]{escape(each.way_out)}[/]", soft_wrap=True)
+    if not findings:
+        console.print(
+            "Nothing is wrong: every file can be read and belongs to a table, and no day is missing or stale."
+        )
+    if any(not (fix and each.fix) for each in findings):
+        raise typer.Exit(1)
+
+
+@app.command()
 def dictionary() -> None:
     """Print the data dictionary as markdown: every table's columns, rules and where they come from."""
     from mds_assets.stack.catalog import data_dictionary
@@ -304,7 +329,8 @@ def _progress_logger(on_step: Callable[[str], None]) -> "LoggerDefinition":
     """A Dagster logger that prints steps as they start and end, and the assets' own log messages."""
     from dagster import AssetCheckSeverity, InitLoggerContext, logger
 
-    passed: dict[str | None, list[str]] = {}  # by check step: the table of each check that passed
+    # By check step: whether each check of a table passed. In a range, `is_valid` comes once for each day, then for all.
+    checks: dict[str | None, dict[tuple[str, str], bool]] = {}
     tables: dict[str | None, list[str]] = {}  # by step: its tables, once each, though every day is materialized
 
     class Handler(logging.Handler):
@@ -332,13 +358,16 @@ def _progress_logger(on_step: Callable[[str], None]) -> "LoggerDefinition":
             elif event.event_type_value == "ASSET_CHECK_EVALUATION":
                 check = event.asset_check_evaluation_data
                 table = check.asset_key.to_user_string()
-                passed.setdefault(event.step_key, []).extend([table] if check.passed else [])
-                if not check.passed:
+                passed = checks.setdefault(event.step_key, {})
+                is_known = (table, check.check_name) in passed
+                passed[table, check.check_name] = passed.get((table, check.check_name), True) and check.passed
+                if not check.passed and (check.partition or not is_known):
                     sign = "[yellow]![/]" if check.severity == AssetCheckSeverity.WARN else "[red]✗[/]"
+                    of_day = f" of {check.partition}" if check.partition else ""
                     message = escape(check.description or "")
-                    console.print(f"  {sign} {table} {check.check_name}: [dim]{message}[/]", soft_wrap=True)
-            elif event.event_type_value == "STEP_SUCCESS" and event.step_key in passed:
-                if sound := passed[event.step_key]:
+                    console.print(f"  {sign} {table} {check.check_name}{of_day}: [dim]{message}[/]", soft_wrap=True)
+            elif event.event_type_value == "STEP_SUCCESS" and event.step_key in checks:
+                if sound := [table for (table, _), is_sound in checks[event.step_key].items() if is_sound]:
                     console.print(f"  [green]✓[/] {len(sound)} checks of {', '.join(dict.fromkeys(sound))}")
             elif event.event_type_value == "STEP_SUCCESS":
                 seconds = event.step_success_data.duration_ms / 1000
@@ -412,13 +441,19 @@ def _show_skipped(result: "ExecuteInProcessResult") -> None:
 
 def _show_marts(day: date) -> None:
     """Print the headline marts of this day, those with rows first, and list the others."""
-    from mds_assets.stack.audit import footer
     from mds_assets.stack.io_managers.polars import scan
+    from mds_assets.stack.lake.footers import footer, why_unreadable
     from mds_assets.stack.settings import previews_allowed
     from mds_assets.stack.table import DAY, declared_table
 
     lake = _lake()
-    marts = [spec for spec in _tables() if spec.key.has_prefix(["marts"]) and lake.files(spec.key, day)]
+    marts = [
+        spec
+        for spec in _tables()
+        if spec.key.has_prefix(["marts"])
+        and (files := lake.files(spec.key, day))
+        and not any(map(why_unreadable, files))
+    ]
     has_rows = {spec.key: any(footer(file).num_rows for file in lake.files(spec.key, day)) for spec in marts}
     marts.sort(key=lambda spec: (not has_rows[spec.key], spec.tags.get(HEADLINE, "~")))
     for spec in marts[:_MAX_MARTS]:

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import polars as pl
 from dagster import AssetKey, Failure, RetryRequested, StepExecutionContext
+from upath import UPath
 
 from mds_assets.stack.io_managers import duckdb as duckdb_engine
 from mds_assets.stack.io_managers import polars as polars_engine
 from mds_assets.stack.lake import Files, Index, InputsChangedError, Lake, Partition
+from mds_assets.stack.lake.footers import why_unreadable
 from mds_assets.stack.table import Table, literal
 
 if TYPE_CHECKING:
@@ -53,6 +55,7 @@ class Session:
         self._duckdb_config = dict(duckdb_config or {})
         self._closing = ExitStack()
         self._connection: duckdb.DuckDBPyConnection | None = None
+        self._unreadable: dict[tuple[UPath, str], str | None] = {}
         self._reads: dict[tuple[str, int], dict[tuple[AssetKey, Partition], Files]] = {}
 
     @property
@@ -82,14 +85,36 @@ class Session:
             landed &= self.lake.landed(source, landed)
         return landed
 
+    def unreadable(self, read_set: Mapping[Partition, Files]) -> dict[UPath, str]:
+        """Those of these files that are no Parquet files, such as truncated ones, each with the reason.
+
+        Each file is looked at once. In a store none is: a put is whole or not at all.
+        """
+        if self.lake.is_remote:
+            return {}
+        files = [(file, version) for of_partition in read_set.values() for file, version in of_partition.items()]
+        for file in files:
+            if file not in self._unreadable:
+                self._unreadable[file] = why_unreadable(file[0])
+        return {file: reason for file, version in files if (reason := self._unreadable[file, version])}
+
     def read(
         self, step: StepExecutionContext, key: AssetKey, partitions: Iterable[Partition]
     ) -> dict[Partition, Files]:
-        """The files of these partitions, recorded as inputs of the step."""
+        """The files of these partitions, recorded as inputs of the step. Logs and leaves out what cannot be read."""
         files = self.lake.read_set(key, partitions)
         noted = self._reads.setdefault(_attempt(step), {})
         noted |= {(key, partition): found for partition, found in files.items()}
-        return files
+        left_out = self.unreadable(files)
+        for file, reason in left_out.items():
+            way_out = (
+                f"Move it to quarantine/ (`mds doctor --fix` does), and run {key.to_user_string()} of its day again."
+            )
+            step.log.error(f"{file} cannot be read and is left out: {reason} {way_out}")
+        return {
+            partition: {file: version for file, version in found.items() if file not in left_out}
+            for partition, found in files.items()
+        }
 
     def scan(
         self, step: StepExecutionContext, key: AssetKey, table: Table, days: Iterable[date] | None

@@ -10,9 +10,11 @@ from typing import Any
 
 import duckdb
 from dagster import (
+    AssetExecutionContext,
     AssetKey,
     AssetsDefinition,
     AssetSpec,
+    DagsterLogManager,
     Failure,
     MaterializeResult,
     MetadataValue,
@@ -20,9 +22,11 @@ from dagster import (
     RetryRequested,
     asset,
 )
+from upath import UPath
 
 from mds_assets.stack.io_managers.duckdb import scan
 from mds_assets.stack.lake import InputsChangedError, Lake
+from mds_assets.stack.lake.footers import why_unreadable
 from mds_assets.stack.names import RUNS_LAST, WAREHOUSE
 from mds_assets.stack.partitions import SINGLE_RUN
 from mds_assets.stack.table import DAY, declared_table, literal, quote
@@ -50,7 +54,7 @@ def warehouse(tables: Sequence[AssetSpec], optional: Collection[AssetKey] = ()) 
         group_name="warehouse",
         kinds={"duckdb"},
     )
-    def build(lake: ResourceParam[Lake]) -> MaterializeResult[Any]:
+    def build(context: AssetExecutionContext, lake: ResourceParam[Lake]) -> MaterializeResult[Any]:
         """The lake as a DuckDB file to query: `<layer>.<table>`, and `marts.<table>_latest` for the newest day.
 
         It holds views, not rows: days written later are visible immediately. New tables, and new fields in raw, appear
@@ -58,7 +62,7 @@ def warehouse(tables: Sequence[AssetSpec], optional: Collection[AssetKey] = ()) 
         """
         try:
             with lake.replacing_file(WAREHOUSE) as file:
-                views, size = _build(file, lake, tables), file.stat().st_size
+                views, size = _build(file, lake, tables, context.log), file.stat().st_size
         except (InputsChangedError, duckdb.Error, OSError) as error:
             if not lake.is_remote:
                 raise
@@ -71,18 +75,18 @@ def warehouse(tables: Sequence[AssetSpec], optional: Collection[AssetKey] = ()) 
     return build
 
 
-def _build(file: Path, lake: Lake, tables: Iterable[AssetSpec]) -> int:
+def _build(file: Path, lake: Lake, tables: Iterable[AssetSpec], log: DagsterLogManager) -> int:
     """Write the file; return the number of its views."""
     with duckdb.connect() as con:
         lake.register(con)
         con.execute(f"ATTACH {literal(file)} AS warehouse (STORAGE_VERSION '{_OLDEST_CLIENT}')")
         con.execute("USE warehouse; BEGIN")
-        views = sum(_add_views(con, lake, table) for table in tables)
+        views = sum(_add_views(con, lake, table, log) for table in tables)
         con.execute("COMMIT; USE memory; DETACH warehouse")
     return views
 
 
-def _add_views(con: duckdb.DuckDBPyConnection, lake: Lake, spec: AssetSpec) -> int:
+def _add_views(con: duckdb.DuckDBPyConnection, lake: Lake, spec: AssetSpec, log: DagsterLogManager) -> int:
     """Add a table's view, and for a mart also that of its newest day; return how many."""
     table = declared_table(spec.key.to_user_string(), spec.metadata)
     *layer, name = spec.key.path
@@ -93,15 +97,21 @@ def _add_views(con: duckdb.DuckDBPyConnection, lake: Lake, spec: AssetSpec) -> i
     # From the file names, because a day may have no rows.
     newest_day = f"(SELECT regexp_extract(max(file), '.*/{DAY}=([^/]*)', 1)::DATE FROM glob({literal(files)}))"  # noqa: S608
     ((newest,),) = con.sql(f"SELECT max(file) FROM glob({literal(files)})").fetchall()  # noqa: S608
-
     types = {column.name: column.type for column in table.columns}
-    same_columns = bool(newest) and layer != ["raw"] and _all_have(con, files, types)
-    if newest and layer == ["raw"]:  # including the fields that are not declared
-        landed = con.sql(f"FROM read_parquet({literal(files)}, union_by_name = true, hive_partitioning = false)")
-        types = dict(zip(landed.columns, map(str, landed.types), strict=True)) | types
+    patterns = [files] if newest else []
+    try:
+        landed, same_columns = _columns(con, patterns, types, is_raw=layer == ["raw"])
+    except duckdb.Error:
+        # One file that cannot be read would fail every query: until it is gone, the view lists the others by name.
+        left_out = _unreadable(con, files)
+        if not left_out:
+            raise
+        log.error("%s: its view leaves out %s", spec.key.to_user_string(), "; ".join(left_out.values()))
+        patterns = [glob.escape(file) for file in _matching(con, files) if file not in left_out]
+        landed, same_columns = _columns(con, patterns, types, is_raw=layer == ["raw"])
     # List the columns one by one: DuckDB before 2.0 fails on a view of `*` once a file has an additional one.
     days = {DAY: "DATE"} if partitioned else {}
-    rows = scan([files] if newest else [], types | days, partitioned=partitioned, same_columns=same_columns)
+    rows = scan(patterns, landed | types | days, partitioned=partitioned, same_columns=same_columns)
     views = {name: rows}
     if layer == ["marts"] and partitioned:
         # The first condition is for DuckDB before 2.0, which only skips files based on constants.
@@ -123,12 +133,35 @@ def _add_views(con: duckdb.DuckDBPyConnection, lake: Lake, spec: AssetSpec) -> i
     return len(views)
 
 
+def _columns(
+    con: duckdb.DuckDBPyConnection, patterns: Sequence[str], types: dict[str, str], *, is_raw: bool
+) -> tuple[dict[str, str], bool]:
+    """For raw, the columns of all files, declared or not; for others, whether every file has all of `types`."""
+    if not patterns:
+        return {}, False
+    listed = f"[{', '.join(map(literal, patterns))}]"
+    if is_raw:
+        landed = con.sql(f"FROM read_parquet({listed}, union_by_name = true, hive_partitioning = false)")
+        return dict(zip(landed.columns, map(str, landed.types), strict=True)), False
+    return {}, _all_have(con, listed, types)
+
+
+def _matching(con: duckdb.DuckDBPyConnection, pattern: str) -> list[str]:
+    return [file for (file,) in con.sql(f"SELECT file FROM glob({literal(pattern)}) ORDER BY file").fetchall()]  # noqa: S608
+
+
+def _unreadable(con: duckdb.DuckDBPyConnection, pattern: str) -> dict[str, str]:
+    """The matching files that cannot be read, each with a message that names it."""
+    reasons = {file: why_unreadable(UPath(file)) for file in _matching(con, pattern)}
+    return {file: f"{file}: {reason}" for file, reason in reasons.items() if reason}
+
+
 def _all_have(con: duckdb.DuckDBPyConnection, files: str, types: dict[str, str]) -> bool:
-    """Whether every file has all of these columns in these types, so that all files can be read like the first."""
+    """Whether each of these files has all of these columns in these types: then all can be read like the first."""
     wanted = ", ".join(f"({literal(name)}, typeof(NULL::{sql_type}))" for name, sql_type in types.items())
     per_file = (
         f"SELECT count(*) FILTER ((name, duckdb_type) IN ({wanted})) AS found "  # noqa: S608
-        f"FROM parquet_schema({literal(files)}) GROUP BY file_name"
+        f"FROM parquet_schema({files}) GROUP BY file_name"
     )
     ((all_have,),) = con.sql(f"SELECT bool_and(found = {len(types)}) FROM ({per_file})").fetchall()  # noqa: S608
     return all_have

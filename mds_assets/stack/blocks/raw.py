@@ -23,9 +23,10 @@ from dagster import (
 )
 from upath import UPath
 
-from mds_assets.stack.audit import footer
 from mds_assets.stack.blocks.definition import CODE, Columns, as_table, code_of, make_asset, take_parameters_of
 from mds_assets.stack.io_managers.io_manager import file_metadata, preview
+from mds_assets.stack.lake import Files
+from mds_assets.stack.lake.footers import footer
 from mds_assets.stack.lake.layout import Partition, is_landed, load_file
 from mds_assets.stack.landing.days import Days, SkippedError, snapshot_day
 from mds_assets.stack.names import SCOPE, SKIPPED
@@ -144,7 +145,7 @@ def _land(
         requested = list(to_days(context.partition_keys))
     days = Days.between(requested[0] or yesterday, requested[-1] or yesterday, context.log)
     listed = cache(lambda: session.lake.read_set(context.asset_key, days.dates))  # once: a store bills each listing
-    days.scopes_of = lambda day: _scopes(listed()[day])
+    days.scopes_of = lambda day: _scopes(_readable(session, {day: listed()[day]})[day])
     if day is None and not snapshot_day(days):
         context.log.warning("%s: the source only knows its present state, which belongs to %s", name, yesterday)
         for partition in requested:
@@ -191,9 +192,9 @@ def _land(
     }
     if days.covered:
         context.log.info("%s: %s of %s days were landed before", name, len(days.covered), len(days.dates))
-    read_set = session.lake.read_set(context.asset_key, [*files, *days.covered])
+    read_set = _readable(session, session.lake.read_set(context.asset_key, [*files, *days.covered]))
     for partition in requested:
-        of_day = list(read_set.get(partition, ()))
+        of_day = read_set.get(partition, [])
         newest = [file for file in of_day if file.name == load_file(load.load_id) and partition == requested[-1]]
         context.add_asset_metadata(
             {
@@ -204,6 +205,12 @@ def _land(
             },
             partition_key=str(partition) if partition else None,
         )
+
+
+def _readable(session: Session, read_set: Mapping[Partition, Files]) -> dict[Partition, list[UPath]]:
+    """The files that can be read. The check `is_readable` names the others."""
+    left_out = session.unreadable(read_set)
+    return {partition: [file for file in files if file not in left_out] for partition, files in read_set.items()}
 
 
 def _scopes(files: Iterable[UPath]) -> list[frozenset[str]]:

@@ -27,10 +27,11 @@ from dagster import (
 )
 from upath import UPath
 
-from mds_assets.stack.audit import Verdict, audit, footer
+from mds_assets.stack.audit import Verdict, audit
 from mds_assets.stack.event_log import report_materializations, report_verdicts
 from mds_assets.stack.io_managers import duckdb as duckdb_engine
 from mds_assets.stack.io_managers import polars as polars_engine
+from mds_assets.stack.lake.footers import footer
 from mds_assets.stack.lake.layout import DATA_FILE, Partition, partition_folder
 from mds_assets.stack.partitions import days_between, to_days, window_of
 from mds_assets.stack.session import Session
