@@ -5,11 +5,15 @@
 
 import errno
 import os
+import re
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Generator, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import date
+from hashlib import sha256
 from pathlib import Path
+from platform import node
 from shutil import rmtree
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -24,6 +28,11 @@ if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
 _UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
+
+# A workspace's folder: 8 hex digits of its host, 24 of its own. Nothing else in `scratch` is ever removed.
+_WORKSPACE = re.compile(r"[0-9a-f]{32}")
+# On some network file systems, locks only hold on the host that took them. No run lasts this long.
+_OTHER_HOSTS_SECONDS = 7 * 86_400
 
 # Turns a written local file into the target, atomically for readers. Raises ConflictError.
 Move: TypeAlias = Callable[[Path, UPath], None]
@@ -88,6 +97,12 @@ class Backend(ABC):
             targets: Their paths within the folder.
         """
 
+    def flush_files(self, files: Iterable[Path]) -> None:
+        """Make the content of written local files survive a power cut, before they are moved. A put always does."""
+
+    def flush_folders(self, targets: Iterable[UPath]) -> None:
+        """Make the names of moved files survive a power cut, before anyone hears of them. A put always does."""
+
     @abstractmethod
     def reach(self) -> None:
         """Create the scratch folder, and fail now, not after hours of work, if the lake cannot be written."""
@@ -110,33 +125,44 @@ class Backend(ABC):
     def workspace(self) -> Generator[Path]:
         """A new empty folder in `scratch`, removed with all its contents when the block ends.
 
-        A killed process leaves its folder behind but no longer holds the lock beside it; the next process that needs a
-        workspace removes it.
+        A killed process leaves its folder behind but no longer holds the lock beside it; the next process on its host
+        that needs a workspace removes it.
 
         Raises:
             LakeError: The folder cannot be written, or the lake cannot be reached.
         """
         with self.explaining():
             self.reach()
+            own_host = sha256(node().encode()).hexdigest()[:8]
             for lock_file in self.scratch.glob("*.lock"):
-                with suppress(Timeout), locked(lock_file, blocking=False):
-                    pass
-            with locked(self.scratch / f"{uuid4().hex}.lock") as folder:
+                folder = lock_file.with_suffix("")
+                if _WORKSPACE.fullmatch(folder.name) and (folder.name.startswith(own_host) or _is_old(lock_file)):
+                    with suppress(Timeout), locked(lock_file, folder, blocking=False):
+                        pass
+            folder = self.scratch / f"{own_host}{uuid4().hex[8:]}"
+            with locked(folder.with_suffix(".lock"), folder):
                 folder.mkdir()
                 yield folder
 
 
 @contextmanager
-def locked(lock_file: Path, *, blocking: bool = True) -> Generator[Path]:
-    """Hold a lock. When the block ends, remove the lock file and the folder of the same name, if any."""
-    folder = lock_file.with_suffix("")
+def locked(lock_file: Path, folder: Path | None = None, *, blocking: bool = True) -> Generator[None]:
+    """Hold a lock. When the block ends, remove the lock file and the folder that it guards, if any."""
     with FileLock(lock_file, blocking=blocking):
         try:
-            yield folder
+            yield
         finally:
-            rmtree(folder, ignore_errors=True)
-            if not folder.exists():  # otherwise the next process tries again
+            if folder:
+                rmtree(folder, ignore_errors=True)
+            if not (folder and folder.exists()):  # otherwise the next process tries again
                 lock_file.unlink()
+
+
+def _is_old(lock_file: Path) -> bool:
+    try:
+        return time.time() - lock_file.stat().st_mtime > _OTHER_HOSTS_SECONDS
+    except FileNotFoundError:  # its process has just ended
+        return False
 
 
 def explain_unwritable(error: Exception, place: str, variable: str) -> str | None:
