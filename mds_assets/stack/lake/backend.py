@@ -97,11 +97,13 @@ class Backend(ABC):
             targets: Their paths within the folder.
         """
 
+    @abstractmethod
     def flush_files(self, files: Iterable[Path]) -> None:
-        """Make the content of written local files survive a power cut, before they are moved. A put always does."""
+        """Make the content of written files survive a power cut, before they are moved."""
 
+    @abstractmethod
     def flush_folders(self, targets: Iterable[UPath]) -> None:
-        """Make the names of moved files survive a power cut, before anyone hears of them. A put always does."""
+        """Make the names of moved files survive a power cut, before Dagster hears of them."""
 
     @abstractmethod
     def reach(self) -> None:
