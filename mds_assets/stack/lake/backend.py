@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
 _UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
+_NO_FOLDER = {errno.EEXIST, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP}  # a file is in the way, and the like
 
 # A workspace's folder: 8 hex digits of its host, 24 of its own. Nothing else in `scratch` is ever removed.
 _WORKSPACE = re.compile(r"[0-9a-f]{32}")
@@ -169,7 +170,7 @@ def _is_old(lock_file: Path) -> bool:
 
 def explain_unwritable(error: Exception, place: str, variable: str) -> str | None:
     """A one-line message about a full disk or missing permissions; None for other errors."""
-    if not isinstance(error, OSError) or error.errno not in _UNWRITABLE:
+    if not isinstance(error, OSError) or error.errno not in _UNWRITABLE | _NO_FOLDER:
         return None
     return (
         f"{place} cannot be written: {os.strerror(error.errno)}. Make room or get access, or set {variable} to another "
