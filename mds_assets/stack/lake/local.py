@@ -1,6 +1,7 @@
 """The lake in a folder: a rename or link is the atomic step, and a lock ensures one writer at a time."""
 
 import errno
+import logging
 import os
 from collections.abc import Collection, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +13,9 @@ from upath import UPath
 
 from mds_assets.stack.lake.backend import Backend, ConflictError, Move, explain_unwritable, locked
 from mds_assets.stack.lake.layout import Partition, parse_folder, partition_folder
+from mds_assets.stack.lake.mounts import host_local_locks
 
+_LOG = logging.getLogger(__name__)
 # Disks and file systems flush several files together: 365 files take 0.04 s, one after the other 0.2 s.
 _FLUSHES = 8
 # How a file system says that it has no hard links (exFAT, some FUSE), or cannot flush a folder.
@@ -28,6 +31,7 @@ class LocalBackend(Backend):
         # On the lake's own file system: a rename across file systems would be a copy, which readers could see
         # half-written.
         self.scratch = Path(root, ".tmp")
+        self._reached = False
 
     def path(self, *names: str) -> UPath:
         """A path below the root."""
@@ -74,10 +78,13 @@ class LocalBackend(Backend):
         _flush(sorted(folders, reverse=True))
 
     def reach(self) -> None:
-        """Create the scratch folder."""
+        """Create the scratch folder; warn once if another host may not see our locks."""
         created = [folder for folder in self.scratch.parents if not folder.exists()]
         self.scratch.mkdir(parents=True, exist_ok=True)
         _flush(folder.parent for folder in created)
+        if not self._reached and (kind := host_local_locks(self.scratch)):
+            _LOG.warning("locks on %s (%s) may hold on this host only: let no other host write here", self._root, kind)
+        self._reached = True
 
     def explain(self, error: Exception) -> str | None:
         """A one-line message about a folder that cannot be written."""

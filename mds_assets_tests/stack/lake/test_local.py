@@ -83,6 +83,33 @@ def test_a_workspace_of_another_host_is_left_alone_for_a_week(lake: Lake, monkey
         assert not folder.exists()
 
 
+@pytest.mark.parametrize(
+    ("mount", "kind"),
+    [
+        ("rw - ext4 /dev/sda rw", None),
+        ("rw - nfs4 server:/ rw,local_lock=none", None),
+        ("rw - nfs4 server:/ rw,local_lock=all", "nfs4"),
+        ("rw - nfs server:/ rw,nolock", "nfs"),
+        ("rw - cifs //server/share rw", None),
+        ("rw - cifs //server/share rw,nobrl", "cifs"),
+        ("rw shared:1 - fuse.sshfs me@server: rw", "fuse.sshfs"),
+    ],
+)
+def test_locks_that_may_hold_on_this_host_only_are_noticed_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, mount: str, kind: str | None
+):
+    place = tmp_path / "my share"
+    mounts = tmp_path / "mountinfo"
+    mounts.write_text(f"1 0 8:1 / / rw - fuse.root root rw\n2 1 8:2 / {tmp_path}/my\\040share {mount}\n")
+    monkeypatch.setattr("mds_assets.stack.lake.mounts._MOUNTS", mounts)
+    lake = Lake(str(place / "lake"))
+    for _ in range(2):
+        with lake.workspace():
+            pass
+    warning = f"locks on {place}/lake ({kind}) may hold on this host only: let no other host write here"
+    assert [record.getMessage() for record in caplog.records] == ([warning] if kind else [])
+
+
 def test_a_load_never_replaces_one_that_appears_while_it_is_moved(lake: Lake, tmp_path: Path):
     target = lake.folder(RAW) / f"day={D1}" / "1.parquet"
     move = lake.backend.adding([target])
