@@ -32,6 +32,7 @@ settings.load_profile("tests")
 # What each of these starts once, and some of their tests follow each other.
 TOGETHER = (
     "stack/test_cli.py",
+    "stack/test_folders.py",
     "test_chaos.py",
     "test_checks.py",
     "test_daemon.py",

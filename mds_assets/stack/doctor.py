@@ -6,6 +6,7 @@ It reads listings and footers, never rows, and changes nothing unless told to.
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from pathlib import Path
 
 from dagster import AssetKey, AssetSpec
@@ -14,7 +15,7 @@ from upath import UPath
 from mds_assets.stack.blocks.raw import SNAPSHOT
 from mds_assets.stack.lake import DATA_FILE, Lake
 from mds_assets.stack.lake.footers import why_unreadable
-from mds_assets.stack.lake.layout import is_early, is_landed, is_table_file, parse_path, partition_folder
+from mds_assets.stack.lake.layout import is_early, is_landed, is_table_file, parse_path
 from mds_assets.stack.partitions import days_between
 
 QUARANTINE = "quarantine"
@@ -49,8 +50,9 @@ def examine(lake: Lake, tables: Iterable[AssetSpec]) -> Iterator[Finding]:
         if spec.partitions_def:
             yield from _days(key, spec, listed[key])
             yield from _stale(lake, key, spec, listed)
-    for file, remove in lake.leftovers():
-        yield Finding("leftover", str(file), "Of a process that was killed: --fix removes it, or the next run.", remove)
+    for folder in lake.backend.leftovers():
+        way_out = "A killed process left it: --fix removes it, as the next run does."
+        yield Finding("leftover", str(folder), way_out, partial(lake.backend.remove, folder))
 
 
 def _list(table: UPath) -> dict[str, UPath]:

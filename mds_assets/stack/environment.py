@@ -18,11 +18,13 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from importlib import import_module
 from importlib.util import find_spec
+from io import StringIO
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 from urllib.parse import SplitResult, urlsplit
 
 import click
+from dotenv.parser import parse_stream
 from pydantic import Secret, SecretStr, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, SettingsConfigDict
@@ -36,6 +38,9 @@ _TOKEN = r"gh[a-z]_\w+|github_pat_\w+|\b[0-9a-f]{40}\b"  # noqa: S105
 _SECRET_IN_VALUE = re.compile(rf"{_TOKEN}|(?<=://).*(?=@)")
 _SECRET_IN_TEXT = re.compile(rf"{_TOKEN}|(?<=://)[^\s/@]+(?=@)")
 _HOST = re.compile(r"[a-z0-9._-]+|[0-9a-f:]+")
+
+# In `.env`: the name that a line sets.
+_ASSIGNED = re.compile(r"^\s*(?:export\s+)?([A-Z][A-Z0-9_]+)[ \t]*(?:[=:]|$)", re.MULTILINE)
 
 # MDS_* names that are not settings: the port of a deployment's code server (deploy/celery), and the folder where the UI
 # tests put their screenshots.
@@ -102,13 +107,42 @@ def load(kind: type[_Settings]) -> _Settings:
     """Read and validate settings of this class.
 
     Raises:
-        SettingsError: A value is invalid. The message names only the first one, and never shows a secret.
+        SettingsError: A value is invalid, or `.env` is. The message names only the first one, and never shows a secret.
     """
     options: dict[str, Any] = {"_env_file": ENV_FILE}  # the type checker only knows the fields
+    _check_dotenv()
     try:
         return kind(**options)
     except ValidationError as error:
         raise SettingsError(_explain(kind, error)) from None
+
+
+def _check_dotenv() -> None:
+    """Reject what python-dotenv would skip with a warning, or take for another value than its author meant.
+
+    Raises:
+        SettingsError: Names the line and the variable; never the value, which may be a secret.
+    """
+    try:
+        text = ENV_FILE.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise SettingsError(f"{ENV_FILE} cannot be read: {error.strerror}.") from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"{ENV_FILE} is not in UTF-8: save it in that encoding.") from None
+    if "\0" in text:
+        raise SettingsError(f"{ENV_FILE} has a NUL character: save it in UTF-8.")
+    for binding in parse_stream(StringIO(text)):
+        written = binding.original.string
+        swallowed = _ASSIGNED.search(written.strip(), 1)  # an assignment within a value of several lines
+        if (binding.key or binding.error) and (binding.error or binding.value is None or swallowed):
+            named = _ASSIGNED.match(written)
+            line = binding.original.line + written[: len(written) - len(written.lstrip())].count("\n")
+            raise SettingsError(
+                f"{ENV_FILE}, line {line}: {named[1] if named else 'this'} cannot be read: write NAME=value, and close "
+                "each quote in its line."
+            )
 
 
 def _explain(kind: type[EnvironmentSettings], error: ValidationError) -> str:

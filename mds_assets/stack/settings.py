@@ -7,6 +7,7 @@ docs/reference/settings.md.
 
 import os
 import re
+import sys
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from importlib.util import find_spec
@@ -46,6 +47,10 @@ _NOT_AWS = {
 # Not pydantic's ByteSize: it rejects 80% and accepts 10bit or a bare 4, and DuckDB needs the text anyway.
 _BYTES = re.compile(r"\d+(\.\d+)?\s*([KMGT]i?B|B|%)", re.IGNORECASE)
 
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+# In bytes. A path may have 4,096 on Linux and 1,024 on macOS; the lake's own folders and files need up to 300.
+_MAX_NAME, _MAX_PATH = 255, 3_700 if sys.platform == "linux" else 700
 
 _PREVIEW_ROWS = 5  # of a table in the event log, if MDS_PREVIEW_ROWS is not set
 
@@ -200,16 +205,7 @@ class Settings(EnvironmentSettings):
     @field_validator("data_dir", mode="after")
     @classmethod
     def _data_dir_is_absolute(cls, value: str) -> str:
-        scheme, separator, rest = value.partition("://")
-        if scheme == "s3":
-            return _bucket_url(value)
-        if separator and scheme != "file":
-            raise ValueError(f"{scheme}:// is not supported")
-        folder = PROJECT_ROOT / Path(rest if separator else value).expanduser()
-        for character, who in (("%", "dlt"), ("?", "DuckDB"), ("\\", "DuckDB")):
-            if character in folder.as_posix():
-                raise ValueError(f"{who} cannot work in '{folder}', whose path has a {character}")
-        return str(folder)
+        return _bucket_url(value) if value.startswith("s3://") else str(_folder(value))
 
     @field_validator("aws_endpoint_url", mode="after")
     @classmethod
@@ -264,6 +260,33 @@ def is_remote(root: str) -> bool:
 def _on_a_store(others: ValidationInfo) -> bool:
     """Whether the lake is in an object store; if not, nothing uses one."""
     return is_remote(str(others.data.get("data_dir")))
+
+
+def _folder(value: str) -> Path:
+    """Validate a folder, or the file:// URL of one, without touching it.
+
+    Raises:
+        ValueError: It is neither, or one of the engines could not work in it.
+    """
+    scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]+):/", value)  # of two letters or more: C:/ is a drive
+    path = value.removeprefix("file://").removeprefix("localhost")
+    if scheme and (scheme[1] != "file" or not value.startswith("file://")):
+        raise ValueError(f"{value[: scheme.end()]} is not s3:// or file://")
+    if scheme and not path.startswith("/"):
+        raise ValueError(f"{path.partition('/')[0]!r} is another host: write file:///folder")
+    if re.match(r"~[^/]", path):
+        raise ValueError(f"{path.partition('/')[0]} is another user's folder: write its path")
+    folder = PROJECT_ROOT / Path(re.sub("^//+", "/", path)).expanduser()
+    for character, who in (("%", "dlt"), ("?", "DuckDB"), ("\\", "DuckDB")):
+        if character in folder.as_posix():
+            raise ValueError(f"{who} cannot work in '{folder}', whose path has a {character}")
+    if not path.strip() or folder == Path(folder.anchor):
+        raise ValueError("it is no folder of its own")
+    if _CONTROL.search(path):
+        raise ValueError("it has a line break or another control character")
+    if max(len(os.fsencode(part)) for part in folder.parts) > _MAX_NAME or len(os.fsencode(folder)) > _MAX_PATH:
+        raise ValueError("it is too long for a file system")
+    return folder
 
 
 def _bucket_url(value: str) -> str:

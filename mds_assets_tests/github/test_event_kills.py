@@ -91,7 +91,7 @@ def failing(phase: str, github: GitHubServer, monkeypatch: pytest.MonkeyPatch) -
 
         github.intercept = intercept
     elif phase == "moving":
-        monkeypatch.setattr(os, "replace", raising(os.replace, "{}/day=" + str(MARCH[11])))
+        monkeypatch.setattr(os, "link", raising(os.link, "{}/day=" + str(MARCH[11])))
     else:
 
         def broken(*_: Any, **__: Any) -> None:
@@ -127,14 +127,14 @@ from datetime import date
 from pathlib import Path
 from mds_assets_tests.github.test_event_kills import FIRST, LAST, RAW, TOKEN, Project
 folder, url, table = sys.argv[1:]
-replace, left = os.replace, 2
+link, left = os.link, 2
 def killed(source, target):
     global left
-    replace(source, target)
+    link(source, target)
     left -= table in str(target)
     if not left:
         os.kill(os.getpid(), signal.SIGKILL)
-os.replace = killed
+os.link = killed
 Project(Path(folder), url, ["quicwg"], TOKEN, RAW).materialise(FIRST, LAST)
 """
 

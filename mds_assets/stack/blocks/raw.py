@@ -193,6 +193,7 @@ def _land(
     if days.covered:
         context.log.info("%s: %s of %s days were landed before", name, len(days.covered), len(days.dates))
     read_set = _readable(session, session.lake.read_set(context.asset_key, [*files, *days.covered]))
+    session.lake.flush(file for day in days.covered for file in read_set[day])  # its run may have been killed
     for partition in requested:
         of_day = read_set.get(partition, [])
         newest = [file for file in of_day if file.name == load_file(load.load_id) and partition == requested[-1]]

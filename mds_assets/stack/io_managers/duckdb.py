@@ -9,8 +9,10 @@ import duckdb
 import pyarrow as pa
 from upath import UPath
 
-from mds_assets.stack.lake.layout import DATA_FILE
+from mds_assets.stack.lake.layout import DATA_FILE, DAY_IN_PATH, is_below_partition
 from mds_assets.stack.table import DAY, Table, check_columns, literal, quote
+
+_PATH = "path of the file"  # a column that no table declares
 
 # GLOBAL, so that they apply to cursors too.
 SETTINGS = """
@@ -64,9 +66,13 @@ def scan(
         return empty
     # DuckDB pushes column and day filters through the UNION into the Parquet reader. The union gives every declared
     # column a type, even if no file has it.
-    columns = ", ".join(f"{quote(name)}::{sql_type} AS {quote(name)}" for name, sql_type in types.items())
+    values = {name: quote(name) for name in types}
     paths = ", ".join(map(literal, patterns))
     hive = "true, hive_types = {'day': DATE}" if partitioned else "false"
+    if partitioned and is_below_partition(patterns[0]):
+        hive = f"false, filename = {literal(_PATH)}"
+        values[DAY] = f"regexp_extract({quote(_PATH)}, {literal(DAY_IN_PATH)}, 1)"
+    columns = ", ".join(f"{values[name]}::{sql_type} AS {quote(name)}" for name, sql_type in types.items())
     return (
         f"SELECT {columns} FROM ({empty} UNION ALL BY NAME FROM read_parquet([{paths}], "  # noqa: S608
         f"union_by_name = {not same_columns}, hive_partitioning = {hive}))"

@@ -14,8 +14,11 @@ import polars as pl
 from polars.io.partition import FileProviderArgs
 from upath import UPath
 
-from mds_assets.stack.lake.layout import DATA_FILE
+from mds_assets.stack.lake import layout
+from mds_assets.stack.lake.layout import DATA_FILE, DAY_IN_PATH
 from mds_assets.stack.table import DAY, Table, check_columns
+
+_PATH = "path of the file"  # a column that no table declares
 
 
 def polars_schema(table: Table) -> pl.Schema:
@@ -38,11 +41,14 @@ def scan(
     """
     if not files:
         return pl.LazyFrame(schema=polars_schema(table.with_day() if partitioned else table))
-    return pl.scan_parquet(
+    is_below_partition = partitioned and layout.is_below_partition(str(files[0]))
+    is_hive = partitioned and not is_below_partition
+    frame = pl.scan_parquet(
         [str(file) for file in files],
         schema=polars_schema(table),
-        hive_partitioning=partitioned,
-        hive_schema={DAY: pl.Date} if partitioned else None,
+        hive_partitioning=is_hive,
+        hive_schema={DAY: pl.Date} if is_hive else None,
+        include_file_paths=_PATH if is_below_partition else None,
         glob=False,
         missing_columns="insert",
         extra_columns="ignore",
@@ -50,6 +56,9 @@ def scan(
         cast_options=pl.ScanCastOptions(integer_cast="upcast", float_cast="upcast"),
         **(polars_options or {}),
     )
+    if not is_below_partition:
+        return frame
+    return frame.with_columns(pl.col(_PATH).str.extract(DAY_IN_PATH).str.to_date().alias(DAY)).drop(_PATH)
 
 
 def typed(name: str, frame: pl.LazyFrame, table: Table) -> pl.LazyFrame:

@@ -5,11 +5,15 @@
 
 import errno
 import os
+import re
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Generator, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import date
+from hashlib import sha256
 from pathlib import Path
+from platform import node
 from shutil import rmtree
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -24,6 +28,12 @@ if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
 _UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
+_NO_FOLDER = {errno.EEXIST, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP}  # a file is in the way, and the like
+
+# A workspace's folder: 8 hex digits of its host, 24 of its own. Nothing else in `scratch` is ever removed.
+_WORKSPACE = re.compile(r"[0-9a-f]{32}")
+# On some network file systems, locks only hold on the host that took them. No run lasts this long.
+_OTHER_HOSTS_SECONDS = 7 * 86_400
 
 # Turns a written local file into the target, atomically for readers. Raises ConflictError.
 Move: TypeAlias = Callable[[Path, UPath], None]
@@ -89,6 +99,14 @@ class Backend(ABC):
         """
 
     @abstractmethod
+    def flush_files(self, files: Iterable[Path]) -> None:
+        """Make the content of written files survive a power cut, before they are moved."""
+
+    @abstractmethod
+    def flush_folders(self, targets: Iterable[UPath]) -> None:
+        """Make the names of moved files survive a power cut, before Dagster hears of them."""
+
+    @abstractmethod
     def reach(self) -> None:
         """Create the scratch folder, and fail now, not after hours of work, if the lake cannot be written."""
 
@@ -110,38 +128,62 @@ class Backend(ABC):
     def workspace(self) -> Generator[Path]:
         """A new empty folder in `scratch`, removed with all its contents when the block ends.
 
-        A killed process leaves its folder behind but no longer holds the lock beside it; the next process that needs a
-        workspace removes it.
+        A killed process leaves its folder behind but no longer holds the lock beside it; the next process on its host
+        that needs a workspace removes it.
 
         Raises:
             LakeError: The folder cannot be written, or the lake cannot be reached.
         """
         with self.explaining():
             self.reach()
-            for lock_file in self.scratch.glob("*.lock"):
-                with suppress(Timeout), locked(lock_file, blocking=False):
-                    pass
-            with locked(self.scratch / f"{uuid4().hex}.lock") as folder:
+            for folder in self.leftovers():
+                self.remove(folder)
+            folder = self.scratch / f"{_own_host()}{uuid4().hex[8:]}"
+            with locked(folder.with_suffix(".lock"), folder):
                 folder.mkdir()
                 yield folder
 
+    def leftovers(self) -> Iterator[Path]:
+        """The workspaces whose process on this host was killed, or on another one long ago."""
+        for lock_file in self.scratch.glob("*.lock"):
+            folder = lock_file.with_suffix("")
+            if _WORKSPACE.fullmatch(folder.name) and (folder.name.startswith(_own_host()) or _is_old(lock_file)):
+                with suppress(Timeout), FileLock(lock_file, blocking=False):
+                    yield folder
+
+    def remove(self, folder: Path) -> None:
+        """Remove a workspace, unless a process holds its lock."""
+        with suppress(Timeout), locked(folder.with_suffix(".lock"), folder, blocking=False):
+            pass
+
 
 @contextmanager
-def locked(lock_file: Path, *, blocking: bool = True) -> Generator[Path]:
-    """Hold a lock. When the block ends, remove the lock file and the folder of the same name, if any."""
-    folder = lock_file.with_suffix("")
+def locked(lock_file: Path, folder: Path | None = None, *, blocking: bool = True) -> Generator[None]:
+    """Hold a lock. When the block ends, remove the lock file and the folder that it guards, if any."""
     with FileLock(lock_file, blocking=blocking):
         try:
-            yield folder
+            yield
         finally:
-            rmtree(folder, ignore_errors=True)
-            if not folder.exists():  # otherwise the next process tries again
+            if folder:
+                rmtree(folder, ignore_errors=True)
+            if not (folder and folder.exists()):  # otherwise the next process tries again
                 lock_file.unlink()
+
+
+def _own_host() -> str:
+    return sha256(node().encode()).hexdigest()[:8]
+
+
+def _is_old(lock_file: Path) -> bool:
+    try:
+        return time.time() - lock_file.stat().st_mtime > _OTHER_HOSTS_SECONDS
+    except FileNotFoundError:  # its process has just ended
+        return False
 
 
 def explain_unwritable(error: Exception, place: str, variable: str) -> str | None:
     """A one-line message about a full disk or missing permissions; None for other errors."""
-    if not isinstance(error, OSError) or error.errno not in _UNWRITABLE:
+    if not isinstance(error, OSError) or error.errno not in _UNWRITABLE | _NO_FOLDER:
         return None
     return (
         f"{place} cannot be written: {os.strerror(error.errno)}. Make room or get access, or set {variable} to another "

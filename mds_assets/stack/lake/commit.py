@@ -4,6 +4,11 @@ No lock is held while a table is computed. Instead, a run records the version of
 set). Just before it publishes, it reads the versions again. If one differs, the result may be stale: nothing is
 published, and the caller computes it again. Raw needs none of this, because a load only ever adds files.
 
+Whatever is published survives a power cut: files are flushed before they are moved, and their folders before this
+module returns, so before Dagster records anything. Raw cannot be fetched again. The other tables can be computed again,
+but nothing would say that they must: Dagster would call a day materialized whose file is empty, missing or the previous
+one, and a `current` table would never merge it.
+
 The backends implement moving a file and excluding other writers.
 """
 
@@ -71,6 +76,7 @@ def publishing(
         except Exception:
             refuse_changed(backend, inputs)  # the cause may be a file that was replaced while it was read
             raise
+        backend.flush_files(targets)
         # Of two runs of one day, the one with the older inputs must not win. Under a lock, nobody can publish between
         # the check and the move. A store records the targets' versions first: if another run publishes later, this
         # run's put fails; if it published earlier, its newer inputs make the check fail.
@@ -79,6 +85,7 @@ def publishing(
                 refuse_changed(backend, inputs)
                 for file, target in targets.items():
                     move(file, table / target)
+            backend.flush_folders(table / target for target in targets.values())
         except ConflictError as error:
             raise InputsChangedError(str(error)) from None
         if newest and targets:
@@ -107,8 +114,11 @@ def _publish_newest(
                     contents[index[0]] = index[1]([day, *days], contents[newest].decode()).encode()
                 for target, content in contents.items():
                     (folder / target).write_bytes(content)
+                backend.flush_files(folder / target for target in contents)
+                for target in contents:
                     move(folder / target, table / target)
-                return
+            backend.flush_folders(table / target for target in contents)
+            return
         except ConflictError:
             continue  # another run was faster, but may have seen an older day
         except OSError as error:
@@ -124,23 +134,27 @@ def publishing_file(backend: Backend, name: str) -> Generator[Path]:
             # In the opposite order to a table: what the block reads from the tables must be newer than the file.
             with backend.replacing(name, backend.path(), [Path(name)]) as move:
                 yield folder / name
+                backend.flush_files([folder / name])
                 move(folder / name, backend.path(name))
+            backend.flush_folders([backend.path(name)])
         except ConflictError as error:
             raise InputsChangedError(str(error)) from None
 
 
 def append(backend: Backend, files: Mapping[UPath, Path]) -> None:
-    """Add files to the lake, keyed by target: all of them or none.
+    """Add files to the lake, keyed by target: all of them or none. After a power cut, some may be there.
 
     Raises:
         FileExistsError: A target exists.
     """
     attempted: list[UPath] = []
+    backend.flush_files(files.values())
     try:
         move = backend.adding(files)
         for target, file in files.items():
             attempted.append(target)
             move(file, target)
+        backend.flush_folders(files)
     except BaseException as error:
         is_conflict = isinstance(error, ConflictError)
         # On a conflict, the last target belongs to another run. On any other error, it may have been written.

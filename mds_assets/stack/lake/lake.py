@@ -145,6 +145,10 @@ class Lake:
         }
         commit.append(self.backend, landed | ahead)
 
+    def flush(self, files: Iterable[UPath]) -> None:
+        """Make sure that files which another run published survive a power cut, before Dagster hears of them."""
+        self.backend.flush_folders(files)
+
     def refuse_changed(self, inputs: ReadSet) -> None:
         """Compare a read set with the lake as it is now.
 

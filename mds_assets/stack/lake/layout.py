@@ -23,6 +23,9 @@ DATA_FILE = "data.parquet"
 
 _PARQUET = ".parquet"
 _EARLY = ".early.parquet"
+# The day in the path of a partition's file, for engines that cannot be told which folders are partitions.
+DAY_IN_PATH = rf"/{DAY}=([0-9-]+)/[^/]*$"
+
 _DAY_FOLDER = re.compile(rf"{DAY}=(\d{{4}}-\d\d-\d\d)")
 
 
@@ -51,6 +54,11 @@ def parse_path(path: str) -> tuple[Partition, str] | None:
     if not separator:
         return None, name
     return (day, name) if (day := parse_folder(folder)) else None
+
+
+def is_below_partition(path: str) -> bool:
+    """Whether a folder above a partition's own is named like one (`x=y`): an engine would read it as a column."""
+    return any("=" in folder for folder in path.split("/")[:-2])
 
 
 def is_table_file(name: str) -> bool:

@@ -1,7 +1,10 @@
-"""The lake in a folder: a rename is the atomic step, and a lock ensures one writer at a time."""
+"""The lake in a folder: a rename or link is the atomic step, and a lock ensures one writer at a time."""
 
+import errno
+import logging
 import os
-from collections.abc import Collection, Generator, Iterator
+from collections.abc import Collection, Generator, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
@@ -10,6 +13,13 @@ from upath import UPath
 
 from mds_assets.stack.lake.backend import Backend, ConflictError, Move, explain_unwritable, locked
 from mds_assets.stack.lake.layout import Partition, parse_folder, partition_folder
+from mds_assets.stack.lake.mounts import host_local_locks
+
+_LOG = logging.getLogger(__name__)
+# Disks and file systems flush several files together: 365 files take 0.04 s, one after the other 0.2 s.
+_FLUSHES = 8
+# How a file system says that it has no hard links (exFAT, some FUSE), or cannot flush a folder.
+_UNSUPPORTED = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EMLINK}
 
 
 class LocalBackend(Backend):
@@ -21,6 +31,7 @@ class LocalBackend(Backend):
         # On the lake's own file system: a rename across file systems would be a copy, which readers could see
         # half-written.
         self.scratch = Path(root, ".tmp")
+        self._reached = False
 
     def path(self, *names: str) -> UPath:
         """A path below the root."""
@@ -48,27 +59,96 @@ class LocalBackend(Backend):
         for target in targets:
             if target.exists():
                 raise ConflictError(target)
-        return _move
+        return _add
 
     @contextmanager
     def replacing(self, name: str, folder: UPath, targets: Collection[Path]) -> Generator[Move]:
         """Wait for other runs that replace the same files."""
         with locked(self.scratch / f"{name}.lock"):
-            yield _move
+            yield _replace
+
+    def flush_files(self, files: Iterable[Path]) -> None:
+        """Flush them together."""
+        _flush(files)
+
+    def flush_folders(self, targets: Iterable[UPath]) -> None:
+        """Flush their folders and all folders above, up to the root: another process may just have created them."""
+        root = Path(self._root)
+        folders = {folder for target in targets for folder in Path(str(target)).parents if folder.is_relative_to(root)}
+        _flush(sorted(folders, reverse=True))
 
     def reach(self) -> None:
-        """Create the scratch folder."""
+        """Create the scratch folder; warn once if another host may not see our locks."""
+        created = [folder for folder in self.scratch.parents if not folder.exists()]
         self.scratch.mkdir(parents=True, exist_ok=True)
+        _flush(folder.parent for folder in created)
+        if not self._reached and (kind := host_local_locks(self.scratch)):
+            _LOG.warning("locks on %s (%s) may hold on this host only: let no other host write here", self._root, kind)
+        self._reached = True
 
     def explain(self, error: Exception) -> str | None:
         """A one-line message about a folder that cannot be written."""
         return explain_unwritable(error, f"the lake MDS_DATA_DIR={self._root!r}", "MDS_DATA_DIR")
 
 
-def _move(file: Path, target: UPath) -> None:
-    """Move a written file onto its target: the only place where files enter a local lake."""
+# Files enter a local lake only through the next two functions.
+
+
+def _replace(file: Path, target: UPath) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     os.replace(file, str(target))
+
+
+def _add(file: Path, target: UPath) -> None:
+    """Give a file its name in the lake, unless the name is taken: a rename would replace another run's load."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(file, str(target))
+    except FileExistsError:
+        if not Path(str(target)).samefile(file):  # over NFS, a call whose answer was lost is sent twice
+            raise ConflictError(target) from None
+    except OSError as error:
+        if error.errno not in _UNSUPPORTED:
+            raise
+        _add_without_links(file, target)
+
+
+def _add_without_links(file: Path, target: UPath) -> None:
+    """The same where there are no hard links: whoever creates the file `.<name>.claim` may use the name."""
+    claim = Path(str(target.parent), f".{target.name}.claim")
+    try:
+        claim.open("x").close()
+    except FileExistsError:
+        raise ConflictError(target) from None
+    try:
+        if target.exists():
+            raise ConflictError(target)
+        os.replace(file, str(target))
+    finally:
+        claim.unlink()
+
+
+def _flush(paths: Iterable[Path]) -> None:
+    """Make these files' content, or these folders' entries, survive a power cut."""
+    paths = list(paths)
+    if os.name != "posix":  # Windows cannot open a folder
+        return
+    if len(paths) == 1:  # a thread costs more
+        _flush_one(paths[0])
+    elif paths:
+        with ThreadPoolExecutor(_FLUSHES) as threads:
+            list(threads.map(_flush_one, paths))
+
+
+def _flush_one(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _UNSUPPORTED:
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def _names(folder: Path) -> list[str]:

@@ -173,6 +173,12 @@ class ObjectStoreBackend(Backend):
         versions = self._list(folder, {target.parts[0] for target in targets})
         yield partial(self._put, {folder / path: version for path, version in versions.items()})
 
+    def flush_files(self, files: Iterable[Path]) -> None:
+        """Nothing to do: what is put is the copy that lasts."""
+
+    def flush_folders(self, targets: Iterable[UPath]) -> None:
+        """Nothing to do: the store answers a put once the object is safe."""
+
     def reach(self) -> None:
         """Send the store a request, to detect a wrong key or endpoint early, and create the scratch folder."""
         with one_line(self._url):

@@ -4,12 +4,15 @@ import errno
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from threading import Thread
 
 import pytest
+from dagster import AssetKey
 
-from mds_assets.stack.lake import Lake, LakeError
+from mds_assets.stack.lake import Lake, LakeError, backend
+from mds_assets.stack.lake.backend import ConflictError
 from mds_assets_tests.stack.lake.files import D1, D2, RAW, TABLE, content, replace, written
 
 # Takes a workspace, says so, and holds it until its standard input ends.
@@ -43,6 +46,102 @@ def test_a_workspace_lives_as_long_as_its_process_and_the_next_run_removes_it(la
     assert list(lake.scratch.iterdir()) == []
 
 
+@pytest.mark.parametrize("name", ["..", ".", "mine", "raw.orders", "0" * 31, f"{'0' * 32}x", "A" * 32])
+def test_no_lock_file_but_a_workspaces_own_removes_anything(lake: Lake, name: str):
+    replace(lake, TABLE, D1, content="x")
+    lake.scratch.joinpath("mine").mkdir()
+    lock_file = Path(f"{lake.scratch}/{name}.lock")
+    lock_file.touch()
+    with lake.workspace():
+        pass
+    assert content(lake, TABLE, D1) == ["x"]
+    assert lock_file.exists()
+    assert lake.scratch.joinpath("mine").exists()
+
+
+def test_a_table_of_any_name_may_be_locked(lake: Lake):
+    replace(lake, TABLE, D1, content="x")
+    replace(lake, AssetKey(["marts", "..", "a"]), D1, content="y")
+    with lake.backend.replacing("..", lake.path(), []):
+        pass
+    assert content(lake, TABLE, D1) == ["x"]
+
+
+def test_a_workspace_of_another_host_is_left_alone_for_a_week(lake: Lake, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(backend, "node", lambda: "other")
+    with lake.workspace() as theirs:
+        held = theirs.name
+    monkeypatch.undo()
+    folder, lock_file = lake.scratch / held, lake.scratch / f"{held}.lock"
+    folder.mkdir()
+    lock_file.touch()  # nobody on this host holds it: locks of some network file systems hold on one host only
+    with lake.workspace():
+        assert folder.exists()
+    long_ago = time.time() - 8 * 86_400
+    os.utime(lock_file, (long_ago, long_ago))
+    with lake.workspace():
+        assert not folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("mount", "kind"),
+    [
+        ("rw - ext4 /dev/sda rw", None),
+        ("rw - nfs4 server:/ rw,local_lock=none", None),
+        ("rw - nfs4 server:/ rw,local_lock=all", "nfs4"),
+        ("rw - nfs server:/ rw,nolock", "nfs"),
+        ("rw - cifs //server/share rw", None),
+        ("rw - cifs //server/share rw,nobrl", "cifs"),
+        ("rw shared:1 - fuse.sshfs me@server: rw", "fuse.sshfs"),
+    ],
+)
+def test_locks_that_may_hold_on_this_host_only_are_noticed_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, mount: str, kind: str | None
+):
+    place = tmp_path / "my share"
+    mounts = tmp_path / "mountinfo"
+    mounts.write_text(f"1 0 8:1 / / rw - fuse.root root rw\n2 1 8:2 / {tmp_path}/my\\040share {mount}\n")
+    monkeypatch.setattr("mds_assets.stack.lake.mounts._MOUNTS", mounts)
+    lake = Lake(str(place / "lake"))
+    for _ in range(2):
+        with lake.workspace():
+            pass
+    warning = f"locks on {place}/lake ({kind}) may hold on this host only: let no other host write here"
+    assert [record.getMessage() for record in caplog.records] == ([warning] if kind else [])
+
+
+def test_a_load_never_replaces_one_that_appears_while_it_is_moved(lake: Lake, tmp_path: Path):
+    target = lake.folder(RAW) / f"day={D1}" / "1.parquet"
+    move = lake.backend.adding([target])
+    lake.add(RAW, "1", {D1: written(tmp_path, "theirs")})
+    with pytest.raises(ConflictError):
+        move(written(tmp_path, "ours"), target)
+    assert target.read_text() == "theirs"
+
+
+def test_a_load_is_added_where_there_are_no_hard_links(lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def refused(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refused)
+    target = lake.folder(RAW) / f"day={D1}" / "1.parquet"
+    move = lake.backend.adding([target])
+    lake.add(RAW, "1", {D1: written(tmp_path, "theirs")})
+    with pytest.raises(ConflictError):
+        move(written(tmp_path, "ours"), target)
+    assert content(lake, RAW, D1) == ["theirs"]
+    assert [file.name for file in Path(str(target.parent)).iterdir()] == ["1.parquet"]
+
+
+def test_a_load_whose_link_was_made_by_a_call_that_was_sent_twice_is_there(lake: Lake, tmp_path: Path):
+    target = lake.folder(RAW) / f"day={D1}" / "1.parquet"
+    file = written(tmp_path, "ours")
+    move = lake.backend.adding([target])
+    move(file, target)
+    move(file, target)
+    assert target.read_text() == "ours"
+
+
 def test_a_load_whose_name_exists_is_refused_before_anything_moves(lake: Lake, tmp_path: Path):
     lake.add(RAW, "1", {D2: written(tmp_path, "a")})
     files = {D1: written(tmp_path, "b"), D2: written(tmp_path, "c")}
@@ -60,7 +159,7 @@ def test_a_load_that_cannot_be_moved_whole_is_taken_back(lake: Lake, tmp_path: P
         moved.append(target)
         file.rename(target)
 
-    monkeypatch.setattr(os, "replace", full)
+    monkeypatch.setattr(os, "link", full)
     with pytest.raises(OSError, match="No space left"):
         lake.add(RAW, "1", {D1: written(tmp_path, "a")}, {D2: written(tmp_path, "b")})
     assert moved
@@ -74,7 +173,7 @@ def test_a_load_that_is_interrupted_right_after_a_move_is_taken_back(
         file.rename(target)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(os, "replace", interrupted)
+    monkeypatch.setattr(os, "link", interrupted)
     with pytest.raises(KeyboardInterrupt):
         lake.add(RAW, "1", {D1: written(tmp_path, "a")})
     assert lake.days(RAW) == []
