@@ -100,7 +100,8 @@ def _add_views(con: duckdb.DuckDBPyConnection, lake: Lake, spec: AssetSpec, log:
     types = {column.name: column.type for column in table.columns}
     patterns = [files] if newest else []
     try:
-        landed, same_columns = _columns(con, patterns, types, is_raw=layer == ["raw"])
+        # On a cursor: a query that fails would end the transaction in which the views are made.
+        landed, same_columns = _columns(con.cursor(), patterns, types, is_raw=layer == ["raw"])
     except duckdb.Error:
         # One file that cannot be read would fail every query: until it is gone, the view lists the others by name.
         left_out = _unreadable(con, files)

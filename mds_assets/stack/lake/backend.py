@@ -148,7 +148,7 @@ class Backend(ABC):
         for lock_file in self.scratch.glob("*.lock"):
             folder = lock_file.with_suffix("")
             if _WORKSPACE.fullmatch(folder.name) and (folder.name.startswith(_own_host()) or _is_old(lock_file)):
-                with suppress(Timeout), FileLock(lock_file, blocking=False):
+                if not _is_held(lock_file):
                     yield folder
 
     def remove(self, folder: Path) -> None:
@@ -168,6 +168,14 @@ def locked(lock_file: Path, folder: Path | None = None, *, blocking: bool = True
                 rmtree(folder, ignore_errors=True)
             if not (folder and folder.exists()):  # otherwise the next process tries again
                 lock_file.unlink()
+
+
+def _is_held(lock_file: Path) -> bool:
+    try:
+        with FileLock(lock_file, blocking=False):
+            return False
+    except Timeout:
+        return True
 
 
 def _own_host() -> str:
