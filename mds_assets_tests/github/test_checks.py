@@ -10,7 +10,7 @@ from mds_assets.definitions import defs
 from mds_assets.stack.failures import reason
 from mds_assets.stack.table import TABLE, declared_table
 from mds_assets_tests.damage import Damage, failed
-from mds_assets_tests.github.project import Project, evaluations
+from mds_assets_tests.github.project import Project
 from mds_assets_tests.github.server import GitHubServer
 
 YESTERDAY = datetime.now(UTC).date() - timedelta(days=1)
@@ -76,16 +76,15 @@ def test_damage_is_caught_by_name(sample: Project, table: str, query: str, check
 
 
 def test_what_is_wrong_does_not_spread(tmp_path: Path):
-    """GitHub sends a repository that was made in the future: staging keeps it, its check fails, no mart is made."""
+    """GitHub sends a repository that was made in the future: the day is not staged, and no mart is made."""
     with GitHubServer({"acme": [repository(created_at="2999-01-01T00:00:00Z")]}) as github:
         project = Project(tmp_path, github.url, ["acme"])
         ran = project.materialise(LAST, raise_on_error=False)
         assert not ran.success
-        assert not evaluations(ran)["staging/repos is_valid"].passed
-        assert reason(ran.get_step_failure_events()[0]).endswith(
-            "failed with ERROR severity: staging/repos: accepted_values"
-        )
-        assert project.days("staging/repos") == [LAST]
+        assert not project.verdicts("staging/repos")[str(LAST)].passed
+        message = reason(ran.get_step_failure_events()[0])
+        assert message.startswith(f"staging/repos is not as declared, and was not published: {LAST}: accepted_values")
+        assert project.days("staging/repos") == []
         assert project.days("marts/daily_activity") == []
         github.repos["acme"] = [repository(created_at="2020-01-01T00:00:00Z")]
         assert project.materialise(LAST, instance=DagsterInstance.ephemeral()).success

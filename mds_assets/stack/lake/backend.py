@@ -147,9 +147,10 @@ class Backend(ABC):
         """The workspaces whose process on this host was killed, or on another one long ago."""
         for lock_file in self.scratch.glob("*.lock"):
             folder = lock_file.with_suffix("")
-            if _WORKSPACE.fullmatch(folder.name) and (folder.name.startswith(_own_host()) or _is_old(lock_file)):
-                if not _is_held(lock_file):
-                    yield folder
+            is_own = _WORKSPACE.fullmatch(folder.name) and folder.name.startswith(_own_host())
+            is_old = _WORKSPACE.fullmatch(folder.name) and _is_old(lock_file)
+            if (is_own or is_old) and not _is_held(lock_file):
+                yield folder
 
     def remove(self, folder: Path) -> None:
         """Remove a workspace, unless a process holds its lock."""
