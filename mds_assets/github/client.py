@@ -41,7 +41,9 @@ class GitHub:
         token: Sent only to that host, over that scheme.
         api_version: The version of the API, a date. 2022-11-28 works too, but has no star history.
         max_wait: Seconds that one request may wait for rate limits and between attempts. A longer wait is an error.
-        timeout: Connect and read timeouts, in seconds.
+        timeout: Connect and read timeouts, in seconds. The second bounds the gap between two bytes.
+        max_seconds: Seconds that one response may take, from the request to its last byte.
+        max_bytes: Bytes that one decoded body may have. 100 issues with the longest texts have some 30 MB.
         transport: An adapter that replaces GitHub, in process.
         sleep: Sleeps for a number of seconds.
         monotonic: A clock in seconds, for the pace of searches.
@@ -53,6 +55,8 @@ class GitHub:
     api_version: str = "2026-03-10"
     max_wait: float = 900
     timeout: tuple[float, float] = (10, 30)
+    max_seconds: float = 300
+    max_bytes: int = 64 * 2**20
     transport: "BaseAdapter | None" = None
     sleep: Callable[[float], None] = time.sleep
     monotonic: Callable[[], float] = time.monotonic
@@ -97,6 +101,8 @@ class GitHub:
             log=log,
             transport=self.transport,
             monotonic=self.monotonic,
+            max_seconds=self.max_seconds,
+            max_bytes=self.max_bytes,
         )
 
 

@@ -23,7 +23,7 @@ _FIRST_VERSION = "2026-03-10"
 _WEEKS_PER_PAGE = 30  # GitHub's maximum
 _PAGES = 100  # GitHub's maximum: 57 years of weeks
 
-Count = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=0, lt=2**63)]
 
 
 class Week(BaseModel):
