@@ -43,6 +43,20 @@ class ClockSkew:
         )
 
 
+def is_future(*moments: datetime | None) -> bool:
+    """Whether any of these is in the future, by this machine's clock and beyond the tolerance."""
+    latest = datetime.now(UTC) + TOLERANCE
+    return any(moment > latest for moment in moments if moment)
+
+
+def future_warning(number: int, nouns: str) -> str:
+    """The warning about rows dated in the future, such as 3 `repositories`."""
+    return (
+        f"{number} {nouns} are dated in the future, by this machine's clock. Raw keeps them; tables by day leave them "
+        "out until that time has come. Check the clocks of this machine and of the server at GITHUB_API_URL."
+    )
+
+
 def require_ended(day: date, clock: datetime, organisations: str) -> None:
     """Refuse a day that has not ended on GitHub's clock: what still happens on it would be lost.
 

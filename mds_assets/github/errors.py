@@ -32,7 +32,7 @@ class NotFoundError(GitHubError):
 
 
 class RefusedError(GitHubError):
-    """GitHub returned 403 or 422: the token may not read it, or needs single sign-on."""
+    """GitHub returned 401, 403 or 422: this token may not read it, or needs single sign-on."""
 
 
 class UnauthorizedError(RefusedError):

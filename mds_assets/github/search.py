@@ -111,24 +111,28 @@ class Issues(Reading):
         return Budget(self.table, self._least_requests(), per_minute=self._connection.searches.per_minute)
 
     def _least_requests(self) -> int:
-        return len(QUERIES) * len(self._organisations())
+        return len(QUERIES) * len(self._searchable())
 
-    def _rows(self) -> Iterator[list[Json]]:
+    def _rows_of(self, organisation: str) -> Iterator[list[Json]]:
+        if organisation not in self._searchable():
+            return
         first, last = int(self._start.timestamp()), int(self._end.timestamp()) - 1
-        for organisation in self._organisations():
-            for query in QUERIES:
-                search = _Search(
-                    self._connection, self.session.github.api_url, organisation, self._account(organisation), query
-                )
-                for items in split_until_complete(search.items, first, last):
-                    yield [self._row(organisation, query, item, source) for item, source in items]
-                for warning in search.warnings:
-                    self._warn(warning)
+        for query in QUERIES:
+            search = _Search(
+                self._connection, self.session.github.api_url, organisation, self._account(organisation), query
+            )
+            for items in split_until_complete(search.items, first, last):
+                yield [self._row(organisation, query, item, source) for item, source in items]
+            for warning in search.warnings:
+                self._warn(warning)
 
-    def _organisations(self) -> list[str]:
+    def _searchable(self) -> list[str]:
         """The organisations with repositories: GitHub rejects a search of one without any."""
         self.session.changed(self.days, self.log)
-        return [each for each in self.session.github.organisations if self.session.listed.get(each) != 0]
+        session = self.session
+        return [
+            each for each in session.github.organisations if session.listed.get(each) and each not in session.refused
+        ]
 
     def _account(self, organisation: str) -> str:
         is_user = self.session.kinds.get(organisation) == "users"

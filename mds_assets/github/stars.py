@@ -73,9 +73,8 @@ class Stars(Reading):
             for repository in self._candidates(organisation)
         )
 
-    def _rows(self) -> Iterator[list[Json]]:
-        for organisation in self.session.github.organisations:
-            yield from self._for_each(self._candidates(organisation), self._read)
+    def _rows_of(self, organisation: str) -> Iterator[list[Json]]:
+        return self._for_each(self._candidates(organisation), self._read)
 
     def _candidates(self, organisation: str) -> list[Json]:
         """The changed repositories whose star count may have changed."""

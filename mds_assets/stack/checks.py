@@ -6,6 +6,7 @@
 | `reconciles` | tables that declare it | error |
 | `window_is_complete` | marts, and tables that look back | warning |
 | `is_fresh` | tables with partitions | warning |
+| `is_complete` | raw tables | error |
 
 A check covers the days of its run, or the table's newest day when it runs alone. Without a file, none passes. It
 reports counts and the keys of up to five rows, never other values: data may be private. For the same reason, private
@@ -35,13 +36,14 @@ from dagster import (
 )
 from upath import UPath
 
+from mds_assets.stack import completeness
 from mds_assets.stack.blocks.as_of import Mart
 from mds_assets.stack.io_managers.duckdb import read, select
 from mds_assets.stack.io_managers.io_manager import footer, may_be_null
 from mds_assets.stack.lake import Files, Partition
 from mds_assets.stack.partitions import to_days, window_of
 from mds_assets.stack.session import Session
-from mds_assets.stack.settings import settings
+from mds_assets.stack.settings import redact, settings
 from mds_assets.stack.table import DAY, Table, quote
 
 # Rows that `reconciles` reads within a run. Counting the keys of a larger window would take as long as building the
@@ -172,6 +174,7 @@ def checks_of(subject: CheckedTable) -> AssetChecksDefinition:
         **({"reconciles": _reconciles} if subject.source else {}),
         **({"window_is_complete": _window_is_complete} if subject.windows or subject.current else {}),
         **({"is_fresh": _is_fresh} if subject.partitioned else {}),
+        **({"is_complete": _is_complete} if key.has_prefix(["raw"]) else {}),
     }
     checks = blocking | others
     specs = [
@@ -419,6 +422,17 @@ def _is_fresh(checked: _Checked) -> AssetCheckResult:
         if present
         else f"the newest day is {newest or 'none'}; {due} has ended: run it.",
         metadata={"due": str(due)} | ({} if present else {"newest": str(newest)}),
+    )
+
+
+def _is_complete(checked: _Checked) -> AssetCheckResult:
+    """The newest load of each part of the source, such as an account, has landed it."""
+    missing = {day or date.min: completeness.left_out(files) for day, files in checked.read_set.items()}
+    summary = completeness.summary(missing)
+    return AssetCheckResult(
+        passed=not summary,
+        description=redact(summary) or "no part of the source is missing",
+        metadata={"parts_missing": sorted({part for parts in missing.values() for part in parts})},
     )
 
 

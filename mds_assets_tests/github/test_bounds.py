@@ -166,7 +166,8 @@ def test_after_a_deadline_the_next_request_gets_a_connection_of_its_own():
 
 
 DIGITS = "9" * 5_000
-NONSENSE = [DIGITS, "٣", "-1", "nan", "inf", "1e400", "", "Fri, 31 Dec 9999 23:59:59 GMT", "Mon, 01 Jan 0001 00:00:00 GMT",
+NONSENSE = [DIGITS, "٣", "-1", "nan", "inf", "1e400", "", "Fri, 31 Dec 9999 23:59:59 GMT",
+            "Mon, 01 Jan 0001 00:00:00 GMT",
             f"Mon, {DIGITS} Jan 2026 00:00:00 GMT", "Mon, 99999999999 Jan 2026 00:00:00 GMT",
             "Mon, 01 Jan 2026 00:00:00 +999999999999"]  # fmt: skip
 
@@ -189,12 +190,9 @@ def test_a_header_of_nonsense_counts_as_absent(name: str, value: str):
 def test_a_wait_of_nonsense_is_a_wait_or_a_line(value: str):
     """Some are dates far away; the others count as absent, so that the wait is a minute."""
     sent = value.encode("utf-8").decode("latin-1")
-    with GitHubServer({"acme": []}, intercept=on({1}, answers(429, retry_after=sent))) as server:
-        with suppress(GitHubError):
-            crawl(server)
-    with GitHubServer({"acme": []}) as server:
-        server.intercept = on({1}, answers(403, x_ratelimit_remaining="0", x_ratelimit_reset=sent))
-        with suppress(GitHubError):
+    limits = answers(429, retry_after=sent), answers(403, x_ratelimit_remaining="0", x_ratelimit_reset=sent)
+    for limit in limits:
+        with GitHubServer({"acme": []}, intercept=on({1}, limit)) as server, suppress(GitHubError):
             crawl(server)
 
 
@@ -232,10 +230,13 @@ def test_a_message_of_megabytes_is_cut_and_never_shows_part_of_the_token():
 
 
 def test_more_headers_than_a_response_may_have_are_an_error_after_5_attempts():
-    fault = sends(b"[]", **{f"X_{number}": "y" for number in range(200)})
-    with GitHubServer({"acme": []}, intercept=on(set(range(MANY)), fault)) as server:
-        with pytest.raises(GitHubError, match="more than 100 headers, after 5 attempts"):
-            crawl(server)
+    headers = "".join(f"X-{number}: y\r\n" for number in range(200))
+    fault = dripping(f"HTTP/1.1 200 OK\r\n{headers}\r\n".encode(), b"[]")
+    with (
+        GitHubServer({"acme": []}, intercept=on(set(range(MANY)), fault)) as server,
+        pytest.raises(GitHubError, match="more than 100 headers, after 5 attempts"),
+    ):
+        crawl(server)
 
 
 def listing_with(
