@@ -23,6 +23,9 @@ _RENAMED = {
 }
 
 
+_IS_FUTURE = f"greatest(created_at, updated_at, pushed_at) >= {LATEST}"
+
+
 def _repositories(
     raw: str, rules: list[str], reconciles: Reconciliation, activity: str, *, past: tuple[str, ...]
 ) -> Table:
@@ -86,7 +89,7 @@ repos = staging_table(
     "repos",
     reads=["raw/github_repos"],
     columns=REPOS,
-    rejects=f"id IS NULL OR coalesce(name, '') = '' OR greatest(created_at, updated_at, pushed_at) >= {LATEST}",
+    rejects=f"id IS NULL OR coalesce(name, '') = '' OR {_IS_FUTURE}",
     description="One row per organisation and repository active on the day: its newest observation of that day.",
 )
 
