@@ -95,11 +95,12 @@ def test_a_body_within_the_limit_is_read_whole():
         assert crawl(server, max_bytes=3 * 2**20 + 2).days == {DAY: []}
 
 
-def test_a_bomb_of_a_gibibyte_takes_no_more_memory_than_the_limit():
-    code = """
+@pytest.mark.parametrize("status", [200, 302, 404])
+def test_a_bomb_of_a_gibibyte_takes_no_more_memory_than_the_limit(status: int):
+    code = f"""
 import resource
 from mds_assets_tests.github.test_bounds import *
-fault = sends(bomb(1024), Content_Encoding="gzip")
+fault = sends(bomb(1024), {status}, Content_Encoding="gzip", Location="/elsewhere")
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 refused(fault, "has more than 64 MiB, decoded")
 print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
