@@ -8,6 +8,7 @@ from datetime import timedelta
 
 from pydantic import BaseModel, ConfigDict
 
+from mds_assets.github.clock import is_future
 from mds_assets.github.pages import loop_error, pages
 from mds_assets.github.reading import Reading
 from mds_assets.github.repository import Json, Moment, Number
@@ -36,14 +37,13 @@ class Pushes(Reading):
     are included. Only repositories whose `pushed_at` is on or after the first day are requested.
     """
 
-    table = "pushes"
+    table = nouns = "pushes"
 
     def _least_requests(self) -> int:
         return sum(len(self._pushed_to(organisation)) for organisation in self.session.github.organisations)
 
-    def _rows(self) -> Iterator[list[Json]]:
-        for organisation in self.session.github.organisations:
-            yield from self._for_each(self._pushed_to(organisation), self._read)
+    def _rows_of(self, organisation: str) -> Iterator[list[Json]]:
+        return self._for_each(self._pushed_to(organisation), self._read)
 
     def _pushed_to(self, organisation: str) -> list[Json]:
         changed = self._changed(organisation)
@@ -67,6 +67,7 @@ class Pushes(Reading):
                 if activity.timestamp >= self._start
             }
             rows |= recent
+            self.future += sum(is_future(page[number][0].timestamp) for number in recent)
             if len(recent) < len(page):
                 break  # newest first: the other pages are older
         return list(rows.values())

@@ -15,8 +15,10 @@ from datetime import UTC, date, datetime
 from datetime import time as time_of_day
 from typing import TYPE_CHECKING, Any
 
+from mds_assets.github.clock import future_warning, is_future
 from mds_assets.github.errors import GitHubError, NotFoundError
 from mds_assets.github.pages import pages
+from mds_assets.github.refusals import each_organisation
 from mds_assets.github.repository import Json, Repository, parse, row
 
 if TYPE_CHECKING:
@@ -41,7 +43,9 @@ class GitHub:
         token: Sent only to that host, over that scheme.
         api_version: The version of the API, a date. 2022-11-28 works too, but has no star history.
         max_wait: Seconds that one request may wait for rate limits and between attempts. A longer wait is an error.
-        timeout: Connect and read timeouts, in seconds.
+        timeout: Connect and read timeouts, in seconds. The second bounds the gap between two bytes.
+        max_seconds: Seconds that one response may take, from the request to its last byte.
+        max_bytes: Bytes that one decoded body may have. 100 issues with the longest texts have some 30 MB.
         transport: An adapter that replaces GitHub, in process.
         sleep: Sleeps for a number of seconds.
         monotonic: A clock in seconds, for the pace of searches.
@@ -53,6 +57,8 @@ class GitHub:
     api_version: str = "2026-03-10"
     max_wait: float = 900
     timeout: tuple[float, float] = (10, 30)
+    max_seconds: float = 300
+    max_bytes: int = 64 * 2**20
     transport: "BaseAdapter | None" = None
     sleep: Callable[[float], None] = time.sleep
     monotonic: Callable[[], float] = time.monotonic
@@ -97,6 +103,8 @@ class GitHub:
             log=log,
             transport=self.transport,
             monotonic=self.monotonic,
+            max_seconds=self.max_seconds,
+            max_bytes=self.max_bytes,
         )
 
 
@@ -106,7 +114,8 @@ class Crawl:
 
     A row is GitHub's repository plus `org` and `observed_at`. Each repository appears once, or twice if it was active
     again between the two passes. Repositories active after the last day are included, because no later crawl may see
-    that state. Iterating raises GitHubError if GitHub returns an error, or anything but repositories.
+    that state. An organisation that GitHub refuses from the start is left out, unless it refuses all of them. Iterating
+    raises GitHubError if GitHub returns any other error, or anything but repositories.
 
     Attributes:
         observed_at: When the crawl started, UTC. Stored on every row.
@@ -115,6 +124,8 @@ class Crawl:
             header.
         listed: For each organisation, how many repositories GitHub lists: exact up to 100, an upper bound above.
         kinds: For each organisation, the path GitHub lists it under: `orgs`, or `users` for a user.
+        future: Rows dated in the future: created, updated or pushed to.
+        refused: The organisations that are left out, each with the reason.
         warnings: Anomalies that are not errors.
         connection: The session's, which stays open; without it the crawl opens its own.
     """
@@ -128,6 +139,8 @@ class Crawl:
     rate_limit_remaining: int | None = field(default=None, init=False)
     listed: dict[str, int] = field(default_factory=dict[str, int], init=False)
     kinds: dict[str, str] = field(default_factory=dict[str, str], init=False)
+    future: int = field(default=0, init=False)
+    refused: dict[str, GitHubError] = field(default_factory=dict[str, GitHubError], init=False)
     warnings: list[str] = field(default_factory=list[str], init=False)
     _requests_before: int = field(default=0, init=False, repr=False)
     _reported_pages: int | None = field(default=None, init=False, repr=False)
@@ -137,23 +150,34 @@ class Crawl:
         connection = self.connection or self.github.connect(self.log)
         self._requests_before = connection.requests
         try:
-            for organisation in self.github.organisations:
-                seen: set[tuple[int | None, datetime]] = set()
-                for page in self._listing(connection, organisation):
-                    rows: list[Json] = []
-                    for sent, repository in page:
-                        active = repository.active_at
-                        observation = (repository.id, active)
-                        if active.date() >= self.days[0] and (repository.id is None or observation not in seen):
-                            seen.add(observation)
-                            rows.append(row(sent, repository, organisation, self.observed_at))
-                    yield rows
+            yield from each_organisation(
+                self.github.organisations,
+                lambda organisation: self._rows_of(connection, organisation),
+                self.refused,
+                connection,
+            )
+            if self.future:
+                self._warn(future_warning(self.future, "repositories"))
         except GitHubError as error:
             error.args = (connection.redacted(str(error)),)
             raise
         finally:
+            self.warnings += connection.take_warnings()
             if not self.connection:
                 connection.close()
+
+    def _rows_of(self, connection: "Connection", organisation: str) -> Iterator[list[Json]]:
+        seen: set[tuple[int | None, datetime]] = set()
+        for page in self._listing(connection, organisation):
+            rows: list[Json] = []
+            for sent, repository in page:
+                active = repository.active_at
+                observation = (repository.id, active)
+                if active.date() >= self.days[0] and (repository.id is None or observation not in seen):
+                    seen.add(observation)
+                    self.future += is_future(repository.created_at, active)
+                    rows.append(row(sent, repository, organisation, self.observed_at))
+            yield rows
 
     def _listing(self, connection: "Connection", organisation: str) -> Iterator[list[tuple[Json, Repository]]]:
         """Everything active since the first day, plus the rest of the last page; in both orders if needed."""

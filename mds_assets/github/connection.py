@@ -27,6 +27,8 @@ from tenacity import (
 )
 from urllib3.util import parse_url
 
+from mds_assets.github.body import InvalidBodyError, parse_json
+from mds_assets.github.clock import ClockSkew
 from mds_assets.github.errors import (
     GitHubError,
     LimitError,
@@ -34,17 +36,19 @@ from mds_assets.github.errors import (
     PacedError,
     TransientError,
     error_from,
-    now_of,
-    until_reset,
 )
+from mds_assets.github.headers import now_of, number, until_reset
 from mds_assets.github.loopback import is_loopback
 from mds_assets.github.pace import Pace
+from mds_assets.github.transport import BoundedSession, BoundError, Received
 
 _ATTEMPTS = 5  # per request, rate limits aside
 _ATTEMPTS_AT_LIMIT = 10
 _REDIRECTS = 5
 _FIRST_WAIT_AT_LIMIT = 60.0  # seconds, if GitHub sets no time; doubled on each retry
 _LONGEST_WAIT = 31_536_000.0  # a year; a longer wait could overflow a datetime
+_LONGEST_TEXT = 10_000  # characters that an error is made from
+_MESSAGE, _URL = 200, 500  # the most characters of either in an error
 _SEARCHES_A_MINUTE = {True: 30, False: 10}  # with and without a token; separate from the hourly limit
 
 
@@ -72,6 +76,11 @@ class Response:
     next: str | None
     pages: int | None
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether the page has no items."""
+        return not (self.body.get("items") if isinstance(self.body, dict) else self.body)
+
 
 class Connection:
     """An HTTP connection to GitHub's API, for one run.
@@ -83,6 +92,7 @@ class Connection:
         rate_limit_reset: When that hour ends, UTC; None if unknown.
         searches: Paces searches, which have their own per-minute limit.
         clock: The time of GitHub's last response by its own clock, UTC; the local time before the first.
+        warnings: Anomalies that concern no single table: whoever reports them takes them with `take_warnings`.
         log: Receives a line per retry.
     """
 
@@ -98,6 +108,8 @@ class Connection:
         log: logging.Logger | logging.LoggerAdapter[Any],
         transport: BaseAdapter | None = None,
         monotonic: Callable[[], float] = time.monotonic,
+        max_seconds: float,
+        max_bytes: int,
     ) -> None:
         """Open nothing yet. `mds_assets.github.client.GitHub` documents the arguments."""
         api = parse_url(api_url)
@@ -108,6 +120,7 @@ class Connection:
         self.rate_limit_reset: datetime | None = None
         self.searches = Pace(_SEARCHES_A_MINUTE[bool(token)], monotonic)
         self.clock = datetime.now(UTC)
+        self.warnings: list[str] = []
         self.log = log
         self._private: dict[str, str] = {}
         self._api_url = api_url
@@ -115,7 +128,8 @@ class Connection:
         self._timeout = timeout
         self._max_wait = max_wait
         self._sleep = sleep
-        self._session = requests.Session()
+        self._skew = ClockSkew()
+        self._session = BoundedSession(max_seconds, max_bytes)
         self._session.headers["Accept"] = "application/vnd.github+json"
         self._session.headers["User-Agent"] = "mds-assets"
         self._session.headers["X-GitHub-Api-Version"] = api_version
@@ -140,7 +154,8 @@ class Connection:
         """Send a request, and retry it on transient errors: `check` raises TransientError to reject a response.
 
         Network errors, time-outs, 5xx and truncated bodies are retried 4 times, after 1, 2, 4 and 8 seconds, each plus
-        up to a second. On a rate limit, wait as GitHub asks: `retry-after`, else until `x-ratelimit-reset` if nothing
+        up to a second. A response that exceeds a bound is not: it took minutes, or will be as large again. On a rate
+        limit, wait as GitHub asks: `retry-after`, else until `x-ratelimit-reset` if nothing
         remains, else a minute, doubled each time.
 
         Raises:
@@ -149,10 +164,11 @@ class Connection:
             GitHubError: Any other error status; a transient error that persisted; a wait longer than `max_wait`.
         """
         request = requests.Request("GET", url, params=query).prepare().url or url
-        line = f"GITHUB_ORG {organisation!r}: GET {request}: "
+        shown = _cut(request, _URL)
+        line = f"GITHUB_ORG {organisation!r}: GET {shown}: "
 
         def log_retry(state: RetryCallState) -> None:
-            message = f"{organisation}: GET {request}: {_why(state)}; again in {state.upcoming_sleep:.0f} s"
+            message = f"{organisation}: GET {shown}: {_why(state)}; again in {state.upcoming_sleep:.0f} s"
             paced = state.outcome and isinstance(state.outcome.exception(), PacedError)
             self.log.log(logging.INFO if paced else logging.WARNING, "%s", self.redacted(message))
 
@@ -187,17 +203,17 @@ class Connection:
         return limits(passing, self._once, organisation, request, check)
 
     def _once(self, organisation: str, url: str, check: Callable[[Response], None]) -> Response:
-        response = self._send(organisation, url)
+        received = self._send(organisation, url)
         for _ in range(_REDIRECTS):
+            response = received.response
             if not response.is_redirect:
                 break
             target = self._same_host_url(organisation, response, response.headers["location"], "GitHub redirects to")
-            response = self._send(organisation, target)
-        if not 200 <= response.status_code < 300:
-            raise error_from(
-                organisation, response, self._message(response), self._api_url, with_token=bool(self._token)
-            )
-        parsed = self._read(organisation, response)
+            received = self._send(organisation, target)
+        if not 200 <= received.response.status_code < 300:
+            message = self._message(received.content)
+            raise error_from(organisation, received.response, message, self._api_url, with_token=bool(self._token))
+        parsed = self._read(organisation, received)
         check(parsed)
         return parsed
 
@@ -212,7 +228,7 @@ class Connection:
             if self._is_api_host(url):
                 return url
         raise GitHubError(
-            f"GITHUB_ORG {organisation!r}: {source} {target!r}, which is on another host than "
+            f"GITHUB_ORG {organisation!r}: {source} {_cut(target, _URL)!r}, which is on another host than "
             f"GITHUB_API_URL={self._api_url!r} and was not requested. Check GITHUB_API_URL and any proxy."
         )
 
@@ -241,13 +257,24 @@ class Connection:
             request.headers["Authorization"] = f"Bearer {self._token}"
         return request
 
-    def _send(self, organisation: str, url: str) -> requests.Response:
+    def take_warnings(self) -> list[str]:
+        """The warnings that were not taken yet."""
+        taken, self.warnings = self.warnings, []
+        return taken
+
+    def _send(self, organisation: str, url: str) -> Received:
         if self._is_search(url):
             self.searches.take()
         self.requests += 1
         try:
             # Redirects are followed by hand: requests would follow them to any host.
-            response = self._session.get(url, timeout=self._timeout, allow_redirects=False)
+            received = self._session.fetch(url, self._timeout)
+        except BoundError as error:
+            raise GitHubError(
+                f"GITHUB_ORG {organisation!r}: GET {_cut(url, _URL)}: the response {error}. Nothing was landed. "
+                "GitHub's own are smaller and faster: check GITHUB_API_URL and any proxy.",
+                retryable=error.retryable,
+            ) from None
         except _TRANSIENT_ERRORS as error:
             cause = _innermost(error)
             reason = str(cause) or type(cause).__name__
@@ -258,13 +285,20 @@ class Connection:
             raise TransientError(self._clean(reason)) from None
         except (OSError, ValueError, TypeError) as error:  # an unusable URL, proxy or certificate file
             raise self._failed(organisation, url, str(_innermost(error))) from None
-        self._record_limit(response)
-        return response
+        self._record_clock(received)
+        self._record_limit(received.response)
+        return received
+
+    def _record_clock(self, received: Received) -> None:
+        """Store GitHub's time, and warn once if the local clock differs."""
+        self.clock = now_of(received.response)
+        if warning := self._skew.warning(received.response, received.at):
+            self.warnings.append(warning)
+            self.log.warning("%s", warning)
 
     def _record_limit(self, response: requests.Response) -> None:
         """Store what is left of the rate limit that this response counted against."""
-        self.clock = now_of(response)
-        limit, remaining = (_number(response.headers.get(f"x-ratelimit-{name}")) for name in ("limit", "remaining"))
+        limit, remaining = (number(response.headers.get(f"x-ratelimit-{name}")) for name in ("limit", "remaining"))
         wait = until_reset(response.headers.get("x-ratelimit-reset", ""), response)
         if self._is_search(response.url):
             # After an error, the retry waits as the response asks.
@@ -276,37 +310,42 @@ class Connection:
 
     def _failed(self, organisation: str, url: str, reason: str) -> GitHubError:
         return GitHubError(
-            f"GITHUB_ORG {organisation!r}: GET {url} failed: {self._clean(reason)}. Check GITHUB_API_URL, the network, "
-            "and the environment's proxy and certificate settings."
+            f"GITHUB_ORG {organisation!r}: GET {_cut(url, _URL)} failed: {self._clean(reason)}. Check "
+            "GITHUB_API_URL, the network, and the environment's proxy and certificate settings."
         )
 
-    def _read(self, organisation: str, response: requests.Response) -> Response:
+    def _read(self, organisation: str, received: Received) -> Response:
+        response, content, _ = received
+        line = f"GITHUB_ORG {organisation!r}: GET {_cut(response.url, _URL)} answered {response.status_code} with "
         try:
-            body = json.loads(response.content)
-        except (ValueError, RecursionError):
-            if response.content.lstrip()[:1] in {b"[", b"{"}:
+            body = parse_json(content)
+        except InvalidBodyError as error:
+            raise GitHubError(
+                f"{line}{error}, which GitHub never sends. Nothing was landed. Check GITHUB_API_URL and any proxy."
+            ) from None
+        except ValueError:
+            if content.lstrip().startswith((b"[", b"{")):
                 raise TransientError(f"answered {response.status_code} with truncated JSON") from None
             raise GitHubError(
-                f"GITHUB_ORG {organisation!r}: GET {response.url} answered {response.status_code} with "
-                f"{self._message(response)!r}, which is not JSON. Check GITHUB_API_URL (a GitHub Enterprise Server's "
-                "is https://HOST/api/v3) and any proxy."
+                f"{line}{self._message(content)!r}, which is not JSON. Check GITHUB_API_URL (a GitHub Enterprise "
+                "Server's is https://HOST/api/v3) and any proxy."
             ) from None
         following, last = (response.links.get(relation, {}).get("url") for relation in ("next", "last"))
         if following:
             following = self._same_host_url(organisation, response, following, "the next page is")
-        number = re.search(r"[?&]page=(\d+)", last or "")
-        return Response(response.url, body, following, int(number[1]) if number else None)
+        page = re.search(r"[?&]page=(\d+)", last or "")
+        return Response(response.url, body, following, number(page[1]) if page else None)
 
-    def _message(self, response: requests.Response) -> str:
+    def _message(self, content: bytearray) -> str:
         """GitHub's message, on one line and without the token."""
-        text = response.text
+        text = content.decode(errors="replace")
         with suppress(ValueError, RecursionError, KeyError, TypeError):
             text = str(json.loads(text)["message"])
         return self._clean(text)
 
     def _clean(self, text: str) -> str:
-        text = " ".join(self.redacted(text).split())
-        return text if len(text) <= 200 else f"{text[:197]}..."
+        text = self.redacted(text)[:_LONGEST_TEXT]  # splitting 64 MiB into words takes gigabytes
+        return _cut(" ".join(text.split()), _MESSAGE)
 
     def _limit_exceeded(self, state: RetryCallState) -> str:
         wait, waited = state.upcoming_sleep, state.idle_for
@@ -319,8 +358,8 @@ class Connection:
         )
 
 
-def _number(header: str | None) -> int | None:
-    return int(header) if header and header.isdecimal() else None
+def _cut(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[: length - 3]}..."
 
 
 def _why(state: RetryCallState) -> str:

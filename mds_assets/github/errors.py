@@ -4,12 +4,11 @@ https://docs.github.com/en/rest/using-the-rest-api/troubleshooting-the-rest-api
 """
 
 import re
-from contextlib import suppress
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
+
+from mds_assets.github.headers import retry_after, until_reset
 
 if TYPE_CHECKING:
     import requests
@@ -30,6 +29,14 @@ class GitHubError(Exception):
 
 class NotFoundError(GitHubError):
     """GitHub returned 404."""
+
+
+class RefusedError(GitHubError):
+    """GitHub returned 401, 403 or 422: this token may not read it, or needs single sign-on."""
+
+
+class UnauthorizedError(RefusedError):
+    """GitHub returned 401: it knows no such token."""
 
 
 class LimitReachedError(GitHubError):
@@ -82,7 +89,7 @@ def error_from(
         status == HTTPStatus.FORBIDDEN
         and ("retry-after" in headers or nothing_left or re.search("rate limit|abuse", message, re.IGNORECASE))
     ):
-        wait = _retry_after(headers.get("retry-after", ""), response)
+        wait = retry_after(headers.get("retry-after", ""), response)
         if wait is None and nothing_left:
             wait = until_reset(headers.get("x-ratelimit-reset", ""), response)
         return LimitError(reason, wait)
@@ -93,7 +100,13 @@ def error_from(
         return UnavailableError(
             line + "GitHub can't serve it: the repository is empty (409) or blocked for legal reasons (451)."
         )
-    return GitHubError(line + _way_out(status, headers.get("x-github-sso", ""), with_token=with_token))
+    kinds: dict[int, type[GitHubError]] = {
+        HTTPStatus.UNAUTHORIZED: UnauthorizedError,
+        HTTPStatus.FORBIDDEN: RefusedError,
+        HTTPStatus.UNPROCESSABLE_ENTITY: RefusedError,
+    }
+    way_out = _way_out(status, headers.get("x-github-sso", "")[:500], with_token=with_token)
+    return kinds.get(status, GitHubError)(line + way_out)
 
 
 def _not_found(api_url: str) -> str:
@@ -122,27 +135,3 @@ def _way_out(status: int, single_sign_on: str, *, with_token: bool) -> str:
     if status == HTTPStatus.FORBIDDEN:
         return "set a GITHUB_TOKEN that may read it."
     return "GitHub rejected the request. Check GITHUB_API_URL and GITHUB_API_VERSION."
-
-
-def _retry_after(value: str, response: "requests.Response") -> float | None:
-    """The header in seconds; its value is a number of seconds or a date."""
-    if value.isdecimal():
-        return float(value)
-    with suppress(ValueError, TypeError):
-        return max(0.0, (parsedate_to_datetime(value) - now_of(response)).total_seconds())
-    return None
-
-
-def until_reset(value: str, response: "requests.Response") -> float | None:
-    """Seconds until this `x-ratelimit-reset`, at least 1; None if it is not a number."""
-    if not value.isdecimal():
-        return None
-    return max(1.0, float(value) - now_of(response).timestamp() + 1)
-
-
-def now_of(response: "requests.Response") -> datetime:
-    """The time on GitHub's clock, since the local one may be wrong."""
-    with suppress(KeyError, ValueError):
-        moment = parsedate_to_datetime(response.headers["date"])
-        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return datetime.now(UTC)

@@ -13,7 +13,15 @@ from urllib.parse import quote, urlsplit
 
 from mds_assets.github.budget import Budget
 from mds_assets.github.client import Log
-from mds_assets.github.errors import GitHubError, NotFoundError, NotSupportedError, UnavailableError
+from mds_assets.github.clock import future_warning
+from mds_assets.github.errors import (
+    GitHubError,
+    NotFoundError,
+    NotSupportedError,
+    RefusedError,
+    UnavailableError,
+)
+from mds_assets.github.refusals import each_organisation
 from mds_assets.github.repository import Json, is_private
 
 if TYPE_CHECKING:
@@ -37,17 +45,22 @@ class Reading(ABC):
         observed_at: When the reading was created, UTC. Stored on every row.
         requests: Requests sent so far, failed ones included, plus those for the list of changed repositories if this
             reading was the first to need it.
+        refused: Organisations left out because GitHub refuses them, while it serves others; each with the reason.
+        future: Rows dated in the future.
         skipped: Repositories left out because they were deleted since they were listed, or are empty or blocked.
         warnings: Anomalies that are not errors.
     """
 
     table: ClassVar[str]
+    nouns: ClassVar[str] = "rows"
 
     session: "Session"
     days: Sequence[date]
     log: Log
     observed_at: datetime = field(default_factory=lambda: datetime.now(UTC), init=False)
     requests: int = field(default=0, init=False)
+    refused: dict[str, GitHubError] = field(default_factory=dict[str, GitHubError], init=False)
+    future: int = field(default=0, init=False)
     skipped: int = field(default=0, init=False)
     warnings: list[str] = field(default_factory=list[str], init=False)
 
@@ -56,15 +69,20 @@ class Reading(ABC):
         connection = self._connection
         before, connection.log = connection.requests, self.log
         try:
-            self.log.info("%s", self.budget())
-            for rows in self._rows():
+            self.log.info("%s", self.budget())  # reads the list, so that it is known which organisations are refused
+            self.refused |= self.session.refused
+            organisations = self.session.github.organisations
+            for rows in each_organisation(organisations, self._rows_of, self.refused, connection):
                 self.requests = connection.requests - before
                 yield rows
+            if self.future:
+                self._warn(future_warning(self.future, self.nouns))
         except GitHubError as error:
             error.args = (connection.redacted(str(error)),)
             raise
         finally:
             self.requests = connection.requests - before
+            self.warnings += connection.take_warnings()
 
     def budget(self) -> Budget:
         """The fewest requests that iterating needs. Reads the list of changed repositories unless it is cached."""
@@ -77,12 +95,12 @@ class Reading(ABC):
         return self._connection.rate_limit_remaining
 
     @abstractmethod
-    def _rows(self) -> Iterator[list[Json]]:
-        """The rows, in batches."""
+    def _rows_of(self, organisation: str) -> Iterator[list[Json]]:
+        """An organisation's rows, in batches."""
 
     @abstractmethod
     def _least_requests(self) -> int:
-        """A lower bound for the requests that `_rows` sends."""
+        """A lower bound for the requests that `_rows_of` sends for all organisations."""
 
     @property
     def _connection(self) -> "Connection":
@@ -130,7 +148,7 @@ class Reading(ABC):
         if len(not_found) > 1 and len(not_found) == len(repositories):
             # A GitHub Enterprise Server may not have the endpoint yet.
             is_github = urlsplit(self.session.github.api_url).hostname == "api.github.com"
-            raise (GitHubError if is_github else NotSupportedError)(
+            raise (RefusedError if is_github else NotSupportedError)(
                 f"GITHUB_ORG {repositories[0]['org']!r}: GitHub answered 404 for the {self.table} of all "
                 f"{len(repositories)} repositories. Check that GITHUB_TOKEN may read them, and that the server at "
                 "GITHUB_API_URL supports this endpoint."

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from mds_assets.github.connection import Connection, Response
 
 MAX_ITEMS = 1_000  # per search, however many match
+_MAX_SEARCHES = 10_000  # per event and organisation: five hours at 30 a minute
 _ATTEMPTS = 3  # if a search returns fewer items than its total_count
 
 
@@ -110,24 +111,28 @@ class Issues(Reading):
         return Budget(self.table, self._least_requests(), per_minute=self._connection.searches.per_minute)
 
     def _least_requests(self) -> int:
-        return len(QUERIES) * len(self._organisations())
+        return len(QUERIES) * len(self._searchable())
 
-    def _rows(self) -> Iterator[list[Json]]:
+    def _rows_of(self, organisation: str) -> Iterator[list[Json]]:
+        if organisation not in self._searchable():
+            return
         first, last = int(self._start.timestamp()), int(self._end.timestamp()) - 1
-        for organisation in self._organisations():
-            for query in QUERIES:
-                search = _Search(
-                    self._connection, self.session.github.api_url, organisation, self._account(organisation), query
-                )
-                for items in split_until_complete(search.items, first, last):
-                    yield [self._row(organisation, query, item, source) for item, source in items]
-                for warning in search.warnings:
-                    self._warn(warning)
+        for query in QUERIES:
+            search = _Search(
+                self._connection, self.session.github.api_url, organisation, self._account(organisation), query
+            )
+            for items in split_until_complete(search.items, first, last):
+                yield [self._row(organisation, query, item, source) for item, source in items]
+            for warning in search.warnings:
+                self._warn(warning)
 
-    def _organisations(self) -> list[str]:
+    def _searchable(self) -> list[str]:
         """The organisations with repositories: GitHub rejects a search of one without any."""
         self.session.changed(self.days, self.log)
-        return [each for each in self.session.github.organisations if self.session.listed.get(each) != 0]
+        session = self.session
+        return [
+            each for each in session.github.organisations if session.listed.get(each) and each not in session.refused
+        ]
 
     def _account(self, organisation: str) -> str:
         is_user = self.session.kinds.get(organisation) == "users"
@@ -154,6 +159,8 @@ class _Search:
     Attributes:
         account: The search qualifier for the organisation or user.
         warnings: Anomalies that are not errors.
+        searches: How many ranges were searched so far.
+        most: The most ranges to search, from the first total: halving ranges takes fewer, however the items lie.
     """
 
     connection: "Connection"
@@ -162,12 +169,14 @@ class _Search:
     account: str
     query: EventQuery
     warnings: list[str] = field(default_factory=list[str])
+    searches: int = 0
+    most: int = 0
 
     def items(self, first: int, last: int) -> list[tuple[Item, Json]] | None:
         """The items in a range of seconds, both ends included; None if there are more than a search returns.
 
         Raises:
-            GitHubError: There are more than that in a single second.
+            GitHubError: There are more than that in a single second, or the totals don't add up.
         """
         text = self.query.text(self.account, first, last)
         matches: dict[int, tuple[Item, Json]] = {}
@@ -175,6 +184,7 @@ class _Search:
         for _ in range(_ATTEMPTS):
             response = self._first_page(text)
             total = self._total(response)
+            self._require_end(text, total)
             if total > MAX_ITEMS:
                 self._require_splittable(first, last, total)
                 return None
@@ -208,6 +218,17 @@ class _Search:
     def _is_within(self, item: Item, first: int, last: int) -> bool:
         moment = self.query.moment(item)
         return moment is not None and first <= moment.timestamp() < last + 1
+
+    def _require_end(self, text: str, total: int) -> None:
+        """At each of 32 levels of halving, no more ranges are split than hold over 1,000 of the items."""
+        self.most = self.most or min(100 + total // 5, _MAX_SEARCHES)
+        self.searches += 1
+        if self.searches > self.most:
+            raise GitHubError(
+                f"GITHUB_ORG {self.organisation!r}: the search {text!r} and those before it don't end: {self.most:,} "
+                f"ranges were searched, and the last still has {total:,} items. Nothing was landed. Check "
+                "GITHUB_API_URL and any proxy; run fewer days at once."
+            )
 
     def _require_splittable(self, first: int, last: int, total: int) -> None:
         if first == last:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Self
 
 from mds_assets.github.activity import Pushes
 from mds_assets.github.client import Crawl, GitHub, Log
+from mds_assets.github.clock import require_ended
+from mds_assets.github.errors import GitHubError
 from mds_assets.github.inventory import Inventory
 from mds_assets.github.repository import Json
 from mds_assets.github.search import Issues
@@ -56,12 +58,14 @@ class Session:
         listed: Number of repositories by organisation, for those whose list was read: exact up to 100, an upper bound
             above.
         kinds: The path that GitHub lists each organisation under: `orgs`, or `users` for a user.
+        refused: The organisations whose list GitHub refuses, each with the reason: no table has them.
     """
 
     github: GitHub
     log: Log
     listed: dict[str, int] = field(default_factory=dict[str, int], init=False)
     kinds: dict[str, str] = field(default_factory=dict[str, str], init=False)
+    refused: dict[str, GitHubError] = field(default_factory=dict[str, GitHubError], init=False)
     _only: dict[tuple[str, ...], "Session"] = field(
         default_factory=dict[tuple[str, ...], "Session"], init=False, repr=False
     )
@@ -106,7 +110,16 @@ class Session:
             rows += [{name: row.get(name) for name in _KEPT} for row in page]
             yield page
         self.listed |= crawl.listed
+        self.refused = crawl.refused
         self._changed[days[0]] = Changed(crawl, rows)
+
+    def require_ended(self, day: date) -> None:
+        """Refuse a day that has not ended on GitHub's clock, as of its last response.
+
+        Raises:
+            GitHubError: It has not.
+        """
+        require_ended(day, self.connection.clock, ", ".join(self.github.organisations))
 
     def changed(self, days: Sequence[date], log: Log | None = None) -> Changed:
         """The repositories active on or after the first of these days, cached by that day.

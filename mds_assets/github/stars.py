@@ -23,7 +23,7 @@ _FIRST_VERSION = "2026-03-10"
 _WEEKS_PER_PAGE = 30  # GitHub's maximum
 _PAGES = 100  # GitHub's maximum: 57 years of weeks
 
-Count = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=0, lt=2**63)]
 
 
 class Week(BaseModel):
@@ -73,9 +73,8 @@ class Stars(Reading):
             for repository in self._candidates(organisation)
         )
 
-    def _rows(self) -> Iterator[list[Json]]:
-        for organisation in self.session.github.organisations:
-            yield from self._for_each(self._candidates(organisation), self._read)
+    def _rows_of(self, organisation: str) -> Iterator[list[Json]]:
+        return self._for_each(self._candidates(organisation), self._read)
 
     def _candidates(self, organisation: str) -> list[Json]:
         """The changed repositories whose star count may have changed."""

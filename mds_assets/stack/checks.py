@@ -5,8 +5,8 @@
 | `is_valid` | every table | error; downstream tables do not run |
 | `reconciles` | tables that declare it | error |
 | `window_is_complete` | marts, and tables that look back | warning; error if a file cannot be read |
-| `is_readable` | raw | error |
 | `is_fresh` | tables with partitions | warning |
+| `is_complete` | raw tables | error |
 
 A check covers the days of its run, or the table's newest day when it runs alone. Without a file, none passes.
 `is_valid` has a verdict for each day; for a table that the run published, it is the audit's (`audit.py`).
@@ -36,6 +36,7 @@ from dagster import (
 from dagster._utils.warnings import disable_dagster_warnings
 from upath import UPath
 
+from mds_assets.stack import completeness
 from mds_assets.stack.audit import MAX_KEYS, Verdict, audit, sample
 from mds_assets.stack.blocks.as_of import Mart
 from mds_assets.stack.event_log import facts_of, report_verdicts, severity_of
@@ -45,7 +46,7 @@ from mds_assets.stack.lake.footers import footer
 from mds_assets.stack.names import IS_VALID
 from mds_assets.stack.partitions import DAILY, to_days, window_of
 from mds_assets.stack.session import Session
-from mds_assets.stack.settings import settings
+from mds_assets.stack.settings import redact, settings
 from mds_assets.stack.table import Table, quote
 
 # Rows that `reconciles` reads within a run. Counting the keys of a larger window would take as long as building the
@@ -135,7 +136,7 @@ class _Checked:
     @cached_property
     def verdicts(self) -> Mapping[Partition, Verdict]:
         """A verdict for each partition with files: the run's own audit before it published them, or one of them now."""
-        # A raw file that cannot be read fails `is_readable`, and stops nothing: all readers leave it out.
+        # A raw file that cannot be read fails `is_complete`, and stops nothing: all readers leave it out.
         left_out = self.session.unreadable(self.read_set) if self.is_raw else {}
         files = {
             partition: [file for file in files if file not in left_out]
@@ -160,10 +161,10 @@ def checks_of(subject: CheckedTable) -> AssetChecksDefinition:
     key = subject.key
     checks: dict[str, _Check] = {
         IS_VALID: _is_valid,
-        **({"is_readable": _is_readable} if key.has_prefix(["raw"]) else {}),
         **({"reconciles": _reconciles} if subject.source else {}),
         **({"window_is_complete": _window_is_complete} if subject.windows or subject.current else {}),
         **({"is_fresh": _is_fresh} if subject.partitioned else {}),
+        **({"is_complete": _is_complete} if key.has_prefix(["raw"]) else {}),
     }
     with disable_dagster_warnings():  # Dagster calls the partitions of a check a preview
         specs = [
@@ -232,21 +233,6 @@ def _is_valid(checked: _Checked) -> AssetCheckResult:
         severity=AssetCheckSeverity.WARN if severities == {AssetCheckSeverity.WARN} else AssetCheckSeverity.ERROR,
         description="; ".join(messages[:MAX_KEYS]) or f"{len(checked.files)} files are as declared",
         metadata=facts_of(*wrong.values()),
-    )
-
-
-def _is_readable(checked: _Checked) -> AssetCheckResult:
-    """Every file of raw can be read; staging, views and other readers leave out those that cannot."""
-    unreadable = checked.session.unreadable(checked.read_set)
-    messages = [f"{file}: {reason}" for file, reason in list(unreadable.items())[:MAX_KEYS]]
-    return AssetCheckResult(
-        passed=not unreadable,
-        severity=AssetCheckSeverity.ERROR,
-        description=f"left out {'; '.join(messages)}. Move what cannot be read to quarantine/ (`mds doctor --fix` "
-        "does), and run its days again."
-        if unreadable
-        else f"{len(checked.files)} files can be read",
-        metadata={"unreadable": len(unreadable)},
     )
 
 
@@ -374,4 +360,26 @@ def _is_fresh(checked: _Checked) -> AssetCheckResult:
         if present
         else f"the newest day is {newest or 'none'}; {due} has ended: run it.",
         metadata={"due": str(due)} | ({} if present else {"newest": str(newest)}),
+    )
+
+
+def _is_complete(checked: _Checked) -> AssetCheckResult:
+    """Every file can be read, and the newest load of each part of the source, such as an account, has landed it."""
+    unreadable = checked.session.unreadable(checked.read_set)
+    readable = {
+        day or date.min: [file for file in files if file not in unreadable] for day, files in checked.read_set.items()
+    }
+    missing = {day: completeness.left_out(files) for day, files in readable.items()}
+    wrong = [completeness.summary(missing)] if any(missing.values()) else []
+    if unreadable:
+        files = "; ".join(f"{file}: {reason}" for file, reason in list(unreadable.items())[:MAX_KEYS])
+        way_out = "Move them to quarantine/ (`mds doctor --fix` does), and run their days again."
+        wrong.append(f"{len(unreadable)} files cannot be read, and are left out: {files} {way_out}")
+    return AssetCheckResult(
+        passed=not wrong,
+        description=redact(" ".join(wrong)) or "every file can be read, and no part of the source is missing",
+        metadata={
+            "parts_missing": sorted({part for parts in missing.values() for part in parts}),
+            "unreadable": len(unreadable),
+        },
     )

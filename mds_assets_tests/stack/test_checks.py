@@ -67,6 +67,7 @@ def test_a_sound_lake_passes_every_check(sound: Runs):
 def test_which_checks_a_table_has_follows_from_the_graph(sound: Runs):
     others = {name for name in sound.checks() if name.split()[1] not in ALWAYS}
     assert others == {
+        "raw/orders is_complete",
         "raw/orders is_fresh",
         "staging/orders is_fresh",
         "staging/orders reconciles",

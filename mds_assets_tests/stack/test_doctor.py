@@ -53,7 +53,7 @@ def test_a_raw_file_that_cannot_be_read_is_left_out_named_and_stops_nothing(runs
     ran = runs.materialise(DAYS[1], layers=LAYERS)
     assert ran.success
     checked = evaluations(ran)
-    failed = checked["raw/orders is_readable"]
+    failed = checked["raw/orders is_complete"]
     assert (failed.passed, failed.severity) == (False, AssetCheckSeverity.ERROR)
     assert str(damaged) in (failed.description or "")
     assert "quarantine/" in (failed.description or "")
@@ -67,13 +67,13 @@ def test_a_raw_file_that_cannot_be_read_is_left_out_named_and_stops_nothing(runs
     # When it is gone, the view reads whatever is there again.
     damaged.unlink()
     assert runs.materialise(DAYS[1], layers=LAYERS).success
-    assert evaluations(runs.materialise(DAYS[1], layers=LAYERS))["raw/orders is_readable"].passed
+    assert evaluations(runs.materialise(DAYS[1], layers=LAYERS))["raw/orders is_complete"].passed
 
 
 def test_runs_of_other_days_do_not_notice(runs: Runs, damaged: Path):
     ran = runs.materialise(DAYS[3], layers=LAYERS)
     assert ran.success
-    assert evaluations(ran)["raw/orders is_readable"].passed
+    assert evaluations(ran)["raw/orders is_complete"].passed
     assert query(runs, "SELECT count(DISTINCT day) FROM raw.orders") == [(4,)]
 
 

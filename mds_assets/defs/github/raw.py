@@ -24,6 +24,7 @@ from mds_assets.defs.github.raw_columns import (
     GITHUB_PUSHES,
     GITHUB_REPOS,
     GITHUB_STARS,
+    LATEST,
     REPOSITORY,
 )
 from mds_assets.github.errors import LimitReachedError, NotSupportedError
@@ -36,8 +37,9 @@ from mds_assets.stack.landing.days import Days
 from mds_assets.stack.session import Session
 from mds_assets.stack.table import Table
 
-# A third of real pushes leave `updated_at` unchanged.
-ACTIVE_AT = "greatest(updated_at, pushed_at)"
+# A third of real pushes leave `updated_at` unchanged. A time of the far future counts as the day after the crawl, which
+# takes less: or else each run would add a file to some day of 2099.
+ACTIVE_AT = f"least(greatest(updated_at, pushed_at), {LATEST})"
 
 _LISTED = "repositories_listed"
 _OPTIONS: dict[str, Any] = {"kinds": {"github", "dlt", "parquet"}, "pool": "github"}
@@ -77,7 +79,7 @@ def github_repos(
     return _read_changed(context, days, config.of(github))
 
 
-@raw_table(columns=GITHUB_PUSHES, day="timestamp", output_required=False, **_OPTIONS)
+@raw_table(columns=GITHUB_PUSHES, day=f'least("timestamp", {LATEST})', output_required=False, **_OPTIONS)
 def github_pushes(days: Days, config: Organisations, github: ResourceParam[GitHubSession]) -> Iterator[list[Json]]:
     """Pushes at their own time, and branches created and deleted: exact by day, for as long as GitHub keeps them."""
     selected = config.of(github)
@@ -131,23 +133,31 @@ def _read_missing(
 
 def _read(days: Days, reading: Reading) -> Iterator[list[Json]]:
     """The rows of a reading. Without a token, skips the table if this hour's rate limit is too low for it."""
+    github = reading.session
+    days.scope = frozenset(github.github.organisations)
     try:
-        if not reading.budget().is_affordable and not reading.session.github.token:
+        if not reading.budget().is_affordable and not github.github.token:
             days.skip(_LIMIT_TOO_LOW)
-        yield from reading
+        for rows in reading:
+            github.require_ended(days.dates[-1])
+            yield rows
+        github.require_ended(days.dates[-1])
     except NotSupportedError as error:
         days.skip(str(error))
     except LimitReachedError:
-        if reading.session.github.token:
+        if github.github.token:
             raise
         days.skip(_LIMIT_TOO_LOW)
     finally:
         days.requests = reading.requests
+    for organisation, error in reading.refused.items():
+        days.leave_out(organisation, str(error))
     days.report(
         observed_at=reading.observed_at.isoformat(),
         rate_limit_remaining=reading.rate_limit_remaining,
         warnings=reading.warnings,
         repositories_skipped=reading.skipped,
+        rows_future=reading.future,
     )
 
 
@@ -173,17 +183,23 @@ _STAR_COUNTS = Table(tuple(each for each in REPOSITORY if each.name in {"id", "s
 def _read_changed(context: AssetExecutionContext, days: Days, github: GitHubSession) -> Iterator[list[Json]]:
     listed_before = _listed_before(context)
     requests_before = github.connection.requests
+    days.scope = frozenset(github.github.organisations)
     try:
-        yield from github.crawl(days.dates, days.log)
+        for rows in github.crawl(days.dates, days.log):
+            github.require_ended(days.dates[-1])
+            yield rows
     finally:
         days.requests = github.connection.requests - requests_before
     crawl = github.changed(days.dates).crawl
+    for organisation, error in crawl.refused.items():
+        days.leave_out(organisation, str(error))
     warnings = _shrinkage_warnings(listed_before, crawl.listed)
     for warning in warnings:
         days.log.warning("%s", warning)
     days.report(
         observed_at=crawl.observed_at.isoformat(),
         rate_limit_remaining=crawl.rate_limit_remaining,
+        rows_future=crawl.future,
         warnings=[*crawl.warnings, *warnings],
         **{_LISTED: listed_before | crawl.listed},
     )

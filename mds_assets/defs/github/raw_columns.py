@@ -1,6 +1,16 @@
 """The columns of raw that staging reads: every file has them. Any other field that GitHub sends lands beside them."""
 
+from mds_assets.github.clock import TOLERANCE
 from mds_assets.stack.table import column, table
+
+# No later time of a row is believed.
+LATEST = "observed_at + to_hours(24)"
+
+
+def not_future(name: str) -> str:
+    """The rule that a time is not in the future, with tolerance: crawl, GitHub and check have clocks of their own."""
+    return f"{name} <= now() + to_minutes({TOLERANCE.seconds // 60})"
+
 
 _OBSERVED_AT = column("observed_at", "TIMESTAMPTZ", "When the crawl that saw this began, UTC.")
 
@@ -32,11 +42,11 @@ GITHUB_REPOS = table(
     REPOSITORY,
     # A repository appears twice in a load if it was active again while the list was being read.
     key=["org", "id", "updated_at", "pushed_at"],
-    rules=["observed_at <= now()"],
+    rules=[not_future("observed_at")],
     public=_IS_PUBLIC,
 )
 
-GITHUB_INVENTORY = table(REPOSITORY, key=["org", "id"], rules=["observed_at <= now()"], public=_IS_PUBLIC)
+GITHUB_INVENTORY = table(REPOSITORY, key=["org", "id"], rules=[not_future("observed_at")], public=_IS_PUBLIC)
 
 GITHUB_PUSHES = table(
     [

@@ -4,6 +4,7 @@ The queries are in `staging/`, one file per table. Pushes, issues and stars are 
 and aggregation belong in the marts.
 """
 
+from mds_assets.defs.github.raw_columns import LATEST, not_future
 from mds_assets.stack.blocks import current_table, staging_table
 from mds_assets.stack.table import Reconciliation, Table, column, table
 
@@ -22,7 +23,17 @@ _RENAMED = {
 }
 
 
-def _repositories(raw: str, rules: list[str], reconciles: Reconciliation, activity: str) -> Table:
+_IS_FUTURE = f"greatest(created_at, updated_at, pushed_at) >= {LATEST}"
+
+
+def _repositories(
+    raw: str, rules: list[str], reconciles: Reconciliation, activity: str, *, past: tuple[str, ...]
+) -> Table:
+    """The columns of both tables; the times in `past` must not be in the future."""
+
+    def rule(name: str) -> str | None:
+        return not_future(name) if name in past else None
+
     columns = [
         column("org", "VARCHAR", "The organisation or user, as GITHUB_ORG names it, in lower case."),
         column("repo_id", "BIGINT", "GitHub's id of the repository; it survives a rename."),
@@ -39,13 +50,14 @@ def _repositories(raw: str, rules: list[str], reconciles: Reconciliation, activi
         column("is_fork", "BOOLEAN", "Whether it is a fork.", nullable=True),
         column("is_archived", "BOOLEAN", "Whether it is archived.", nullable=True),
         column("visibility", "VARCHAR", "public, private or internal; null in old answers.", nullable=True),
-        column("created_at", "TIMESTAMPTZ", "When it was created, UTC.", nullable=True, rule="created_at <= now()"),
+        column("created_at", "TIMESTAMPTZ", "When it was created, UTC.", nullable=True,
+               rule=rule("created_at")),
         column("updated_at", "TIMESTAMPTZ", "When its metadata last changed, UTC.", nullable=True,
-               rule="updated_at <= now()"),
+               rule=rule("updated_at")),
         column("pushed_at", "TIMESTAMPTZ", "When it was last pushed to, UTC; null when never.", nullable=True,
-               rule="pushed_at <= now()"),
+               rule=rule("pushed_at")),
         column("active_at", "TIMESTAMPTZ", f"The later of `updated_at` and `pushed_at`, UTC{activity}."),
-        column("observed_at", "TIMESTAMPTZ", "When the crawl that saw this began, UTC.", rule="observed_at <= now()"),
+        column("observed_at", "TIMESTAMPTZ", "When the crawl that saw this began, UTC.", rule=rule("observed_at")),
     ]  # fmt: skip
     origins = {each.name: _RENAMED.get(each.name, each.name) for each in columns}
     return table(
@@ -70,13 +82,14 @@ REPOS = _repositories(
         expected="SELECT DISTINCT day, org, id AS repo_id, 1 AS n FROM in_window",
     ),
     "; always within the day",
+    past=("created_at", "updated_at", "pushed_at", "observed_at"),
 )
 
 repos = staging_table(
     "repos",
     reads=["raw/github_repos"],
     columns=REPOS,
-    rejects="id IS NULL OR coalesce(name, '') = ''",
+    rejects=f"id IS NULL OR coalesce(name, '') = '' OR {_IS_FUTURE}",
     description="One row per organisation and repository active on the day: its newest observation of that day.",
 )
 
@@ -90,6 +103,7 @@ INVENTORY = _repositories(
         "QUALIFY observed_at = max(observed_at) OVER (PARTITION BY day, org)",
     ),
     "",
+    past=("observed_at",),  # the list of all repositories lacks none, whatever date one has
 )
 
 inventory = staging_table(

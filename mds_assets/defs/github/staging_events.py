@@ -3,6 +3,7 @@
 The queries are in `staging/`, one file per table.
 """
 
+from mds_assets.defs.github.raw_columns import LATEST, not_future
 from mds_assets.stack.blocks import current_table, staging_table
 from mds_assets.stack.table import Reconciliation, column, table
 
@@ -10,7 +11,7 @@ _ORG = column("org", "VARCHAR", "The organisation or user, as GITHUB_ORG names i
 _REPO_NAME = column("repo_name", "VARCHAR", "The repository's name at the time.", private=True)
 _VISIBILITY = column("visibility", "VARCHAR", "public, private or internal; null in old answers.", nullable=True)
 _OBSERVED_AT = column(
-    "observed_at", "TIMESTAMPTZ", "When the crawl that saw this began, UTC.", rule="observed_at <= now()"
+    "observed_at", "TIMESTAMPTZ", "When the crawl that saw this began, UTC.", rule=not_future("observed_at")
 )
 
 PUSHES = table(
@@ -57,7 +58,7 @@ pushes = staging_table(
     "pushes",
     reads=["raw/github_pushes"],
     columns=PUSHES,
-    rejects="coalesce(repo_name, '') = ''",
+    rejects=f"coalesce(repo_name, '') = '' OR \"timestamp\" >= {LATEST}",
     description="One row per push, and per branch created or deleted, at its own time.",
 )
 

@@ -209,7 +209,7 @@ def _land(
 
 
 def _readable(session: Session, read_set: Mapping[Partition, Files]) -> dict[Partition, list[UPath]]:
-    """The files that can be read. The check `is_readable` names the others."""
+    """The files that can be read. The check `is_complete` names the others."""
     left_out = session.unreadable(read_set)
     return {partition: [file for file in files if file not in left_out] for partition, files in read_set.items()}
 

@@ -3,11 +3,15 @@
 dlt is slow to import, so only the methods that need it import it.
 """
 
+import json
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
+
+from mds_assets.stack.names import LEFT_OUT, SCOPE
+from mds_assets.stack.settings import redact
 
 if TYPE_CHECKING:
     import requests
@@ -34,6 +38,7 @@ class Days:
         requests: Number of HTTP responses received by the sessions of this range, retries included.
         facts: What the source adds to the metadata of the load.
         scope: What the load covers of the source, such as accounts; recorded in the footer of each of its files.
+        left_out: The parts of the scope that this load lacks, with the reason; see `leave_out`.
         covered: The days that `missing` found landed: this load does not land them again. Rows of theirs that the
             source sends all the same, because they lie between or after missing days, land as early rows.
         scopes_of: For a day, the scope of each load that landed it.
@@ -45,6 +50,7 @@ class Days:
     requests: int = 0
     facts: dict[str, Any] = field(default_factory=dict[str, Any])
     scope: frozenset[str] = frozenset()
+    left_out: dict[str, str] = field(default_factory=dict[str, str])
     covered: frozenset[date] = frozenset()
     scopes_of: Callable[[date], Iterable[frozenset[str]]] = field(default=lambda _: (), repr=False)
 
@@ -137,6 +143,25 @@ class Days:
             )
         missing = [day for day in dates if day not in self.covered]
         return [day for day in dates if missing and missing[0] <= day <= missing[-1]]
+
+    def leave_out(self, part: str, reason: str) -> None:
+        """Land the rest without this part of the scope: the table's check `is_complete` fails and names it.
+
+        The day isn't covered for this part, so a later run with `missing` fetches it again. Rows of it that were
+        already yielded land.
+
+        Args:
+            part: A member of the scope, such as an account.
+            reason: One line for the user: what happened, and the way out.
+        """
+        self.scope -= {part}
+        self.left_out[part] = redact(reason)
+
+    @property
+    def footer(self) -> dict[str, str]:
+        """The metadata of each file of the load."""
+        left_out = {LEFT_OUT: json.dumps(self.left_out)} if self.left_out else {}
+        return {SCOPE: json.dumps(sorted(self.scope)), **left_out}
 
     def skip(self, reason: str) -> NoReturn:
         """Land nothing in this run, without failing it: tables downstream of this one don't run either.

@@ -103,7 +103,7 @@ def land(
     requested = [date for date in requested if date not in days.covered]
     if not requested:
         return Load(load_id, skipped=days.dates)
-    files, rows = split_by_day(con, parquet, columns, load_id, day, requested, folder / "days", days.scope)
+    files, rows = split_by_day(con, parquet, columns, load_id, day, requested, folder / "days", days.footer)
     early = sorted(files.keys() - requested)
     return Load(
         load_id=load_id,

@@ -1,10 +1,9 @@
 """Splits dlt's output into one Parquet file per day, in the declared types, with DuckDB."""
 
 import errno
-import json
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Mapping
 from contextlib import closing
 from datetime import date
 from pathlib import Path
@@ -15,7 +14,6 @@ import pyarrow as pa
 from mds_assets.stack.io_managers.duckdb import SETTINGS
 from mds_assets.stack.landing.errors import LandingError
 from mds_assets.stack.landing.to_arrow import LOAD_ID, ToArrow
-from mds_assets.stack.names import SCOPE
 from mds_assets.stack.table import DAY, literal, quote
 
 # Fewer rows of each day in memory than for derived tables, because an API's rows are wide.
@@ -30,19 +28,20 @@ def split_by_day(
     day: str,
     requested: list[date],
     folder: Path,
-    scope: Iterable[str] = (),
+    footer: Mapping[str, str],
 ) -> tuple[dict[date, Path], dict[date, int]]:
     """Write a file for each requested day, and one for each later day with rows.
 
     Returns the files, and the number of rows per day, including days before the first requested one. Each file's
-    footer records the scope.
+    footer gets the given metadata.
 
     Raises:
         LandingError: A row has no day, or `day` is not a column or DuckDB expression that yields a time.
         OSError: The folder cannot be written.
     """
     folder.mkdir()
-    options = f"FORMAT parquet, COMPRESSION zstd, KV_METADATA {{{SCOPE}: {literal(json.dumps(sorted(scope)))}}}"
+    metadata = ", ".join(f"{name}: {literal(text)}" for name, text in footer.items())
+    options = f"FORMAT parquet, COMPRESSION zstd, KV_METADATA {{{metadata}}}"
     with closing(con.cursor()) as cursor:
         try:
             cursor.execute(_SETTINGS)

@@ -1,0 +1,41 @@
+"""Which parts of a source the loads of a day lack, as their footers record.
+
+A source that covers several accounts lands those it can read, and leaves out the others with `days.leave_out`.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from datetime import date
+
+from upath import UPath
+
+from mds_assets.stack.lake.footers import footer
+from mds_assets.stack.lake.layout import is_landed
+from mds_assets.stack.names import LEFT_OUT, SCOPE
+
+
+def left_out(files: Iterable[UPath]) -> dict[str, str]:
+    """The parts that the newest load which was to cover them left out, with the reason.
+
+    Args:
+        files: The files of one day of a raw table.
+    """
+    missing: dict[str, str] = {}
+    for file in sorted(files, key=lambda each: each.name):  # named by the time of the load
+        if is_landed([file.name]):
+            metadata = footer(file).metadata or {}
+            for part in json.loads(metadata.get(SCOPE.encode(), b"[]")):
+                missing.pop(part, None)
+            missing |= json.loads(metadata.get(LEFT_OUT.encode(), b"{}"))
+    return missing
+
+
+def summary(days: Mapping[date, Mapping[str, str]]) -> str:
+    """The parts that days lack, with their newest reason: `acme (3 days): answered 404`. Empty if there is none."""
+    reasons: dict[str, str] = {}
+    counts: dict[str, int] = {}
+    for _, missing in sorted(days.items()):
+        for part, reason in missing.items():
+            reasons[part] = reason
+            counts[part] = counts.get(part, 0) + 1
+    return "; ".join(f"{part} ({counts[part]} days): {reason}" for part, reason in reasons.items())
