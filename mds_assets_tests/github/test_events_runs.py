@@ -496,7 +496,7 @@ def test_a_rule_that_a_private_issue_breaks_is_reported_without_its_name(tmp_pat
         project = Project(tmp_path, server.url, ["acme"], TOKEN, tables)
         result = project.materialise(YESTERDAY, instance=instance, raise_on_error=False)
         logged = "".join(repr(entry) for entry in instance.all_logs(result.run_id))
-    broken = evaluations(result)["staging/issues is_valid"]
+        broken = project.verdicts("staging/issues")[str(YESTERDAY)]
     assert not broken.passed
     assert f"{YESTERDAY}, acme, 2, closed" in str(broken.description)
     assert "hush" not in logged
