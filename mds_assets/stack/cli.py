@@ -481,7 +481,7 @@ def _show_result(result: "DuckDBPyRelation") -> None:
         name: of_type.endswith(("int", "integer", "decimal", "float", "double"))
         for name, of_type in zip(result.columns, types, strict=True)
     }
-    table = _rich_table(numeric, rows)
+    table = _rich_table(numeric, rows, keep="\n" if "explain_value" in numeric else "")  # a drawing of DuckDB's
     if rows and console.measure(table, options=_UNBOUNDED).minimum > console.width:
         for row in rows:
             record = _rich_table({"column": False, "value": False}, zip(numeric, row, strict=True))
@@ -514,7 +514,7 @@ def _as_text(result: "DuckDBPyRelation") -> "DuckDBPyRelation":
     return result.project("COLUMNS(*)::VARCHAR")
 
 
-def _rich_table(numeric: Mapping[str, bool], rows: Iterable[Sequence[object]]) -> Table:
+def _rich_table(numeric: Mapping[str, bool], rows: Iterable[Sequence[object]], keep: str = "") -> Table:
     """Rows as a table. `numeric` maps each column to whether it is numeric. Text is truncated if space is short."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for name, is_number in numeric.items():
@@ -523,7 +523,7 @@ def _rich_table(numeric: Mapping[str, bool], rows: Iterable[Sequence[object]]) -
         else:
             table.add_column(Text(shown(name)), overflow="ellipsis", no_wrap=True)
     for row in rows:
-        table.add_row(*(Text("NULL", "dim") if value is None else Text(shown(str(value))) for value in row))
+        table.add_row(*(Text("NULL", "dim") if value is None else Text(shown(str(value), keep)) for value in row))
     return table
 
 

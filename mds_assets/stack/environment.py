@@ -19,7 +19,7 @@ from base64 import b64encode
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from difflib import get_close_matches
-from functools import lru_cache
+from functools import cache, lru_cache
 from html import escape
 from importlib import import_module
 from importlib.util import find_spec
@@ -155,7 +155,8 @@ def variables(kind: type[EnvironmentSettings]) -> dict[str, FieldInfo]:
     return {str(field.validation_alias or prefix + name).upper(): field for name, field in kind.model_fields.items()}
 
 
-def source_folders(package: str = "mds_assets.defs") -> dict[str, Path]:
+@cache  # every log record asks for the sources' secrets
+def source_folders(package: str = "mds_assets.defs") -> Mapping[str, Path]:
     """The folders of the sources by name, in order."""
     spec = find_spec(package)
     places = (spec and spec.submodule_search_locations) or []
@@ -230,7 +231,12 @@ def _names_a_secret(annotation: Any) -> bool:
 
 def secret_values(settings: EnvironmentSettings) -> set[str]:
     """The values of all secrets that are set."""
-    return {secret for name in type(settings).model_fields for secret in _secrets(getattr(settings, name)) if secret}
+    return {secret for name in _secret_fields(type(settings)) for secret in _secrets(getattr(settings, name)) if secret}
+
+
+@cache  # every log record asks
+def _secret_fields(kind: type[EnvironmentSettings]) -> list[str]:
+    return [name for name, field in kind.model_fields.items() if is_secret(field)]
 
 
 def given_secrets(settings: EnvironmentSettings) -> set[str]:

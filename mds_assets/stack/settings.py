@@ -304,8 +304,8 @@ def has_secrets() -> bool:
     return bool(_secrets())
 
 
-def _secrets() -> set[str]:
-    return {secret for owner in (settings, *loaded_sources()) for secret in secret_values(owner)}
+def _secrets() -> frozenset[str]:
+    return frozenset(secret for owner in (settings, *loaded_sources()) for secret in secret_values(owner))
 
 
 def preview_rows(own: Settings | None = None) -> int:

@@ -43,6 +43,8 @@ def printable(text: str, *, keep: str = "") -> str:
         text: Any text, also with lone surrogates.
         keep: Such characters to leave as they are.
     """
+    if text.isprintable():  # most text: what acts is never printable to Python
+        return text
     return _ACTS.sub(lambda found: found[0] if found[0] in keep else _escaped(found[0]), text)
 
 
