@@ -8,6 +8,9 @@ BENCH ?=
 SCALE ?=
 BIN := .venv/bin
 export DAGSTER_HOME := $(CURDIR)/.dagster
+# Python runs this file whenever it starts, so that no command of .venv (dagster, dg, dlt) sends telemetry, whatever
+# DAGSTER_HOME says.
+NO_TELEMETRY = cp telemetry.pth "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/mds_telemetry.pth"
 
 .DEFAULT_GOAL := help
 .PHONY: help run dev test chaos bench scale-test lint format
@@ -45,13 +48,15 @@ format: .venv/synced-dev ## Format the code
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-.venv/synced: pyproject.toml uv.lock | $(BIN)/uv
+.venv/synced: pyproject.toml uv.lock telemetry.pth | $(BIN)/uv
 	$(BIN)/uv sync --quiet --locked --no-dev --inexact
+	@$(NO_TELEMETRY)
 	@touch $@
 
 # Compiled once: the tests start hundreds of processes, also where PYTHONDONTWRITEBYTECODE is set.
-.venv/synced-dev: pyproject.toml uv.lock | $(BIN)/uv
+.venv/synced-dev: pyproject.toml uv.lock telemetry.pth | $(BIN)/uv
 	$(BIN)/uv sync --quiet --locked --all-extras --compile-bytecode
+	@$(NO_TELEMETRY)
 	@touch $@ .venv/synced
 
 $(BIN)/uv:

@@ -16,6 +16,7 @@ from dagster import BetaWarning, ComponentTree, Definitions, PreviewWarning
 import mds_assets.defs
 from mds_assets.stack import build
 from mds_assets.stack.environment import PROJECT_ROOT
+from mds_assets.stack.file_modes import restrict_files
 from mds_assets.stack.settings import Settings, settings
 
 
@@ -42,4 +43,5 @@ def build_definitions(
         return build.build_definitions(sources, resource_overrides, settings)
 
 
+restrict_files(settings)  # every process that runs definitions imports them from here
 defs = build_definitions()

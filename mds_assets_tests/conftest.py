@@ -16,6 +16,7 @@ os.environ |= {
     "MDS_SOURCES": "github" if Path(__file__).parents[1].joinpath("mds_assets/defs/github").exists() else "",
     "MDS_START_DATE": "2019-01-01",
     "MDS_PREVIEW_ROWS": "",
+    "MDS_READABLE_BY": "",
     "MDS_ALERT_WEBHOOK": "",
     "MDS_DUCKDB_MEMORY_LIMIT": "",
     "MDS_DUCKDB_THREADS": "",

@@ -37,12 +37,17 @@ from mds_assets.stack.jobs import daily_refresh, table_checks
 from mds_assets.stack.lake import Lake
 from mds_assets.stack.partitions import SINGLE_RUN, is_same_day
 from mds_assets.stack.prune import prune_job
+from mds_assets.stack.redaction import guard_dagster, guard_output
 from mds_assets.stack.schedules import daily_refresh_schedule, prune_schedule, table_checks_schedule
 from mds_assets.stack.sensors import failed_checks, failed_runs
 from mds_assets.stack.session import Session
 from mds_assets.stack.settings import Settings, preview_rows, public_preview_rows, settings
 from mds_assets.stack.table import TABLE, Table, declared_table
 from mds_assets.stack.warehouse import warehouse
+
+# Once in each process that runs definitions, and before any code of a source.
+guard_output()
+guard_dagster()
 
 
 class DefinitionError(click.ClickException):

@@ -22,8 +22,11 @@ import click
 import typer
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
+
+from mds_assets.stack.redaction import guard_output, shown
+from mds_assets.stack.text import FORMULA, FORMULA_AS_TEXT, json_text, printable
 
 if TYPE_CHECKING:
     import polars as pl
@@ -40,22 +43,30 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-console = Console()
+console = Console(emoji=False)  # `:tada:` was never an emoji
 _UNBOUNDED = console.options.update(width=sys.maxsize)
 
 HEADLINE = "mds/headline"  # the tag that orders the marts which `mds run` and `mds show` print
 
 _LAYERS = ("raw", "staging", "marts")
 _MAX_ROWS, _MAX_SQL_ROWS, _MAX_MARTS = 12, 100, 2
+_FREE_TEXT = {"varchar", "blob", "enum", "union", "variant"}  # DuckDB's types whose text may begin with anything
 
 
 def main() -> None:
     """Run the command; an error is one line on standard error and exit code 1."""
+    guard_output()
     try:
         app()
     except click.ClickException as error:  # typer vendors its own click, which doesn't recognise this exception class
-        error.show()
+        click.echo(f"Error: {shown(error.format_message())}", err=True)
         sys.exit(error.exit_code)
+
+
+def _say(*parts: str | tuple[str, str]) -> None:
+    """Print one line: plain text, or pairs of text and style. Nothing in it is markup or an emoji's name."""
+    styled = [(part, "") if isinstance(part, str) else part for part in parts]
+    console.print(Text.assemble(*((shown(text), style) for text, style in styled)), soft_wrap=True)
 
 
 def run(
@@ -101,7 +112,7 @@ def run(
         )
     period = f"{(end - start).days + 1} days, {start} to {end}" if start < end else f"{end}"
     summaries = ", ".join(filter(None, (source.summary() for source in loaded_sources())))
-    console.print(f"{period}{f', of [bold]{escape(summaries)}[/]' if summaries else ''}")
+    _say(period, *((", of ", (summaries, "bold")) if summaries else ()))
     result = _materialize(start, end, select, skip_ingest=skip_ingest)
     _show_made(result)
     _show_skipped(result)
@@ -178,16 +189,14 @@ def doctor(
 
     findings = list(examine(_lake(), _tables()))
     for each in findings:
-        fixed = fix and each.fix
-        if each.fix and fix:
+        if fix and each.fix:
             each.fix()
-        sign = "[green]fixed[/] " if fixed else ""
-        console.print(f"{sign}[bold]{each.kind}[/] {escape(each.what)}", soft_wrap=True)
-        console.print(f"  [dim]{escape(each.way_out)}[/]", soft_wrap=True)
+            _say(("fixed ", "green"), (each.kind, "bold"), f" {each.what}")
+        else:
+            _say((each.kind, "bold"), f" {each.what}")
+        _say("  ", (each.way_out, "dim"))
     if not findings:
-        console.print(
-            "Nothing is wrong: every file can be read and belongs to a table, and no day is missing or stale."
-        )
+        _say("Nothing is wrong: every file can be read and belongs to a table, and no day is missing or stale.")
     if any(not (fix and each.fix) for each in findings):
         raise typer.Exit(1)
 
@@ -203,7 +212,12 @@ def dictionary() -> None:
 @app.command()
 def sql(
     query: Annotated[str, typer.Argument(help="DuckDB SQL; `SHOW ALL TABLES` lists the tables.")],
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print all rows as CSV.")] = False,
+    as_csv: Annotated[
+        bool,
+        typer.Option(
+            "--csv", help="Print all rows as CSV; text that a spreadsheet would compute, such as =1+1, begins with a '."
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print all rows as a JSON list of objects.")] = False,
 ) -> None:
     """Query the warehouse (read-only); timestamps are in UTC."""
@@ -226,10 +240,10 @@ def sql(
                 raise click.ClickException(f"{file} belongs to a lake in another folder: `mds run` builds a new one")
             result = con.sql(query)
             if as_csv:
-                sys.stdout.write(_as_text(result).pl().write_csv())
+                _write_csv(result)
             elif as_json:
                 rows = result.set_alias("output_rows").project("to_json(output_rows)").fetchall()
-                sys.stdout.write("[" + ",\n".join(row for (row,) in rows) + "]\n")
+                sys.stdout.write(json_text("[" + ",\n".join(row for (row,) in rows) + "]\n"))
             else:
                 _show_result(result)
     except duckdb.Error as error:
@@ -341,7 +355,7 @@ def _progress_logger(on_step: Callable[[str], None]) -> "LoggerDefinition":
                 if message.startswith("Skipping step "):  # Dagster's; `_show_skipped` has one line for all of them
                     return
                 style = "dim" if record.levelno == logging.INFO else "yellow"
-                console.print(f"  [{style}]{escape(message)}[/]", soft_wrap=True)
+                _say("  ", (message, style))
             elif event is None:
                 return
             elif event.event_type_value == "STEP_START":
@@ -354,7 +368,7 @@ def _progress_logger(on_step: Callable[[str], None]) -> "LoggerDefinition":
                 retry = event.step_retry_data
                 cause = retry.error and retry.error.cause
                 wait = f"again in {retry.seconds_to_wait} s" if retry.seconds_to_wait else "again"
-                console.print(f"  [yellow]{escape(cause.message.strip() if cause else '')} {wait}[/]", soft_wrap=True)
+                _say("  ", (f"{cause.message.strip() if cause else ''} {wait}", "yellow"))
             elif event.event_type_value == "ASSET_CHECK_EVALUATION":
                 check = event.asset_check_evaluation_data
                 table = check.asset_key.to_user_string()
@@ -362,17 +376,16 @@ def _progress_logger(on_step: Callable[[str], None]) -> "LoggerDefinition":
                 is_known = (table, check.check_name) in passed
                 passed[table, check.check_name] = passed.get((table, check.check_name), True) and check.passed
                 if not check.passed and (check.partition or not is_known):
-                    sign = "[yellow]![/]" if check.severity == AssetCheckSeverity.WARN else "[red]✗[/]"
+                    sign = ("!", "yellow") if check.severity == AssetCheckSeverity.WARN else ("✗", "red")
                     of_day = f" of {check.partition}" if check.partition else ""
-                    message = escape(check.description or "")
-                    console.print(f"  {sign} {table} {check.check_name}{of_day}: [dim]{message}[/]", soft_wrap=True)
+                    _say("  ", sign, f" {table} {check.check_name}{of_day}: ", (check.description or "", "dim"))
             elif event.event_type_value == "STEP_SUCCESS" and event.step_key in checks:
                 if sound := [table for (table, _), is_sound in checks[event.step_key].items() if is_sound]:
-                    console.print(f"  [green]✓[/] {len(sound)} checks of {', '.join(dict.fromkeys(sound))}")
+                    _say("  ", ("✓", "green"), f" {len(sound)} checks of {', '.join(dict.fromkeys(sound))}")
             elif event.event_type_value == "STEP_SUCCESS":
                 seconds = event.step_success_data.duration_ms / 1000
                 if made := tables.get(event.step_key):  # nothing if a raw table was skipped
-                    console.print(f"  [green]✓[/] {', '.join(made)} [dim]{seconds:.1f} s[/]")
+                    _say("  ", ("✓", "green"), f" {', '.join(made)} ", (f"{seconds:.1f} s", "dim"))
 
     @logger
     def progress(_: InitLoggerContext) -> logging.Logger:
@@ -435,8 +448,7 @@ def _show_skipped(result: "ExecuteInProcessResult") -> None:
             if reason := observation.metadata.get(SKIPPED):
                 skipped.setdefault(str(reason.value), []).append(event.asset_key.to_user_string())
     for reason, tables in skipped.items():
-        names = ", ".join(tables)
-        console.print(f"[yellow]Skipped {names} and everything downstream:[/] {escape(reason)}", soft_wrap=True)
+        _say((f"Skipped {', '.join(tables)} and everything downstream:", "yellow"), f" {reason}")
 
 
 def _show_marts(day: date) -> None:
@@ -464,10 +476,10 @@ def _show_marts(day: date) -> None:
         shown = f", {_MAX_ROWS} of {rows.height} rows" if rows.height > _MAX_ROWS else ""
         fitting, hidden = _fitting(rows.head(_MAX_ROWS))
         without = f", without {', '.join(hidden)}" if hidden else ""
-        console.print(f"{name} as of {day}{shown}{without}")  # a table's own title wraps where the table is narrow
+        _say(f"{name} as of {day}{shown}{without}")  # a table's own title wraps where the table is narrow
         console.print(fitting)
     if others := [spec.key.to_user_string() for spec in marts[_MAX_MARTS:]]:
-        console.print(f"Also as of {day}: {', '.join(others)}")
+        _say(f"Also as of {day}: {', '.join(others)}")
 
 
 def _fitting(rows: "pl.DataFrame") -> tuple[Table, list[str]]:
@@ -502,7 +514,7 @@ def _show_result(result: "DuckDBPyRelation") -> None:
         name: of_type.endswith(("int", "integer", "decimal", "float", "double"))
         for name, of_type in zip(result.columns, types, strict=True)
     }
-    table = _rich_table(numeric, rows)
+    table = _rich_table(numeric, rows, keep="\n" if "explain_value" in numeric else "")  # a drawing of DuckDB's
     if rows and console.measure(table, options=_UNBOUNDED).minimum > console.width:
         for row in rows:
             record = _rich_table({"column": False, "value": False}, zip(numeric, row, strict=True))
@@ -511,7 +523,23 @@ def _show_result(result: "DuckDBPyRelation") -> None:
     else:
         console.print(table)
     if more:
-        console.print(f"The first {_MAX_SQL_ROWS} rows: --csv or --json print all.")
+        _say(f"The first {_MAX_SQL_ROWS} rows: --csv or --json print all.")
+
+
+def _write_csv(result: "DuckDBPyRelation") -> None:
+    """Write all rows as CSV that is safe to open in a spreadsheet, and on a terminal."""
+    import polars as pl
+
+    may_be_formula = [
+        name
+        for name, sql_type in zip(result.columns, result.types, strict=True)
+        if sql_type.id in _FREE_TEXT and str(sql_type) != "JSON"
+    ]
+    rows = _as_text(result).pl()
+    rows = rows.with_columns(pl.col(may_be_formula).str.replace(FORMULA, FORMULA_AS_TEXT))
+    header = pl.Series(rows.columns).str.replace(FORMULA, FORMULA_AS_TEXT)
+    document = rows.rename(dict(zip(rows.columns, header, strict=True))).write_csv()
+    sys.stdout.write(printable(document, keep="\n") if sys.stdout.isatty() else document)
 
 
 def _as_text(result: "DuckDBPyRelation") -> "DuckDBPyRelation":
@@ -519,23 +547,23 @@ def _as_text(result: "DuckDBPyRelation") -> "DuckDBPyRelation":
     return result.project("COLUMNS(*)::VARCHAR")
 
 
-def _rich_table(numeric: Mapping[str, bool], rows: Iterable[Sequence[object]]) -> Table:
+def _rich_table(numeric: Mapping[str, bool], rows: Iterable[Sequence[object]], keep: str = "") -> Table:
     """Rows as a table. `numeric` maps each column to whether it is numeric. Text is truncated if space is short."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for name, is_number in numeric.items():
         if is_number:
-            table.add_column(escape(name), justify="right", no_wrap=True)
+            table.add_column(Text(shown(name)), justify="right", no_wrap=True)
         else:
-            table.add_column(escape(name), overflow="ellipsis", no_wrap=True)
+            table.add_column(Text(shown(name)), overflow="ellipsis", no_wrap=True)
     for row in rows:
-        table.add_row(*("[dim]NULL[/]" if value is None else escape(str(value)) for value in row))
+        table.add_row(*(Text("NULL", "dim") if value is None else Text(shown(str(value), keep)) for value in row))
     return table
 
 
 def _show_where_next() -> None:
     from mds_assets.stack.settings import loaded_sources, settings
 
-    console.print(f"Lake: {escape(settings.data_dir)}", soft_wrap=True)
+    _say(f"Lake: {settings.data_dir}")
     for hint in _hints():
         console.print(f"Next: {hint}", soft_wrap=True)
     for source in loaded_sources():

@@ -12,22 +12,33 @@ Sources import this module only: importing `settings` reads every source's setti
 imports nothing heavy, because every command reads settings first.
 """
 
+import json
 import os
 import re
+from base64 import b64encode
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from difflib import get_close_matches
+from functools import cache, lru_cache
+from html import escape
 from importlib import import_module
 from importlib.util import find_spec
 from io import StringIO
 from pathlib import Path
 from typing import Any, TypeVar, get_args
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, quote, quote_plus, unquote, urlsplit
 
 import click
 from dotenv.parser import parse_stream
 from pydantic import Secret, SecretStr, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, SettingsConfigDict
+
+from mds_assets.stack.text import printable
+
+# For an environment that `make` didn't set up: `telemetry.pth` sets them before anything runs.
+os.environ.setdefault("RUNTIME__DLTHUB_TELEMETRY", "false")
+os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 ENV_FILE = PROJECT_ROOT / ".env"
@@ -36,7 +47,8 @@ ENV_FILE = PROJECT_ROOT / ".env"
 _TOKEN = r"gh[a-z]_\w+|github_pat_\w+|\b[0-9a-f]{40}\b"  # noqa: S105
 # An invalid value may contain anything: redact all that could be the password of a URL.
 _SECRET_IN_VALUE = re.compile(rf"{_TOKEN}|(?<=://).*(?=@)")
-_SECRET_IN_TEXT = re.compile(rf"{_TOKEN}|(?<=://)[^\s/@]+(?=@)")
+# Also what HTTP calls credentials, whoever made them: base64 of a user and a password shows neither.
+_SECRET_IN_TEXT = rf"{_TOKEN}|(?<=://)[^\s/@]+(?=@)|(?i:(?<=\bbasic )|(?<=\bbearer ))(?=\S*[\d=])[\w+/.~-]{{8,}}=*"
 _HOST = re.compile(r"[a-z0-9._-]+|[0-9a-f:]+")
 
 # In `.env`: the name that a line sets.
@@ -56,6 +68,10 @@ class SettingsError(click.ClickException):
     It is a click exception, so that `dagster` and `mds` both print just that line and exit with code 1; Dagster's code
     server shows it like any other exception.
     """
+
+    def __init__(self, message: str) -> None:
+        """Keep the message on one line: it quotes values and names."""
+        super().__init__(printable(message))
 
 
 class EnvironmentSettings(BaseSettings):
@@ -173,7 +189,8 @@ def variables(kind: type[EnvironmentSettings]) -> dict[str, FieldInfo]:
     return {str(field.validation_alias or prefix + name).upper(): field for name, field in kind.model_fields.items()}
 
 
-def source_folders(package: str = "mds_assets.defs") -> dict[str, Path]:
+@cache  # every log record asks for the sources' secrets
+def source_folders(package: str = "mds_assets.defs") -> Mapping[str, Path]:
     """The folders of the sources by name, in order."""
     spec = find_spec(package)
     places = (spec and spec.submodule_search_locations) or []
@@ -248,7 +265,12 @@ def _names_a_secret(annotation: Any) -> bool:
 
 def secret_values(settings: EnvironmentSettings) -> set[str]:
     """The values of all secrets that are set."""
-    return {secret for name in type(settings).model_fields for secret in _secrets(getattr(settings, name)) if secret}
+    return {secret for name in _secret_fields(type(settings)) for secret in _secrets(getattr(settings, name)) if secret}
+
+
+@cache  # every log record asks
+def _secret_fields(kind: type[EnvironmentSettings]) -> list[str]:
+    return [name for name, field in kind.model_fields.items() if is_secret(field)]
 
 
 def given_secrets(settings: EnvironmentSettings) -> set[str]:
@@ -268,10 +290,30 @@ def _secrets(value: object) -> Iterator[str]:
 
 
 def redact_secrets(text: str, secrets: Iterable[str]) -> str:
-    """The text with *** for these secrets, and for anything that looks like a token or the password of a URL."""
-    for secret in sorted(secrets, key=len, reverse=True):  # the longest first: another may be a part of it
-        text = text.replace(secret, "***")
-    return _SECRET_IN_TEXT.sub("***", text)
+    """The text with *** for these secrets in any spelling, and for anything that looks like a token or a password."""
+    return _pattern(frozenset(secrets)).sub("***", text)
+
+
+@lru_cache(maxsize=4)  # the settings' secrets: every log record and event asks for them
+def _pattern(secrets: frozenset[str]) -> re.Pattern[str]:
+    spellings = {spelling for secret in secrets for spelling in _spellings(secret)}
+    # The longest first: another may be a part of it.
+    ordered = sorted(filter(None, spellings), key=lambda spelling: (-len(spelling), spelling))
+    return re.compile("|".join([*map(re.escape, ordered), _SECRET_IN_TEXT]))
+
+
+def _spellings(secret: str) -> set[str]:
+    """A secret as itself, and as URLs, JSON, Python and HTML write it; of a URL, its password too."""
+    whole = {secret}
+    with suppress(ValueError):  # not a URL
+        whole |= {unquote(urlsplit(secret).password or ""), urlsplit(secret).password or ""}
+    plain = {
+        spelling
+        for one in whole
+        for spelling in (one, quote(one), quote(one, safe=""), quote_plus(one), json.dumps(one)[1:-1], repr(one)[1:-1],
+                         escape(one), b64encode(one.encode(errors="surrogatepass")).decode())
+    }  # fmt: skip
+    return plain | {re.sub("%[0-9A-F]{2}", lambda found: found[0].lower(), spelling) for spelling in plain}
 
 
 def http_url(value: str) -> SplitResult:

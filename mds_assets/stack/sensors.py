@@ -4,7 +4,6 @@ https://docs.dagster.io/guides/automate/run-status-sensors
 """
 
 from collections.abc import Iterable, Sequence
-from html import escape
 from urllib.parse import urlsplit
 
 from dagster import (
@@ -26,6 +25,7 @@ from mds_assets.stack.jobs import table_checks
 from mds_assets.stack.loopback import is_loopback
 from mds_assets.stack.names import DAY_TAG, FIRST_DAY_TAG, LAST_DAY_TAG
 from mds_assets.stack.settings import redact, settings
+from mds_assets.stack.text import chat_text, printable
 
 # Connect and read timeouts. Dagster reports up to five runs per tick, and allows it 60 seconds; a tick that takes
 # longer is repeated entirely.
@@ -98,7 +98,12 @@ def summary_of_checks(run: DagsterRun, failed: Iterable[AssetCheckEvaluation]) -
         *(f"{name}: {message}"[:_LONGEST_REASON] for name, message in checks),
         _where(run),
     ]
-    return redact("\n".join(lines))
+    return _joined(lines)
+
+
+def _joined(lines: Iterable[str]) -> str:
+    """One line each: what a line quotes must not look like another one."""
+    return "\n".join(printable(redact(line)) for line in lines)
 
 
 def _where(run: DagsterRun) -> str:
@@ -131,11 +136,11 @@ def summary(run: DagsterRun, failure: DagsterEvent, steps: Sequence[DagsterEvent
         *(line[:_LONGEST_REASON] for line in why),
         _where(run) + ("; Dagster tries it once more" if tags.get("dagster/will_retry") == "true" else ""),
     ]
-    return redact("\n".join(lines))
+    return _joined(lines)
 
 
 def post(webhook: str, text: str) -> str | None:
-    """Post `{"text": ...}`, which Slack, Mattermost and others take.
+    """Post `{"text": ...}`, which Slack, Mattermost and others take, as a code block: nothing in it is a command.
 
     Returns:
         None, or why it failed, without any part of the webhook's URL, because anyone who has the URL can post.
@@ -145,8 +150,7 @@ def post(webhook: str, text: str) -> str | None:
     with requests.Session() as session:
         session.trust_env = not is_loopback(urlsplit(webhook).hostname or "")  # a proxy cannot reach this machine
         try:
-            # Slack interprets <!channel> and similar as commands, and requires these three characters to be escaped.
-            payload = {"text": escape(text, quote=False)}
+            payload = {"text": chat_text(text)}
             # Redirects are not followed: one could send text about private repositories to another host.
             answer = session.post(webhook, json=payload, timeout=_SECONDS, allow_redirects=False, stream=True)
         except (requests.RequestException, OSError, ValueError) as error:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
@@ -137,6 +137,13 @@ class Settings(EnvironmentSettings):
         title="How many rows of a table Dagster's event log shows; above 0, reports may show all names. Without it: 5, "
         "but only public rows if a source was given a secret, such as a token, that gives access to private data.",
         description="how many rows of a day's table the event log and the report may show, 0 to 100",
+    )
+    readable_by: Literal["owner", "group", "everyone"] | None = Field(
+        default=None,
+        validation_alias="MDS_READABLE_BY",
+        title="Who may read the lake and Dagster's records on disk. Without it: owner if a source was given a secret, "
+        "such as a token, that gives access to private data, else whoever the umask lets.",
+        description="owner (modes 0700 and 0600), group (0750 and 0640) or everyone (as the umask says)",
     )
     alert_webhook: SecretStr | None = Field(
         default=None,
@@ -312,8 +319,16 @@ def loaded_sources() -> list[SourceSettings]:
 
 def redact(text: str) -> str:
     """The text with *** for every secret of the stack and its sources, and for anything that looks like one."""
-    owners = [settings, *loaded_sources()]
-    return redact_secrets(text, {secret for owner in owners for secret in secret_values(owner)})
+    return redact_secrets(text, _secrets())
+
+
+def has_secrets() -> bool:
+    """Whether the stack or one of its sources has a secret."""
+    return bool(_secrets())
+
+
+def _secrets() -> frozenset[str]:
+    return frozenset(secret for owner in (settings, *loaded_sources()) for secret in secret_values(owner))
 
 
 def preview_rows(own: Settings | None = None) -> int:
@@ -325,7 +340,12 @@ def preview_rows(own: Settings | None = None) -> int:
         own: The stack's settings, if not those from the environment.
     """
     given = (own or settings).preview_rows
-    return 0 if given is None and any(map(given_secrets, loaded_sources())) else public_preview_rows(own)
+    return 0 if given is None and is_private() else public_preview_rows(own)
+
+
+def is_private() -> bool:
+    """Whether a source was given a secret, which may give it access to private data."""
+    return any(map(given_secrets, loaded_sources()))
 
 
 def public_preview_rows(own: Settings | None = None) -> int:

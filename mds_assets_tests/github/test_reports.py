@@ -3,9 +3,11 @@
 import re
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from html import unescape
 from typing import Any
 from xml.etree import ElementTree
 
+import hypothesis
 import polars as pl
 import pytest
 
@@ -30,6 +32,8 @@ from mds_assets.defs.github.report.words import period, periods
 from mds_assets.defs.github.staging import REPOS
 from mds_assets.stack.io_managers.polars import polars_schema
 from mds_assets.stack.partitions import window
+from mds_assets.stack.text import printable
+from mds_assets_tests.hostile import TEXT, acting
 
 DAY = date(2026, 11, 21)
 BEFORE = DAY - timedelta(days=1)
@@ -211,6 +215,23 @@ def test_control_characters_neither_end_the_process_nor_reach_the_page():
     page = render(report(replace(shown, waiting=waiting)))
     assert not set(controls) & set(page)
     assert page.endswith("</html>\n")
+
+
+@hypothesis.settings(max_examples=40)
+@hypothesis.given(TEXT)
+def test_whatever_a_name_is_the_page_keeps_its_elements_and_shows_the_name(name: str):
+    def page_of(name: str) -> str:
+        waiting = Waiting([PullRequest(name, 1, name, 5)], 1, 0)
+        return render(report(replace(organisation(language=name), waiting=waiting)))
+
+    page, plain = page_of(name), page_of("plain")
+    tags = re.compile("<[a-z0-9/]+")
+    assert tags.findall(page) == tags.findall(plain)
+    assert not acting(page, keep="\n")
+    titles = re.findall(r'<bdi class="title">(.*?)</bdi>', page, re.DOTALL)
+    assert [unescape(title) for title in titles] == [printable(name)]
+    for svg in re.findall(r"<svg.*?</svg>", page, re.DOTALL):
+        ElementTree.fromstring(svg.encode())  # noqa: S314  # our own
 
 
 def test_a_page_loads_nothing_and_runs_nothing():

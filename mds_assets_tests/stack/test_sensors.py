@@ -90,7 +90,14 @@ def run_sensor(
     caplog.clear()
     assert failed_runs(context) is None
     assert [record.levelno for record in caplog.records][:1] == [logging.ERROR]
-    return [record.getMessage() for record in caplog.records]
+    return [record.getMessage().replace("\n| ", "\n") for record in caplog.records]
+
+
+def shown(posted: str) -> str:
+    """What a chat shows of a post: the content of its code block."""
+    first, *lines, last = posted.split("\n")
+    assert first == last == "```"
+    return unescape("\n".join(lines))
 
 
 def fails(instance: DagsterInstance, error: Exception) -> str:
@@ -131,7 +138,7 @@ def test_a_failed_load_is_told_with_run_days_step_reason_and_the_way_to_look(
     assert path == f"/services/{Webhook.SECRET}"
     assert headers["Content-Type"] == "application/json"
     assert body.keys() == {"text"}
-    assert unescape(body["text"]) == text
+    assert shown(body["text"]) == text.replace("`", "'")
     assert TOKEN not in text
 
 
@@ -192,6 +199,18 @@ def test_what_chats_read_as_commands_is_escaped(
     assert "&lt;!channel&gt; a &amp; b" in webhook.texts[0]
 
 
+def test_what_chats_read_as_a_mention_a_link_or_a_line_of_ours_is_none(
+    instance: DagsterInstance, webhook: Webhook, caplog: pytest.LogCaptureFixture
+):
+    hostile = "@channel ```\n[pay](https://evil.example) \x1b[2J ![](https://evil.example/x.png)\nRun 1: all is well"
+    run_id = fails(instance, Failure(hostile))
+    lines = told(instance, caplog)[0].splitlines()
+    assert lines[1] == hostile.replace("\n", "\\n").replace("\x1b", "\\x1b")
+    assert lines[2].startswith(f"Run {run_id}")
+    assert webhook.texts[0].count("```") == 2
+    assert shown(webhook.texts[0]).splitlines()[1] == lines[1].replace("`", "'")
+
+
 def test_without_a_webhook_the_log_is_all(
     instance: DagsterInstance, webhook: Webhook, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
@@ -242,7 +261,7 @@ def test_a_webhook_on_this_machine_is_not_requested_through_a_proxy(webhook: Web
     monkeypatch.delenv("no_proxy", raising=False)
     monkeypatch.delenv("NO_PROXY", raising=False)
     assert post(webhook.url, "hello") is None
-    assert webhook.texts == ["hello"]
+    assert webhook.texts == ["```\nhello\n```"]
 
 
 def test_five_silent_webhooks_fit_into_the_time_of_a_tick():
@@ -281,10 +300,10 @@ def test_checks_that_do_not_pass_in_a_run_that_succeeds_are_told_once(instance: 
     newest = instance.get_run_records(limit=2)
     expected = [
         "Failed checks: table agrees\ntable agrees: 1 number differs, ***\n"
-        f"Run {record.dagster_run.run_id}: `make dev` shows it at /runs/{record.dagster_run.run_id}"
+        f"Run {record.dagster_run.run_id}: 'make dev' shows it at /runs/{record.dagster_run.run_id}"
         for record in reversed(newest)
     ]
-    assert [unescape(text) for text in webhook.texts] == expected
+    assert [shown(text) for text in webhook.texts] == expected
     tick(cursor)
     assert len(webhook.texts) == 2
 
@@ -303,6 +322,6 @@ def test_each_tick_tells_of_the_runs_that_failed_since_the_last_one(instance: Da
     fails(instance, Failure("first"))
     fails(instance, Failure("second"))
     cursor = tick(cursor)
-    assert [text.splitlines()[1] for text in webhook.texts] == ["first", "second"]
+    assert [shown(text).splitlines()[1] for text in webhook.texts] == ["first", "second"]
     tick(cursor)
     assert len(webhook.texts) == 2

@@ -5,13 +5,13 @@ page's CSS enlarges the text on a narrow screen.
 """
 
 from collections.abc import Iterator, Sequence
-from html import escape
 from itertools import groupby
 from math import ceil
 
 from mds_assets.defs.github.report.charts import BAR, FONT, MUTED, Chart
 from mds_assets.defs.github.report.trends import Point
 from mds_assets.defs.github.report.words import brief, cell, day_month, period, periods
+from mds_assets.stack.text import svg_text
 
 _WIDTH, _HEIGHT = 480, 170
 _LEFT, _RIGHT, _TOP, _BOTTOM = 54, 4, 10, 26
@@ -179,4 +179,4 @@ def _dates(points: Sequence[Point]) -> Iterator[str]:
 
 
 def _text(x: float, y: float, anchor: str, text: str) -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{MUTED}">{escape(text)}</text>'
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{MUTED}">{svg_text(text)}</text>'

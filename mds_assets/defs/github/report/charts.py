@@ -7,9 +7,8 @@ took 140 MB and the first one a second more. Charts by day are in `by_day.py`.
 import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 
-from mds_assets.defs.github.report.words import printable
+from mds_assets.stack.text import printable, svg_text
 
 MAX_BARS = 10  # in a chart of languages
 
@@ -62,7 +61,7 @@ def languages(unit: str, values: Sequence[tuple[str, float]]) -> Chart:
     for place, ((name, value), label) in enumerate(zip(shown, labels, strict=True)):
         middle, length = _ROW * place + _ROW / 2, value / most * (_WIDTH - _LEFT - right)
         drawn += [
-            f'<text x="{_LEFT - 8}" y="{middle + 4}" text-anchor="end" fill="{TEXT}">{escape(_cut(name))}</text>',
+            f'<text x="{_LEFT - 8}" y="{middle + 4}" text-anchor="end" fill="{TEXT}">{svg_text(_cut(name))}</text>',
             f'<rect x="{_LEFT}" y="{middle - 8}" width="{length:.1f}" height="16" rx="3" fill="{BAR}"/>',
             f'<text x="{_LEFT + length + 6:.1f}" y="{middle + 4}" fill="{MUTED}">{label}</text>',
         ]

@@ -16,6 +16,7 @@ from mds_assets.defs.github.report.trends import Change, Point
 from mds_assets.defs.github.report.words import UNKNOWN, cell, counted, signed
 from mds_assets.stack.io_managers.pages import PAGE
 from mds_assets.stack.lake.layout import partition_folder
+from mds_assets.stack.text import printable
 
 _TEMPLATES = Path(__file__).parent
 # An organisation's headline figures in a page, as `parts.html.j2` writes them.
@@ -231,7 +232,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        finalize=_without_controls,
+        finalize=_printable,
     )
     filters: dict[str, Callable[..., Any]] = {
         "address": _address,
@@ -252,9 +253,9 @@ def _first_of(values: Sequence[object]) -> str:
     return f": the first {charts.MAX_BARS} of {len(values)}" if len(values) > charts.MAX_BARS else ""
 
 
-def _without_controls(value: object) -> object:
+def _printable(value: object) -> object:
     """What a template writes; its own markup, such as a macro's, keeps its line breaks."""
-    return words.printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _address(day: date) -> str:

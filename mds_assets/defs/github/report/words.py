@@ -1,19 +1,11 @@
 """Dates, numbers and names as the report writes them."""
 
-import re
 from collections.abc import Sequence
 from datetime import date, timedelta
 
 _A_WEEK = 7
-# XML forbids most of these.
-_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\ufffe\uffff]")
 
 UNKNOWN = "\N{EN DASH}"
-
-
-def printable(text: str) -> str:
-    """The text with a blank for each control character."""
-    return _CONTROLS.sub(" ", text)
 
 
 def long(day: date) -> str:

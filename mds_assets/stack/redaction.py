@@ -1,0 +1,116 @@
+"""Keeps secrets, and characters that act, out of what a process prints, logs and stores with Dagster.
+
+Code of a source can quote a secret anywhere: in an exception of a resource, in SQL, in a log message. No call of ours
+sees them all, so this goes where all of them pass: Python's log records and uncaught exceptions, Dagster's errors and
+events. What code prints by itself (`print`) is not covered: use `context.log`.
+"""
+
+import json
+import logging
+import sys
+import traceback
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+
+import click
+
+from mds_assets.stack.text import log_text, printable
+
+# Of a stored event: what people write. Keys, partitions and the like stay as they are, whatever a secret looks like.
+_WRITTEN = {"user_message", "message", "description", "label", "metadata", "metadata_entries", "error", "error_info"}
+
+
+def shown(text: str, keep: str = "") -> str:
+    """The text without secrets, and with an escape for each character that acts; see `text.printable`."""
+    return printable(_redact(text), keep=keep)
+
+
+def _redact(text: str) -> str:
+    try:
+        from mds_assets.stack.settings import redact  # here, because commands turn their options into settings first
+    except (click.ClickException, ImportError):  # a setting is wrong, or they are being read
+        return text
+    return redact(text)
+
+
+def guard_output() -> None:
+    """Clean the log records and the uncaught exceptions of this process."""
+    make = logging.getLogRecordFactory()
+    logging.setLogRecordFactory(lambda *args, **options: _cleaned(make(*args, **options)))
+    sys.excepthook = _print_exception
+
+
+def _cleaned(record: logging.LogRecord) -> logging.LogRecord:
+    """The record, with its message and arguments one by one: some handlers (uvicorn's) read the arguments."""
+    record.msg = _clean(record.msg)
+    if isinstance(record.args, dict):
+        record.args = {name: _clean(value) for name, value in record.args.items()}
+    elif record.args:
+        record.args = tuple(map(_clean, record.args))
+    if record.exc_info and record.exc_info[0]:
+        record.exc_text = log_text(_redact(logging.Formatter().formatException(record.exc_info)))
+    return record
+
+
+def _clean(value: Any) -> Any:
+    """The value itself if its text is clean: a format such as %d needs its type."""
+    if value is None or isinstance(value, int | float):
+        return value
+    try:
+        text = str(value)
+    except Exception:  # whatever its code raises, logging deals with it
+        return value
+    cleaned = log_text(_redact(text))
+    return value if cleaned == text else cleaned
+
+
+def _print_exception(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    sys.stderr.write(shown("".join(traceback.format_exception(kind, error, trace)), keep="\n"))
+
+
+def guard_dagster() -> None:
+    """Clean the errors that Dagster makes of exceptions, and the events that it stores.
+
+    Dagster has no hook for either, except classes in `dagster.yaml`, which not every instance has.
+    """
+    from dagster import DagsterInstance
+    from dagster_shared.error import SerializableErrorInfo
+
+    describe: Callable[..., Any] = SerializableErrorInfo.from_traceback.__func__
+    store = DagsterInstance.handle_new_event
+
+    def from_traceback(cls: Any, tb: traceback.TracebackException) -> Any:
+        error = describe(cls, tb)  # which calls this for its cause
+        stack = [shown(line, keep="\n\t") for line in error.stack]
+        return error._replace(message=shown(error.message, keep="\n\t"), stack=stack)
+
+    def handle_new_event(self: DagsterInstance, event: Any, **options: Any) -> None:
+        store(self, _without_secrets(event), **options)
+
+    SerializableErrorInfo.from_traceback = classmethod(from_traceback)  # pyright: ignore[reportAttributeAccessIssue]
+    DagsterInstance.handle_new_event = handle_new_event
+
+
+def _without_secrets(event: Any) -> Any:
+    from dagster import EventLogEntry
+    from dagster._serdes import deserialize_value, serialize_value
+
+    from mds_assets.stack.settings import has_secrets
+
+    if not has_secrets():
+        return event
+    stored = json.loads(serialize_value(event))
+    cleaned = _redacted(stored)
+    return event if cleaned == stored else deserialize_value(json.dumps(cleaned), EventLogEntry)
+
+
+def _redacted(value: Any, *, is_written: bool = False) -> Any:
+    if isinstance(value, dict):
+        return {
+            name: part if name.startswith("__") else _redacted(part, is_written=is_written or name in _WRITTEN)
+            for name, part in value.items()
+        }
+    if isinstance(value, list):
+        return [_redacted(part, is_written=is_written) for part in value]
+    return _redact(value) if is_written and isinstance(value, str) else value
