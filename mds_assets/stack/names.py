@@ -4,6 +4,7 @@ WAREHOUSE = "warehouse.duckdb"
 LATEST_REPORT = "reports/activity/latest.html"
 
 SCOPE = "mds_scope"  # the key of a raw file's footer that holds what its load covers, as a JSON list
+LOADS = "mds_loads"  # the same, for a file into which `compact` merged several: the names of the loads' files
 SKIPPED = "skipped"  # the metadata of a raw table's observation that holds why a run landed nothing
 
 # The op tag of a step that starts once all others of its run have ended or were skipped: steps share one process.

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 _NO_FOLDER = {errno.EEXIST, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP}  # a file is in the way, and the like
 
-# A workspace's folder: 8 hex digits of its host, 24 of its own. Nothing else in `scratch` is ever removed.
+# A workspace's folder: 8 hex digits of its host, 24 of its own. No other folder in `scratch` is ever removed.
 _WORKSPACE = re.compile(r"[0-9a-f]{32}")
 # On some network file systems, locks only hold on the host that took them. No run lasts this long.
 _OTHER_HOSTS_SECONDS = 7 * 86_400
@@ -81,11 +81,15 @@ class Backend(ABC):
         """
 
     @abstractmethod
-    def adding(self, targets: Collection[UPath]) -> Move:
-        """Prepare to write targets that must not exist yet.
+    def adding(self, name: str, targets: Collection[UPath]) -> AbstractContextManager[Move]:
+        """Write targets that must not exist yet, while no other process exchanges their folders.
+
+        Args:
+            name: Identifies the table; the same for all its writers.
+            targets: The paths to write.
 
         Raises:
-            ConflictError: One exists. The returned move raises it too.
+            ConflictError: One exists. The move raises it too.
         """
 
     @abstractmethod
@@ -97,6 +101,22 @@ class Backend(ABC):
             folder: The folder of the targets.
             targets: Their paths within the folder.
         """
+
+    def exchange(self, name: str, folder: UPath, replaced: Mapping[str, str], files: Iterable[Path], new: Path) -> None:
+        """Take files out of a folder and put others in, in one step for readers; other files of the folder stay.
+
+        Args:
+            name: Identifies the table; the same for all its writers.
+            folder: The folder.
+            replaced: The names of the files to take out, with their versions.
+            files: The written files to put in, under their own names.
+            new: A path in a workspace, where the old folder will be.
+
+        Raises:
+            LakeError: There is no such step here.
+            ConflictError: One of the files has another version, or is gone.
+        """
+        raise LakeError(f"{folder} stays as it is: an object store cannot replace several files in one step.")
 
     @abstractmethod
     def flush_files(self, files: Iterable[Path]) -> None:
@@ -138,10 +158,8 @@ class Backend(ABC):
             self.reach()
             own_host = sha256(node().encode()).hexdigest()[:8]
             for lock_file in self.scratch.glob("*.lock"):
-                folder = lock_file.with_suffix("")
-                if _WORKSPACE.fullmatch(folder.name) and (folder.name.startswith(own_host) or _is_old(lock_file)):
-                    with suppress(Timeout), locked(lock_file, folder, blocking=False):
-                        pass
+                with suppress(Timeout, FileNotFoundError):  # its process still runs, or has just ended
+                    _remove_leftover(lock_file, own_host)
             folder = self.scratch / f"{own_host}{uuid4().hex[8:]}"
             with locked(folder.with_suffix(".lock"), folder):
                 folder.mkdir()
@@ -161,11 +179,17 @@ def locked(lock_file: Path, folder: Path | None = None, *, blocking: bool = True
                 lock_file.unlink()
 
 
-def _is_old(lock_file: Path) -> bool:
-    try:
-        return time.time() - lock_file.stat().st_mtime > _OTHER_HOSTS_SECONDS
-    except FileNotFoundError:  # its process has just ended
-        return False
+def _remove_leftover(lock_file: Path, own_host: str) -> None:
+    """Remove what a killed process left: its workspace, or the lock of a table, which is an empty file."""
+    folder, stat = lock_file.with_suffix(""), lock_file.stat()
+    is_workspace = bool(_WORKSPACE.fullmatch(folder.name))
+    is_old = time.time() - stat.st_mtime > _OTHER_HOSTS_SECONDS
+    if is_workspace and (folder.name.startswith(own_host) or is_old):
+        with locked(lock_file, folder, blocking=False):
+            pass
+    elif not is_workspace and not stat.st_size:
+        with locked(lock_file, blocking=False):
+            pass
 
 
 def explain_unwritable(error: Exception, place: str, variable: str) -> str | None:
