@@ -31,6 +31,7 @@ from mds_assets.stack.blocks.definition import CODE
 from mds_assets.stack.blocks.mart_step import share_steps
 from mds_assets.stack.blocks.raw import SNAPSHOT
 from mds_assets.stack.checks import CheckedTable, checks_of
+from mds_assets.stack.compact import compact_job
 from mds_assets.stack.io_managers.io_manager import LakeIOManager
 from mds_assets.stack.io_managers.pages import PageIOManager
 from mds_assets.stack.jobs import daily_refresh, table_checks
@@ -38,7 +39,7 @@ from mds_assets.stack.lake import Lake
 from mds_assets.stack.partitions import SINGLE_RUN, is_same_day
 from mds_assets.stack.prune import prune_job
 from mds_assets.stack.redaction import guard_dagster, guard_output
-from mds_assets.stack.schedules import daily_refresh_schedule, prune_schedule, table_checks_schedule
+from mds_assets.stack.schedules import compact_schedule, daily_refresh_schedule, prune_schedule, table_checks_schedule
 from mds_assets.stack.sensors import failed_checks, failed_runs
 from mds_assets.stack.session import Session
 from mds_assets.stack.settings import Settings, preview_rows, public_preview_rows, settings
@@ -110,15 +111,17 @@ def build_definitions(
     tables = [spec for each in assets for spec in each.specs if TABLE in spec.metadata]
     checks = [checks_of(subject) for subject in _checked_tables(assets)]
     prune = prune_job([key for each in checks for key in each.check_keys])
+    compact = compact_job(sorted(key for key in _partitioned(assets) if key.has_prefix(["raw"])))
     return Definitions(
         assets=[*map(_with_code, [*assets, warehouse(tables, _optional(assets))]), *others],
         asset_checks=[*checks, *(sources.asset_checks or ())],
-        jobs=_unless_named([daily_refresh, table_checks, prune], sources.jobs),
+        jobs=_unless_named([daily_refresh, table_checks, prune, compact], sources.jobs),
         schedules=_unless_named(
             [
                 daily_refresh_schedule(partitioned=bool(_partitioned(assets))),
                 table_checks_schedule,
                 prune_schedule(prune),
+                compact_schedule(compact),
             ],
             sources.schedules,
         ),

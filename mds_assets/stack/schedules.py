@@ -49,3 +49,16 @@ def prune_schedule(prune: JobDefinition) -> ScheduleDefinition:
         tags={TRIGGER: "schedule"},
         default_status=DefaultScheduleStatus.STOPPED,
     )
+
+
+def compact_schedule(compact: JobDefinition) -> ScheduleDefinition:
+    """The schedule of the job `compact`. Only lakes with many loads a day need it: switch it on in the UI."""
+    return ScheduleDefinition(
+        name="compact_schedule",
+        description="On Sundays at 04:00 UTC, raw days with many loads.",
+        job=compact,
+        cron_schedule="0 4 * * 0",
+        execution_timezone="UTC",
+        tags={TRIGGER: "schedule"},
+        default_status=DefaultScheduleStatus.STOPPED,
+    )

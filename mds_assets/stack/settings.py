@@ -389,8 +389,11 @@ _REFERENCE = """\
 # Settings
 
 For anyone who runs the project. Set these in the environment, or in `.env` beside `pyproject.toml`: copy
-`.env.example`. The environment overrides `.env`; an empty variable means the default. An invalid value or an unknown
-name ends every command with a one-line error that lists what is allowed.
+`.env.example`. The environment overrides `.env`; an empty variable means the default. An invalid value, an unknown name
+or a line that cannot be read ends every command with a one-line error that says what is allowed.
+
+Save `.env` in UTF-8. From the project's folder, `dagster` and `dg` read it before our code does, and show a traceback
+(`UnicodeDecodeError`) for any other encoding; `mds` says it in one line.
 
 This page is generated: `.venv/bin/python -m mds_assets.stack.settings > docs/reference/settings.md`.
 """

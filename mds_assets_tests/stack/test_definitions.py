@@ -161,7 +161,7 @@ def test_dg_checks_and_lists_what_there_is(clone: Clone):
     dg(clone, "check", "defs")
     tables = {"raw/orders", "staging/orders", "staging/orders_now", "marts/revenue", "warehouse"}
     assert listed(clone, "assets") >= tables
-    assert listed(clone, "jobs") == {"daily_refresh", "table_checks", "prune"}
+    assert listed(clone, "jobs") == {"daily_refresh", "table_checks", "prune", "compact"}
     assert listed(clone, "sensors") == {"follow_staging", "failed_runs", "failed_checks"}
 
 

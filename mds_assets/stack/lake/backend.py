@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 _NO_FOLDER = {errno.EEXIST, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP}  # a file is in the way, and the like
 
-# A workspace's folder: 8 hex digits of its host, 24 of its own. Nothing else in `scratch` is ever removed.
+# A workspace's folder: 8 hex digits of its host, 24 of its own. No other folder in `scratch` is ever removed.
 _WORKSPACE = re.compile(r"[0-9a-f]{32}")
 # On some network file systems, locks only hold on the host that took them. No run lasts this long.
 _OTHER_HOSTS_SECONDS = 7 * 86_400
@@ -81,11 +81,15 @@ class Backend(ABC):
         """
 
     @abstractmethod
-    def adding(self, targets: Collection[UPath]) -> Move:
-        """Prepare to write targets that must not exist yet.
+    def adding(self, name: str, targets: Collection[UPath]) -> AbstractContextManager[Move]:
+        """Write targets that must not exist yet, while no other process exchanges their folders.
+
+        Args:
+            name: Identifies the table; the same for all its writers.
+            targets: The paths to write.
 
         Raises:
-            ConflictError: One exists. The returned move raises it too.
+            ConflictError: One exists. The move raises it too.
         """
 
     @abstractmethod
@@ -97,6 +101,22 @@ class Backend(ABC):
             folder: The folder of the targets.
             targets: Their paths within the folder.
         """
+
+    def exchange(self, name: str, folder: UPath, replaced: Mapping[str, str], files: Iterable[Path], new: Path) -> None:
+        """Take files out of a folder and put others in, in one step for readers; other files of the folder stay.
+
+        Args:
+            name: Identifies the table; the same for all its writers.
+            folder: The folder.
+            replaced: The names of the files to take out, with their versions.
+            files: The written files to put in, under their own names.
+            new: A path in a workspace, where the old folder will be.
+
+        Raises:
+            LakeError: There is no such step here.
+            ConflictError: One of the files has another version, or is gone.
+        """
+        raise LakeError(f"{folder} stays as it is: an object store cannot replace several files in one step.")
 
     @abstractmethod
     def flush_files(self, files: Iterable[Path]) -> None:
@@ -136,21 +156,22 @@ class Backend(ABC):
         """
         with self.explaining():
             self.reach()
-            for folder in self.leftovers():
-                self.remove(folder)
+            for lock_file in self.scratch.glob("*.lock"):
+                with suppress(Timeout, FileNotFoundError):  # its process still runs, or has just ended
+                    _remove_leftover(lock_file)
             folder = self.scratch / f"{_own_host()}{uuid4().hex[8:]}"
             with locked(folder.with_suffix(".lock"), folder):
                 folder.mkdir()
                 yield folder
 
     def leftovers(self) -> Iterator[Path]:
-        """The workspaces whose process on this host was killed, or on another one long ago."""
+        """The workspaces whose process was killed."""
         for lock_file in self.scratch.glob("*.lock"):
-            folder = lock_file.with_suffix("")
-            is_own = _WORKSPACE.fullmatch(folder.name) and folder.name.startswith(_own_host())
-            is_old = _WORKSPACE.fullmatch(folder.name) and _is_old(lock_file)
-            if (is_own or is_old) and not _is_held(lock_file):
-                yield folder
+            with suppress(Timeout, FileNotFoundError):
+                if _is_leftover(lock_file):
+                    with FileLock(lock_file, blocking=False):
+                        pass
+                    yield lock_file.with_suffix("")
 
     def remove(self, folder: Path) -> None:
         """Remove a workspace, unless a process holds its lock."""
@@ -171,23 +192,26 @@ def locked(lock_file: Path, folder: Path | None = None, *, blocking: bool = True
                 lock_file.unlink()
 
 
-def _is_held(lock_file: Path) -> bool:
-    try:
-        with FileLock(lock_file, blocking=False):
-            return False
-    except Timeout:
-        return True
+def _remove_leftover(lock_file: Path) -> None:
+    """Remove what a killed process left: its workspace, or the lock of a table, which is an empty file."""
+    folder = lock_file.with_suffix("")
+    if _is_leftover(lock_file):
+        with locked(lock_file, folder, blocking=False):
+            pass
+    elif not _WORKSPACE.fullmatch(folder.name) and not lock_file.stat().st_size:
+        with locked(lock_file, blocking=False):
+            pass
+
+
+def _is_leftover(lock_file: Path) -> bool:
+    """Whether it is the lock of a workspace of this host, or of another one that is long gone; it may still be held."""
+    name = lock_file.with_suffix("").name
+    is_old = time.time() - lock_file.stat().st_mtime > _OTHER_HOSTS_SECONDS
+    return bool(_WORKSPACE.fullmatch(name)) and (name.startswith(_own_host()) or is_old)
 
 
 def _own_host() -> str:
     return sha256(node().encode()).hexdigest()[:8]
-
-
-def _is_old(lock_file: Path) -> bool:
-    try:
-        return time.time() - lock_file.stat().st_mtime > _OTHER_HOSTS_SECONDS
-    except FileNotFoundError:  # its process has just ended
-        return False
 
 
 def explain_unwritable(error: Exception, place: str, variable: str) -> str | None:

@@ -141,7 +141,7 @@ def publishing_file(backend: Backend, name: str) -> Generator[Path]:
             raise InputsChangedError(str(error)) from None
 
 
-def append(backend: Backend, files: Mapping[UPath, Path]) -> None:
+def append(backend: Backend, name: str, files: Mapping[UPath, Path]) -> None:
     """Add files to the lake, keyed by target: all of them or none. After a power cut, some may be there.
 
     Raises:
@@ -150,10 +150,10 @@ def append(backend: Backend, files: Mapping[UPath, Path]) -> None:
     attempted: list[UPath] = []
     backend.flush_files(files.values())
     try:
-        move = backend.adding(files)
-        for target, file in files.items():
-            attempted.append(target)
-            move(file, target)
+        with backend.adding(name, files) as move:
+            for target, file in files.items():
+                attempted.append(target)
+                move(file, target)
         backend.flush_folders(files)
     except BaseException as error:
         is_conflict = isinstance(error, ConflictError)
@@ -163,3 +163,15 @@ def append(backend: Backend, files: Mapping[UPath, Path]) -> None:
         if is_conflict:
             raise FileExistsError(f"{error.target} exists: raw is append-only, a load never replaces another") from None
         raise
+
+
+def exchange(
+    backend: Backend, key: AssetKey, day: date, loads: Files, merged: Mapping[str, Path], workspace: Path
+) -> None:
+    """Replace loads of a day by fewer files; see `Lake.replace_loads`."""
+    folder = backend.path(*key.path, partition_folder(day))
+    replaced = {file.name: version for file, version in loads.items()}
+    try:
+        backend.exchange(".".join(key.path), folder, replaced, merged.values(), workspace / partition_folder(day))
+    except ConflictError as error:
+        raise InputsChangedError(str(error)) from None

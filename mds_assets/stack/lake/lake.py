@@ -143,7 +143,28 @@ class Lake:
         ahead = {
             table / partition_folder(day) / load_file(name, early=True): file for day, file in (early or {}).items()
         }
-        commit.append(self.backend, landed | ahead)
+        commit.append(self.backend, ".".join(key.path), landed | ahead)
+
+    def replace_loads(
+        self, key: AssetKey, day: date, loads: Files, merged: Mapping[str, Path], workspace: Path
+    ) -> None:
+        """Replace loads of a day by files with the same rows, in one step: a reader sees these or those, never both.
+
+        A reader that listed the loads before, and opens them after, fails; a step of a run then starts again. Files
+        that other runs add meanwhile stay.
+
+        Args:
+            key: The table.
+            day: The day.
+            loads: The files to replace, with their versions.
+            merged: The written files, by their names in the lake.
+            workspace: The folder from `workspace` where they were written.
+
+        Raises:
+            InputsChangedError: A load was replaced or removed. Nothing is replaced.
+            LakeError: The object store or file system cannot do this in one step.
+        """
+        commit.exchange(self.backend, key, day, loads, merged, workspace)
 
     def flush(self, files: Iterable[UPath]) -> None:
         """Make sure that files which another run published survive a power cut, before Dagster hears of them."""

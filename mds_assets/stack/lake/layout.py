@@ -3,6 +3,7 @@
     <layer>/<table>/day=2026-11-21/data.parquet           one day of a staging table or mart
     <layer>/<table>/day=2026-11-21/<load>.parquet         what one load landed for the day
     <layer>/<table>/day=2026-11-21/<load>.early.parquet   what a load of earlier days already fetched of this day
+    <layer>/<table>/day=2026-11-21/<load>.compacted.parquet   what all loads up to this one landed, see `compact`
     <layer>/<table>/data.parquet                          a table without days; `<load>.parquet` in raw
 
 An early file holds observations from a day that nobody has requested yet: readers of the day get its rows, but it does
@@ -23,6 +24,7 @@ DATA_FILE = "data.parquet"
 
 _PARQUET = ".parquet"
 _EARLY = ".early.parquet"
+_COMPACTED = ".compacted"
 # The day in the path of a partition's file, for engines that cannot be told which folders are partitions.
 DAY_IN_PATH = rf"/{DAY}=([0-9-]+)/[^/]*$"
 
@@ -37,6 +39,13 @@ def partition_folder(partition: Partition) -> str:
 def load_file(load: str, *, early: bool = False) -> str:
     """The name of a load's file in any of its partitions."""
     return f"{load}{_EARLY if early else _PARQUET}"
+
+
+def compacted_file(names: Iterable[str]) -> str:
+    """The name of a file into which files with these names are merged, all of them landed or all early."""
+    newest = max(names)
+    load = newest.removesuffix(_PARQUET).removesuffix(".early").removesuffix(_COMPACTED)
+    return load_file(load + _COMPACTED, early=newest.endswith(_EARLY))
 
 
 def parse_folder(name: str) -> date | None:

@@ -3,7 +3,8 @@
 import errno
 import logging
 import os
-from collections.abc import Collection, Generator, Iterable, Iterator
+import shutil
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import date
@@ -11,7 +12,8 @@ from pathlib import Path
 
 from upath import UPath
 
-from mds_assets.stack.lake.backend import Backend, ConflictError, Move, explain_unwritable, locked
+from mds_assets.stack.lake.backend import Backend, ConflictError, LakeError, Move, explain_unwritable, locked
+from mds_assets.stack.lake.exchange import exchange
 from mds_assets.stack.lake.layout import Partition, parse_folder, partition_folder
 from mds_assets.stack.lake.mounts import host_local_locks
 
@@ -50,22 +52,44 @@ class LocalBackend(Backend):
         versions: dict[str, str] = {}
         for partition in partitions:
             for file in folder.joinpath(partition_folder(partition)).glob("*.parquet"):
-                stat = file.stat()
-                versions[file.relative_to(folder).as_posix()] = f"{stat.st_ino} {stat.st_mtime_ns}"
+                versions[file.relative_to(folder).as_posix()] = _version(file)
         return versions
 
-    def adding(self, targets: Collection[UPath]) -> Move:
-        """Reject existing targets before anything is moved."""
-        for target in targets:
-            if target.exists():
-                raise ConflictError(target)
-        return _add
+    @contextmanager
+    def adding(self, name: str, targets: Collection[UPath]) -> Generator[Move]:
+        """Reject existing targets before anything is moved; wait while the table's folders are exchanged."""
+        with locked(self.scratch / f"{name}.lock"):
+            for target in targets:
+                if target.exists():
+                    raise ConflictError(target)
+            yield _add
 
     @contextmanager
     def replacing(self, name: str, folder: UPath, targets: Collection[Path]) -> Generator[Move]:
         """Wait for other runs that replace the same files."""
         with locked(self.scratch / f"{name}.lock"):
             yield _replace
+
+    def exchange(self, name: str, folder: UPath, replaced: Mapping[str, str], files: Iterable[Path], new: Path) -> None:
+        """Exchange the folder for a new one, which has hard links to the files that stay."""
+        old = Path(str(folder))
+        with locked(self.scratch / f"{name}.lock"):
+            versions = {file.name: _version(file) for file in old.iterdir()}
+            if changed := [name for name, version in replaced.items() if versions.get(name) != version]:
+                raise ConflictError(folder / changed[0])
+            new.mkdir()
+            shutil.copymode(old, new)
+            try:
+                for file in (*(old / name for name in versions.keys() - replaced.keys()), *files):
+                    os.link(file, new / file.name)
+                _flush([*files, new])
+                exchange(new, old)
+            except OSError as error:
+                if error.errno not in _UNSUPPORTED:
+                    raise
+                raise LakeError(f"{folder} stays as it is: its file system cannot exchange folders.") from None
+            # The old files are deleted with the workspace, so not before the exchange survives a power cut.
+            _flush([old.parent, new.parent])
 
     def flush_files(self, files: Iterable[Path]) -> None:
         """Flush them together."""
@@ -149,6 +173,11 @@ def _flush_one(path: Path) -> None:
             raise
     finally:
         os.close(descriptor)
+
+
+def _version(file: Path) -> str:
+    stat = file.stat()
+    return f"{stat.st_ino} {stat.st_mtime_ns}"
 
 
 def _names(folder: Path) -> list[str]:

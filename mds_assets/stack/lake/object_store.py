@@ -163,9 +163,10 @@ class ObjectStoreBackend(Backend):
         """The files of these partitions, or of the whole table if that takes fewer requests, with their ETags."""
         return self._list(table, {partition_folder(partition) for partition in partitions})
 
-    def adding(self, targets: Collection[UPath]) -> Move:
+    @contextmanager
+    def adding(self, name: str, targets: Collection[UPath]) -> Generator[Move]:
         """Make each put fail if the object exists."""
-        return partial(self._put, {})
+        yield partial(self._put, {})
 
     @contextmanager
     def replacing(self, name: str, folder: UPath, targets: Collection[Path]) -> Generator[Move]:

@@ -33,7 +33,7 @@ def test_a_lake_knows_its_days(lake: Lake):
 def test_only_parquet_files_of_the_day_itself_are_its_files(lake: Lake, tmp_path: Path):
     file = written(tmp_path, "file")
     for path in (f"day={D1}/data.tmp", f"day={D1}/old/data.parquet", "day=2026-02-30/data.parquet", "old/data.parquet"):
-        commit.append(lake.backend, {lake.folder(TABLE) / path: file})
+        commit.append(lake.backend, "orders", {lake.folder(TABLE) / path: file})
         file.touch()
     assert lake.days(TABLE) == lake.early_days(TABLE) == []
     assert lake.read_set(TABLE, [D1, None]) == {D1: {}, None: {}}

@@ -51,11 +51,16 @@ def test_no_lock_file_but_a_workspaces_own_removes_anything(lake: Lake, name: st
     replace(lake, TABLE, D1, content="x")
     lake.scratch.joinpath("mine").mkdir()
     lock_file = Path(f"{lake.scratch}/{name}.lock")
-    lock_file.touch()
+    lock_file.write_text("somebody else's")
     with lake.workspace():
         pass
     assert content(lake, TABLE, D1) == ["x"]
-    assert lock_file.exists()
+    assert lock_file.read_text() == "somebody else's"
+    lock_file.write_text("")  # as a process leaves it that was killed while it held a table's lock
+    with lake.workspace():
+        pass
+    assert content(lake, TABLE, D1) == ["x"]
+    assert not lock_file.exists()
     assert lake.scratch.joinpath("mine").exists()
 
 
@@ -112,10 +117,10 @@ def test_locks_that_may_hold_on_this_host_only_are_noticed_once(
 
 def test_a_load_never_replaces_one_that_appears_while_it_is_moved(lake: Lake, tmp_path: Path):
     target = lake.folder(RAW) / f"day={D1}" / "1.parquet"
-    move = lake.backend.adding([target])
-    lake.add(RAW, "1", {D1: written(tmp_path, "theirs")})
-    with pytest.raises(ConflictError):
-        move(written(tmp_path, "ours"), target)
+    with lake.backend.adding("ours", [target]) as move:
+        lake.add(RAW, "1", {D1: written(tmp_path, "theirs")})
+        with pytest.raises(ConflictError):
+            move(written(tmp_path, "ours"), target)
     assert target.read_text() == "theirs"
 
 
@@ -125,10 +130,10 @@ def test_a_load_is_added_where_there_are_no_hard_links(lake: Lake, tmp_path: Pat
 
     monkeypatch.setattr(os, "link", refused)
     target = lake.folder(RAW) / f"day={D1}" / "1.parquet"
-    move = lake.backend.adding([target])
-    lake.add(RAW, "1", {D1: written(tmp_path, "theirs")})
-    with pytest.raises(ConflictError):
-        move(written(tmp_path, "ours"), target)
+    with lake.backend.adding("ours", [target]) as move:
+        lake.add(RAW, "1", {D1: written(tmp_path, "theirs")})
+        with pytest.raises(ConflictError):
+            move(written(tmp_path, "ours"), target)
     assert content(lake, RAW, D1) == ["theirs"]
     assert [file.name for file in Path(str(target.parent)).iterdir()] == ["1.parquet"]
 
@@ -136,9 +141,9 @@ def test_a_load_is_added_where_there_are_no_hard_links(lake: Lake, tmp_path: Pat
 def test_a_load_whose_link_was_made_by_a_call_that_was_sent_twice_is_there(lake: Lake, tmp_path: Path):
     target = lake.folder(RAW) / f"day={D1}" / "1.parquet"
     file = written(tmp_path, "ours")
-    move = lake.backend.adding([target])
-    move(file, target)
-    move(file, target)
+    with lake.backend.adding("orders", [target]) as move:
+        move(file, target)
+        move(file, target)
     assert target.read_text() == "ours"
 
 

@@ -41,9 +41,10 @@ def lake(stored_lake: Lake) -> Lake:
 def test_a_put_replaces_only_the_version_that_was_seen(lake: Lake, options: StoreOptions, tmp_path: Path):
     backend, other, target = lake.backend, Lake(lake.root, options), lake.path("file")
     one, two, three = (written(tmp_path, name) for name in "123")
-    backend.adding([target])(one, target)
-    with pytest.raises(ConflictError):
-        backend.adding([target])(two, target)
+    with backend.adding("orders", [target]) as move:
+        move(one, target)
+        with pytest.raises(ConflictError):
+            move(two, target)
     with backend.replacing("file", lake.path(), [Path("file")]) as move:
         with other.replacing_file("file") as file:
             file.write_text("theirs")
