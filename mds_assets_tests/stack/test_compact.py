@@ -18,10 +18,11 @@ import pytest
 from dagster import DagsterInstance
 
 from mds_assets.stack.blocks.raw import _scopes  # pyright: ignore[reportPrivateUsage]
-from mds_assets.stack.io_managers.io_manager import footer
+from mds_assets.stack.completeness import left_out
 from mds_assets.stack.lake import InputsChangedError, Lake
+from mds_assets.stack.lake.footers import footer
 from mds_assets.stack.lake.layout import is_landed
-from mds_assets.stack.names import LOADS, SCOPE
+from mds_assets.stack.names import LEFT_OUT, LOADS, SCOPE
 from mds_assets_tests.runs import Rows, Runs
 from mds_assets_tests.stack import toy
 from mds_assets_tests.stack.lake.files import RAW
@@ -51,11 +52,19 @@ def compact(runs: Runs, **config: Any) -> list[str]:
     return [message for message in messages if message.startswith("raw/orders")]
 
 
-def land(lake: Lake, load: str, day: date, rows: list[dict[str, Any]], scope: list[str] | None = None) -> None:
+def land(
+    lake: Lake,
+    load: str,
+    day: date,
+    rows: list[dict[str, Any]],
+    scope: list[str] | None = None,
+    missing: Mapping[str, str] | None = None,
+) -> None:
     """Add a load with these rows."""
     with lake.workspace() as folder:
         table = pa.Table.from_pylist(rows)
-        pq.write_table(table.replace_schema_metadata({SCOPE: json.dumps(scope)} if scope else None), folder / "file")
+        facts = {name: json.dumps(value) for name, value in ((SCOPE, scope), (LEFT_OUT, missing)) if value}
+        pq.write_table(table.replace_schema_metadata(facts or None), folder / "file")
         lake.add(RAW, load, {day: folder / "file"})
 
 
@@ -148,6 +157,18 @@ def test_what_loads_cover_is_kept(runs: Runs):
         land(lake, f"1.{number}", LONG_AGO, [{"id": number}], scope)
     compact(runs)
     assert _scopes(lake.files(RAW, LONG_AGO)) == [frozenset({"a", "b"})]
+
+
+def test_parts_that_loads_left_out_stay_missing(runs: Runs):
+    lake = Lake(str(runs.lake))
+    land(lake, "1.0", LONG_AGO, [{"id": 1}], ["acme"], {"globex": "answered 404", "initech": "answered 403"})
+    land(lake, "2.0", LONG_AGO, [{"id": 2}], ["acme", "initech"], {"globex": "answered 451"})
+    land(lake, "3.0", LONG_AGO, [{"id": 3}], ["acme"])
+    before = left_out(lake.files(RAW, LONG_AGO))
+    assert before == {"globex": "answered 451"}
+    compact(runs)
+    (file,) = lake.files(RAW, LONG_AGO)
+    assert left_out([file]) == before
 
 
 def test_a_file_that_cannot_be_read_leaves_its_day_as_it_is(runs: Runs):
