@@ -18,6 +18,7 @@ from mds_assets.stack.io_managers import duckdb as duckdb_engine
 from mds_assets.stack.io_managers import polars as polars_engine
 from mds_assets.stack.lake import Files, Index, InputsChangedError, Lake, Partition
 from mds_assets.stack.lake.footers import why_unreadable
+from mds_assets.stack.lake.layout import is_landed
 from mds_assets.stack.table import Table, literal
 
 if TYPE_CHECKING:
@@ -78,12 +79,25 @@ class Session:
     def landed(self, key: AssetKey, days: Iterable[date]) -> set[date]:
         """Which of these days the table has, built from landed sources.
 
-        A day staged from nothing (because raw was skipped), or from early rows only, still counts as missing.
+        A day staged from nothing (because raw was skipped), or from early rows only, still counts as missing, as does
+        one whose file cannot be read: its rows are unknown, not zero.
         """
-        landed = self.lake.landed(key, set(days))
+        landed = self.present(key, set(days))
         for source in self.sources.get(key, frozenset()):
-            landed &= self.lake.landed(source, landed)
+            landed &= self.present(source, landed)
         return landed
+
+    def present(self, key: AssetKey, days: Iterable[date]) -> set[date]:
+        """Which of these days the table has, in a file that can be read; unlike `landed`, whatever its sources have."""
+        return {
+            day
+            for day, files in self.lake.read_set(key, days).items()
+            if day
+            and any(
+                is_landed([file.name]) and not self.unreadable({day: {file: version}})
+                for file, version in files.items()
+            )
+        }
 
     def unreadable(self, read_set: Mapping[Partition, Files]) -> dict[UPath, str]:
         """Those of these files that are no Parquet files, such as truncated ones, each with the reason.

@@ -616,6 +616,24 @@ def test_as_of_tells_the_day_the_window_and_the_landed_days(tmp_path: Path):
     assert staged_early.landed == [D1]
 
 
+@pytest.mark.parametrize("table", ["raw/orders", "staging/orders"])
+def test_a_day_whose_file_cannot_be_read_is_not_a_landed_one(tmp_path: Path, table: str):
+    seen: list[AsOf] = []
+
+    def looks(orders: pl.LazyFrame, as_of: AsOf) -> pl.LazyFrame:
+        seen.append(as_of)
+        return orders.select(id="order_id", value="cents")
+
+    looked = mart(columns=NUMBERS, name="looks", latest={"orders": "staging/orders"})(looks)
+    runs = Runs.of(tmp_path, toy.orders, toy.staged, looked, shop=[order(1, D1), order(2, D2)])
+    runs.materialise(D1, D2)
+    (file,) = (file for file in runs.lake.glob(f"{table}/day={D1}/*.parquet") if "early" not in file.name)
+    file.write_bytes(file.read_bytes()[:-1])
+    runs.materialise(D2)
+    assert seen[-2].landed == [D1, D2]
+    assert seen[-1].landed == [D2]
+
+
 def test_each_as_of_day_of_a_range_is_what_it_is_alone(tmp_path: Path):
     runs = shop(tmp_path, order(1, D1, 1), order(1, D3, 3), order(2, D2, 2), order(3, D4, 4, country="B"))
     runs.materialise(D1, D4)
