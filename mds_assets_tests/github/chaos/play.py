@@ -16,7 +16,6 @@ from typing import Any
 
 from mds_assets_tests.github.chaos import schedule as scheduled
 from mds_assets_tests.github.chaos.checks import (
-    Ended,
     Inspection,
     Tables,
     Violation,
@@ -27,6 +26,7 @@ from mds_assets_tests.github.chaos.checks import (
     unlike,
     visible,
 )
+from mds_assets_tests.github.chaos.ended import Ended
 from mds_assets_tests.github.chaos.faults import FATAL, Fault, is_endless, strike
 from mds_assets_tests.github.chaos.process import Errand, lay_out, start
 from mds_assets_tests.github.chaos.schedule import REFUSED, Kill, Round, Run, Schedule, Stage, Truncation
