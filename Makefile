@@ -28,7 +28,7 @@ test: .venv/synced-dev ## Run the tests
 	$(BIN)/pytest -n 3
 
 chaos: .venv/synced-dev ## Disturb runs as SCHEDULES=200 seeds from SEED=0 on say, and look for what they lost, doubled or leaked
-	$(BIN)/python -m mds_assets_tests.github.chaos --schedules $(SCHEDULES) --first-seed $(SEED)
+	$(BIN)/python -W ignore -m mds_assets_tests.github.chaos --schedules $(SCHEDULES) --first-seed $(SEED)
 	$(BIN)/python -W ignore -m mds_assets_tests.stack.power --cuts $(SCHEDULES) --seed $(SEED)
 
 bench: .venv/synced-dev ## Measure the project beside a plain script and Dagster alone; BENCH holds options, such as --help

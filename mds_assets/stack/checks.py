@@ -2,14 +2,15 @@
 
 | check | tables | on failure |
 |---|---|---|
-| `is_valid` | every table | error; downstream tables do not run |
+| `is_valid` | every table | error; it is not published, and downstream tables do not run |
 | `reconciles` | tables that declare it | error |
 | `window_is_complete` | marts, and tables that look back | warning; error if a file cannot be read |
 | `is_fresh` | tables with partitions | warning |
 | `is_complete` | raw tables | error |
 
 A check covers the days of its run, or the table's newest day when it runs alone. Without a file, none passes.
-`is_valid` has a verdict for each day; for a table that the run published, it is the audit's (`audit.py`).
+`is_valid` has a verdict for each day; for a table that the run published, it is the audit's (`audit.py`). Raw keeps
+everything it was sent, so its `is_valid` stops nothing: staging has to pass an audit of its own.
 
 https://docs.dagster.io/guides/test/asset-checks
 """
@@ -172,7 +173,7 @@ def checks_of(subject: CheckedTable) -> AssetChecksDefinition:
                 name,
                 asset=key,
                 description=check.__doc__,
-                blocking=name == IS_VALID,
+                blocking=name == IS_VALID and not key.has_prefix(["raw"]),
                 partitions_def=DAILY if name == IS_VALID and subject.partitioned else None,
             )
             for name, check in checks.items()

@@ -350,12 +350,12 @@ def _progress_logger(on_step: Callable[[str], None]) -> "LoggerDefinition":
     class Handler(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             event: DagsterEvent | None = getattr(record, "dagster_event", None)
-            if event is None and record.levelno in (logging.INFO, logging.WARNING):  # an asset's own message
+            if event is None and record.levelno >= logging.INFO:  # an asset's own message
                 message: str = getattr(record, "dagster_meta", {}).get("orig_message", record.getMessage())
                 if message.startswith("Skipping step "):  # Dagster's; `_show_skipped` has one line for all of them
                     return
-                style = "dim" if record.levelno == logging.INFO else "yellow"
-                _say("  ", (message, style))
+                styles = {logging.INFO: "dim", logging.WARNING: "yellow"}
+                _say("  ", (message, styles.get(record.levelno, "red")))
             elif event is None:
                 return
             elif event.event_type_value == "STEP_START":

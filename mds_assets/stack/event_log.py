@@ -47,7 +47,7 @@ def report_verdicts(step: StepExecutionContext, key: AssetKey, verdicts: Mapping
             target_materialization_data=targets.get(partition),
             severity=severity_of(key, verdict),
             description=verdict.description or None,
-            blocking=True,
+            blocking=not key.has_prefix(["raw"]),
             partition=_key_of(partition),
         )
         for partition, verdict in verdicts.items()

@@ -18,6 +18,7 @@ from mds_assets.stack.io_managers import duckdb as duckdb_engine
 from mds_assets.stack.io_managers import polars as polars_engine
 from mds_assets.stack.lake import Files, Index, InputsChangedError, Lake, Partition
 from mds_assets.stack.lake.footers import why_unreadable
+from mds_assets.stack.lake.layout import is_landed
 from mds_assets.stack.table import Table, literal
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class Session:
         preview_rows: How many rows of a table the event log may show.
         public_rows: How many rows that their table declares public it may show at least.
         verdicts: What the run's audits have found so far, by table and partition.
+        footers: What the footer of a table's files shall record, by table.
     """
 
     def __init__(
@@ -52,11 +54,13 @@ class Session:
         self.preview_rows = preview_rows
         self.public_rows = public_rows
         self.verdicts: dict[AssetKey, Mapping[Partition, Verdict]] = {}
+        self.footers: dict[AssetKey, Mapping[str, str]] = {}
         self._duckdb_config = dict(duckdb_config or {})
         self._closing = ExitStack()
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._unreadable: dict[tuple[UPath, str], str | None] = {}
         self._reads: dict[tuple[str, int], dict[tuple[AssetKey, Partition], Files]] = {}
+        self._lost: dict[tuple[str, int], dict[Partition, str]] = {}
 
     @property
     def connection(self) -> duckdb.DuckDBPyConnection:
@@ -78,24 +82,35 @@ class Session:
     def landed(self, key: AssetKey, days: Iterable[date]) -> set[date]:
         """Which of these days the table has, built from landed sources.
 
-        A day staged from nothing (because raw was skipped), or from early rows only, still counts as missing.
+        A day staged from nothing (because raw was skipped), or from early rows only, still counts as missing, as does
+        one whose file cannot be read: its rows are unknown, not zero.
         """
-        landed = self.lake.landed(key, set(days))
+        landed = self.present(key, set(days))
         for source in self.sources.get(key, frozenset()):
-            landed &= self.lake.landed(source, landed)
+            landed &= self.present(source, landed)
         return landed
+
+    def present(self, key: AssetKey, days: Iterable[date]) -> set[date]:
+        """Which of these days the table has, in a file that can be read; unlike `landed`, whatever its sources have."""
+        return {
+            day
+            for day, files in self.lake.read_set(key, days).items()
+            if day
+            and any(
+                is_landed([file.name]) and not self.unreadable({day: {file: version}})
+                for file, version in files.items()
+            )
+        }
 
     def unreadable(self, read_set: Mapping[Partition, Files]) -> dict[UPath, str]:
         """Those of these files that are no Parquet files, such as truncated ones, each with the reason.
 
-        Each file is looked at once. In a store none is: a put is whole or not at all.
+        Each file is looked at once. In a store none is before a query has failed: a put is whole or not at all.
         """
-        if self.lake.is_remote:
-            return {}
         files = [(file, version) for of_partition in read_set.values() for file, version in of_partition.items()]
         for file in files:
             if file not in self._unreadable:
-                self._unreadable[file] = why_unreadable(file[0])
+                self._unreadable[file] = None if self.lake.is_remote else why_unreadable(file[0])
         return {file: reason for file, version in files if (reason := self._unreadable[file, version])}
 
     def read(
@@ -106,15 +121,26 @@ class Session:
         noted = self._reads.setdefault(_attempt(step), {})
         noted |= {(key, partition): found for partition, found in files.items()}
         left_out = self.unreadable(files)
-        for file, reason in left_out.items():
-            way_out = (
-                f"Move it to quarantine/ (`mds doctor --fix` does), and run {key.to_user_string()} of its day again."
-            )
-            step.log.error(f"{file} cannot be read and is left out: {reason} {way_out}")
+        for partition, found in files.items():
+            for file in (file for file in found if file in left_out):
+                name = key.to_user_string()
+                message = f"{file} cannot be read: {left_out[file]}"
+                way_out = f"Move it to quarantine/ (`mds doctor --fix` does), and run {name} of its day again."
+                step.log.error(f"left out {message} {way_out}")
+                # What raw landed since is in later files. Without one, less would be known of the day than before.
+                later = [other for other in found if other.name > file.name and other not in left_out]
+                if key.has_prefix(["raw"]) and not is_landed(other.name for other in later):
+                    self._lost.setdefault(_attempt(step), {})[partition] = (
+                        f"{name} has lost rows, as {message} {way_out}"
+                    )
         return {
             partition: {file: version for file, version in found.items() if file not in left_out}
             for partition, found in files.items()
         }
+
+    def lost(self, step: StepExecutionContext) -> Mapping[Partition, str]:
+        """The partitions of which the step has read less than raw once had, each with the reason."""
+        return self._lost.get(_attempt(step), {})
 
     def scan(
         self, step: StepExecutionContext, key: AssetKey, table: Table, days: Iterable[date] | None
@@ -142,14 +168,30 @@ class Session:
         Raises:
             RetryRequested: An input changed.
         """
-        with _retried(step.step.key):
-            try:
-                yield
-            except (Failure, RetryRequested):
-                raise
-            except Exception:
-                self.lake.refuse_changed(self._reads.get(_attempt(step), {}))
-                raise
+        with _retried(step.step.key), self._naming_damage(step):
+            yield
+
+    @contextmanager
+    def _naming_damage(self, step: StepExecutionContext) -> Generator[None]:
+        """If the block fails, look for the reason in what the step has read: replaced meanwhile, or damaged.
+
+        Raises:
+            InputsChangedError: One or the other. Damaged files are left out from now on.
+        """
+        try:
+            yield
+        except (Failure, RetryRequested, InputsChangedError):
+            raise
+        except Exception:
+            inputs = self._reads.get(_attempt(step), {})
+            self.lake.refuse_changed(inputs)
+            files = {file: version for found in inputs.values() for file, version in found.items()}
+            damaged = {file: reason for file in files if (reason := why_unreadable(file, deep=True))}
+            new = {file: reason for file, reason in damaged.items() if not self._unreadable.get((file, files[file]))}
+            self._unreadable |= {(file, files[file]): reason for file, reason in new.items()}
+            if new:
+                raise InputsChangedError(f"{next(iter(new))} is damaged, and left out from now on") from None
+            raise
 
     @contextmanager
     def replacing(
@@ -165,7 +207,11 @@ class Session:
             RetryRequested: An input changed. Nothing is replaced.
         """
         inputs = self._reads.get(_attempt(step), {})
-        with _retried(key.to_user_string()), self.lake.replacing(key, inputs, newest, index) as writing:
+        with (
+            _retried(key.to_user_string()),
+            self._naming_damage(step),
+            self.lake.replacing(key, inputs, newest, index) as writing,
+        ):
             yield writing
 
 

@@ -13,7 +13,7 @@ import re
 import sys
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -22,6 +22,7 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socket import SHUT_RDWR, socket
 from threading import Thread
+from types import MappingProxyType
 from typing import Any, Self
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -231,13 +232,14 @@ class GitHubHandler(BaseHTTPRequestHandler):
     server: _Listener  # pyright: ignore[reportIncompatibleVariableOverride]
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True  # head and body are two writes: the second would wait 40 ms for the client's ACK
+    more_headers: Mapping[str, str] = MappingProxyType({})  # of this request's answer; `intercept` may set them
 
     def log_message(self, format: str, *args: Any) -> None:
         """Say nothing: the standard library would write every request to stderr."""
 
     def do_GET(self) -> None:
         """Record the request and answer it."""
-        github = self.server.github
+        github, self.more_headers = self.server.github, {}
         url = urlsplit(self.path)
         query = dict(parse_qsl(url.query))
         number = next(github.request_numbers)
@@ -291,6 +293,7 @@ class GitHubHandler(BaseHTTPRequestHandler):
             "X-RateLimit-Remaining": str(github.rate_limit - len(github.requests)),
             "X-RateLimit-Reset": str(github.rate_limit_reset),
             **(headers or {}),
+            **self.more_headers,
         }.items():
             self.send_header(name, value)
         self.end_headers()

@@ -518,6 +518,18 @@ def test_a_current_table_without_days_of_a_run_is_rebuilt(tmp_path: Path):
     assert sorted(made.select("order_id", "cents", "day").rows()) == [(1, 3, D3), (2, 100, D1)]
 
 
+def test_a_current_table_merges_days_that_earlier_runs_staged_only(tmp_path: Path):
+    """As of a run that was killed in between, or in which another day of the range was not as declared."""
+    runs = shop(tmp_path, order(1, D1, total=1), order(2, D2, total=2), order(3, D3, total=3))
+    assert runs.materialise(D1).success
+    runs.tables = frozenset({"raw/orders", "staging/orders"})
+    assert runs.materialise(D2).success
+    runs.tables = frozenset()
+    assert runs.materialise(D3).success
+    made = parquet(runs.lake / "staging/orders_now/data.parquet")
+    assert sorted(made.select("order_id", "cents", "day").rows()) == [(1, 1, D1), (2, 2, D2), (3, 3, D3)]
+
+
 def test_a_current_table_whose_key_may_be_null_is_what_a_rebuild_gives(tmp_path: Path):
     """A deleted account's things, say."""
     columns = [column("country", "VARCHAR", "Where.", nullable=True), column("id", "BIGINT", "?", nullable=True)]
@@ -614,6 +626,24 @@ def test_as_of_tells_the_day_the_window_and_the_landed_days(tmp_path: Path):
     assert day.days == days_between(D1 - timedelta(days=6), D1)
     assert day.landed == [D1 - timedelta(days=7), D1]  # the extra day is among them
     assert staged_early.landed == [D1]
+
+
+@pytest.mark.parametrize("table", ["raw/orders", "staging/orders"])
+def test_a_day_whose_file_cannot_be_read_is_not_a_landed_one(tmp_path: Path, table: str):
+    seen: list[AsOf] = []
+
+    def looks(orders: pl.LazyFrame, as_of: AsOf) -> pl.LazyFrame:
+        seen.append(as_of)
+        return orders.select(id="order_id", value="cents")
+
+    looked = mart(columns=NUMBERS, name="looks", latest={"orders": "staging/orders"})(looks)
+    runs = Runs.of(tmp_path, toy.orders, toy.staged, looked, shop=[order(1, D1), order(2, D2)])
+    runs.materialise(D1, D2)
+    (file,) = (file for file in runs.lake.glob(f"{table}/day={D1}/*.parquet") if "early" not in file.name)
+    file.write_bytes(file.read_bytes()[:-1])
+    runs.materialise(D2)
+    assert seen[-2].landed == [D1, D2]
+    assert seen[-1].landed == [D2]
 
 
 def test_each_as_of_day_of_a_range_is_what_it_is_alone(tmp_path: Path):

@@ -1,5 +1,7 @@
 """Promises of the checks: each kind of damage is caught by its name, in numbers and keys, and does not spread."""
 
+from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from dagster import (
     AssetRecordsFilter,
     AssetsDefinition,
     DagsterInstance,
+    ResourceParam,
     TimeWindowPartitionMapping,
     asset,
 )
@@ -485,6 +488,45 @@ def test_one_bad_mart_of_a_step_does_not_stop_the_others_nor_its_own_good_days(t
     }  # fmt: skip
     for name in "ac":
         assert [day for day, verdict in runs.verdicts(f"marts/{name}").items() if not verdict.passed] == [str(days[1])]
+
+
+def test_of_several_marts_that_fail_each_error_is_logged(tmp_path: Path):
+    def failing(name: str) -> AssetsDefinition:
+        @mart(columns=[column("n", "BIGINT", "?")], name=name, same_day={"orders": "staging/orders"})
+        def failed(orders: pl.LazyFrame) -> pl.LazyFrame:
+            raise ValueError(f"{name} is broken")
+
+        return failed
+
+    runs = shop(tmp_path, failing("a"), failing("b"), orders=[order(DAY)])
+    ran = runs.materialise(DAY, raise_on_error=False)
+    assert not ran.success
+    logged = str([entry.user_message for entry in runs.instance.all_logs(ran.run_id)])
+    assert "a is broken" in logged
+    assert "b is broken" in logged
+
+
+def test_a_bad_row_in_raw_is_reported_for_its_day_and_stops_neither_the_others_nor_its_own_repair(tmp_path: Path):
+    days = days_between(DAY, DAY + timedelta(days=2))
+    orders = [order(day) for day in days]
+
+    @raw_table(columns=[replace(each, nullable=False) for each in toy.RAW], day="updated_at", name="orders")
+    def strict(days: Days, shop: ResourceParam[Any]) -> Iterator[dict[str, Any]]:
+        """Orders with a country."""
+        yield from (order for order in shop if order["updated_at"] >= days.start)
+
+    runs = Runs.of(tmp_path, strict, toy.staged, shop=orders)
+    orders[1]["country"] = None
+    assert runs.materialise(days[0], days[-1]).success
+    bad = {
+        day: verdict.description for day, verdict in runs.verdicts("raw/orders").items() if day and not verdict.passed
+    }
+    assert bad.keys() == {str(days[1])}
+    assert 'not_null: 1 rows with "country" IS NULL' in str(bad)
+    assert runs.days("staging/orders") == days
+    orders[1] |= {"country": "B", "updated_at": orders[1]["updated_at"] + timedelta(minutes=1)}
+    assert runs.materialise(days[1]).success
+    assert runs.rows("staging/orders", days[1])[0][1] == "B"
 
 
 def test_a_current_table_that_is_not_as_declared_is_not_published(tmp_path: Path):

@@ -1,5 +1,6 @@
 """Promises about damaged lakes: one bad file breaks nothing but itself, and `mds doctor` finds whatever is wrong."""
 
+import logging
 import os
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -12,10 +13,11 @@ from dagster import AssetCheckSeverity
 
 from mds_assets.stack.doctor import Finding, examine
 from mds_assets.stack.lake import Lake
+from mds_assets.stack.lake.footers import why_unreadable
 from mds_assets.stack.names import WAREHOUSE
 from mds_assets.stack.partitions import days_between
 from mds_assets.stack.table import TABLE
-from mds_assets_tests.runs import Runs, evaluations
+from mds_assets_tests.runs import Runs, evaluations, failure
 from mds_assets_tests.stack import toy
 
 YESTERDAY = datetime.now(UTC).date() - timedelta(days=1)
@@ -90,6 +92,38 @@ def test_a_staging_file_that_cannot_be_read_is_a_missing_day_and_an_error(runs: 
     # The table without partitions is rebuilt from what can be read.
     (runs.lake / "staging/orders_now/data.parquet").write_bytes(b"")
     assert runs.materialise(DAYS[0], layers=["staging"]).success
+
+
+def test_a_day_whose_raw_is_damaged_keeps_its_staging_until_it_is_landed_again(runs: Runs):
+    """To rebuild it from what is left would replace good rows by none."""
+    (file,) = (runs.lake / f"raw/orders/day={DAYS[1]}").glob("*.parquet")
+    file.write_bytes(file.read_bytes()[:-10])
+    staged = {day: runs.rows("staging/orders", day) for day in DAYS}
+    ran = runs.materialise(DAYS[0], DAYS[-1], ["staging", "marts"], raise_on_error=False)
+    message = failure(ran)
+    assert f"{DAYS[1]}: schema: raw/orders has lost rows, as {file} cannot be read" in message
+    assert "The other 3 days are published." in message
+    assert {day: runs.rows("staging/orders", day) for day in DAYS} == staged
+    assert runs.materialise(DAYS[1], layers=LAYERS).success  # a new load
+    assert runs.rows("staging/orders", DAYS[1]) == staged[DAYS[1]]
+
+
+@pytest.mark.parametrize("layer", ["raw", "staging"])
+def test_a_file_with_damaged_pages_is_found_and_left_out(runs: Runs, layer: str):
+    """Its footer is whole, so that only reading it tells."""
+    if layer == "raw":
+        assert runs.materialise(DAYS[1], layers=["raw"]).success
+    file = min((runs.lake / f"{layer}/orders/day={DAYS[1]}").glob("*.parquet"))
+    content = bytearray(file.read_bytes())
+    content[4:400] = bytes(396)
+    file.write_bytes(content)
+    assert why_unreadable(file) is None
+    assert why_unreadable(file, deep=True)
+    layers = ["staging", "marts"] if layer == "raw" else ["marts"]
+    ran = runs.materialise(DAYS[0], DAYS[-1], layers)
+    assert ran.success
+    logged = [entry.user_message for entry in runs.instance.all_logs(ran.run_id) if entry.level >= logging.ERROR]
+    assert any(f"left out {file} cannot be read" in message for message in logged)
 
 
 def findings(runs: Runs) -> dict[str, list[Finding]]:

@@ -144,5 +144,5 @@ def _with_history(step: StepExecutionContext, session: Session, days: Sequence[d
         **{name: rows.collect(engine="streaming").lazy() for name, rows in read.items()},
         latest_issues=staged("latest_issues", LATEST_ISSUES, None),
         landed={name: session.landed(AssetKey(["staging", name]), history) for name in _LANDED},
-        made={name: session.lake.landed(AssetKey(["marts", name]), history) for name in marts},
+        made={name: session.present(AssetKey(["marts", name]), history) for name in marts},
     )

@@ -1,8 +1,10 @@
 """`current_table`: each key once, with its newest row over all days."""
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
+from hashlib import sha256
 from pathlib import Path
 from traceback import extract_stack
 from typing import Any
@@ -13,9 +15,10 @@ from upath import UPath
 
 from mds_assets.stack.blocks.definition import CODE, Columns, as_table, code, make_asset, set_parameters
 from mds_assets.stack.io_managers.duckdb import read, select
+from mds_assets.stack.lake import Files
+from mds_assets.stack.lake.footers import footer
 from mds_assets.stack.lake.layout import Partition
-from mds_assets.stack.names import DAY_TAG, FIRST_DAY_TAG, LAST_DAY_TAG
-from mds_assets.stack.partitions import days_between
+from mds_assets.stack.names import MERGED
 from mds_assets.stack.session import Session
 from mds_assets.stack.table import DAY, Column, Table, quote
 
@@ -41,8 +44,9 @@ def current_table(
 ) -> AssetsDefinition:
     """A table without partitions in the layer of the table it reads: each key once, with its newest row over all days.
 
-    A run merges its own days into the existing table. The result is the same as a rebuild from all days, in whatever
-    order the days ran. The table has one more column, `day`: the newest day that has the key.
+    A run merges the days that changed since the last one into the existing table, whose footer records them. The result
+    is the same as a rebuild from all days, in whatever order the days ran, also after a run that was killed. The table
+    has one more column, `day`: the newest day that has the key.
 
     Args:
         name: The table.
@@ -64,16 +68,22 @@ def current_table(
     declared = replace(kept, columns=(*kept.columns, *added), reconciles=None, lineage={})
 
     def merge(context: AssetExecutionContext, session: Session) -> duckdb.DuckDBPyRelation:
-        step = context.get_step_execution_context()
-        days = _days_of_run(context.run.tags)
+        step, table = context.get_step_execution_context(), context.asset_key
         with session.reading(step):
-            own = session.read(step, context.asset_key, [None])[None]
+            own = session.read(step, table, [None])[None]
+            merged = _merged_days(own)
+            # Not recorded as inputs: days that others publish meanwhile are merged by the next run.
+            now = {str(day): _hash(files) for day, files in _all_days(session, source).items()}
+            days = [date.fromisoformat(day) for day, version in now.items() if merged.get(day) != version]
             changed = session.read(step, source, days)
             before = read(session.connection, own, declared, partitioned=False)
             before = _spans(before, kept, *((FIRST_SEEN, LAST_SEEN) if history else (DAY, DAY)), replaced=days)
-            if not own or not days or _is_row_removed(session, before, kept, changed, history=history):
-                changed = session.read(step, source, session.lake.days(source))
-                before = None
+            is_known = bool(own) and merged.keys() <= now.keys()
+            if not is_known or _is_row_removed(session, before, kept, changed, history=history):
+                changed = session.read(step, source, map(date.fromisoformat, now))
+                merged, before = {}, None
+            read_days = {str(day): _hash(files) for day, files in changed.items() if files}
+            session.footers[table] = {MERGED: json.dumps(merged | read_days, separators=(",", ":"))}
             rows = _rows(session, kept, changed)
             return select(rows.union(before) if before else rows, "spans", _merged(kept, history, listed_by))
 
@@ -130,12 +140,23 @@ def _list(names: Iterable[str]) -> str:
     return ", ".join(map(quote, names))
 
 
-def _days_of_run(tags: Mapping[str, str]) -> list[date]:
-    """The days of a run, even for a table without partitions; none if the run has none."""
-    if day := tags.get(DAY_TAG):
-        return [date.fromisoformat(day)]
-    first, last = tags.get(FIRST_DAY_TAG), tags.get(LAST_DAY_TAG)
-    return days_between(date.fromisoformat(first), date.fromisoformat(last)) if first and last else []
+def _all_days(session: Session, source: AssetKey) -> dict[Partition, Files]:
+    return session.lake.read_set(source, session.lake.days(source))
+
+
+def _merged_days(own: Files) -> dict[str, str]:
+    """The days that are merged into the table, each with the hash of the files that it had; none if it is unknown."""
+    return {day: version for file in own for day, version in json.loads(_footer(file).get(MERGED, b"{}")).items()}
+
+
+def _footer(file: UPath) -> Mapping[str, bytes]:
+    metadata = footer(file).metadata or {}
+    return {name.decode(): value for name, value in metadata.items()}
+
+
+def _hash(files: Files) -> str:
+    """Which versions of which files."""
+    return sha256(repr(sorted((file.name, version) for file, version in files.items())).encode()).hexdigest()[:12]
 
 
 def _is_row_removed(

@@ -66,6 +66,8 @@ def marts_step(marts: Sequence[Mart]) -> AssetsDefinition:
                     publish(session, step, each.key, each.table, days, lambda _, written=written: written)
                 except Failure as failure:
                     errors.append(failure)
+            for error in errors[1:]:
+                context.log.error("%s", error.description if isinstance(error, Failure) else error)
             if errors:  # raised last: a failed mart does not stop the others
                 raise errors[0]
 

@@ -99,7 +99,12 @@ def to_relation(
 
 
 def write(
-    name: str, relation: duckdb.DuckDBPyRelation, table: Table, days: Sequence[date] | None, folder: Path
+    name: str,
+    relation: duckdb.DuckDBPyRelation,
+    table: Table,
+    days: Sequence[date] | None,
+    folder: Path,
+    footer: Mapping[str, str] | None = None,
 ) -> list[Path]:
     """COPY a relation, in one pass, to one file in `folder/day=D` per day with rows.
 
@@ -109,6 +114,7 @@ def write(
         table: Its declaration.
         days: The days of the run; None for a table without partitions, whose only file goes into `folder`.
         folder: Where to write.
+        footer: What each file's footer records beside the schema.
 
     Returns:
         The files written.
@@ -126,6 +132,9 @@ def write(
         for column in table.columns
     )
     options = "FORMAT parquet, COMPRESSION snappy"
+    if footer:
+        facts = ", ".join(f"{key}: {literal(value)}" for key, value in footer.items())
+        options += f", KV_METADATA {{{facts}}}"
     if days is None or len(days) == 1:
         # One day needs no split, and a plain COPY takes half the time of a partitioned one.
         target = folder / (f"{DAY}={days[0]}" if days else "") / DATA_FILE

@@ -27,7 +27,7 @@ from dagster import (
 )
 from upath import UPath
 
-from mds_assets.stack.audit import Verdict, audit
+from mds_assets.stack.audit import SCHEMA, Verdict, audit
 from mds_assets.stack.event_log import report_materializations, report_verdicts
 from mds_assets.stack.io_managers import duckdb as duckdb_engine
 from mds_assets.stack.io_managers import polars as polars_engine
@@ -158,16 +158,19 @@ class LakeIOManager(IOManager):
 
     def _write(self, key: AssetKey, obj: Rows, table: Table, days: Sequence[date] | None, folder: Path) -> Written:
         name = key.to_user_string()
-        written = self._write_rows(name, obj, table, days, folder)
+        written = self._write_rows(key, obj, table, days, folder)
         return Written(_by_day(name, written, days) if days else {None: written[0]})
 
-    def _write_rows(self, name: str, obj: Rows, table: Table, days: Sequence[date] | None, folder: Path) -> list[Path]:
+    def _write_rows(
+        self, key: AssetKey, obj: Rows, table: Table, days: Sequence[date] | None, folder: Path
+    ) -> list[Path]:
+        name = key.to_user_string()
         try:
             if isinstance(obj, pl.LazyFrame | pl.DataFrame):
                 return polars_engine.write(name, obj.lazy(), table, days, folder)
             if isinstance(obj, duckdb.DuckDBPyRelation | pa.Table | pa.RecordBatchReader):
                 relation = duckdb_engine.to_relation(self._session.connection, obj)
-                return duckdb_engine.write(name, relation, table, days, folder)
+                return duckdb_engine.write(name, relation, table, days, folder, self._session.footers.get(key, {}))
         except (duckdb.DataError, duckdb.InvalidInputException, pl.exceptions.InvalidOperationError) as error:
             period = f" for {days[0]}...{days[-1]}" if days else ""
             raise SchemaError(
@@ -206,7 +209,9 @@ def publish(
     with session.replacing(step, key) as (folder, targets):
         written = write(folder)
         files = {each: written.files.get(each) or _write_empty(folder / _target(each), table) for each in partitions}
-        verdicts = written.verdicts or audit(session, table, {each: [file] for each, file in files.items()})
+        verdicts = dict(written.verdicts or audit(session, table, {each: [file] for each, file in files.items()}))
+        lost = session.lost(step)
+        verdicts |= {each: Verdict(((SCHEMA, lost[each]),)) for each in partitions if each in lost}
         for partition, file in files.items():
             if verdicts[partition].passed:
                 targets[file] = _target(partition)

@@ -21,10 +21,18 @@ def footer(file: AnyPath) -> pq.FileMetaData:
         return pq.read_metadata(opened)
 
 
-def why_unreadable(file: AnyPath) -> str | None:
-    """Why a file is no Parquet file, as one line; None if it is one."""
+def why_unreadable(file: AnyPath, *, deep: bool = False) -> str | None:
+    """Why a file is no Parquet file, as one line; None if it is one.
+
+    Args:
+        file: The file.
+        deep: Whether to read all rows, too, a row group at a time: pages may be damaged though the footer is whole.
+    """
     try:
-        footer(file)
-    except (pa.ArrowInvalid, OSError) as error:
-        return str(error).splitlines()[0]
+        with file.open("rb") as opened:
+            parquet = pq.ParquetFile(opened)
+            for number in range(parquet.num_row_groups if deep else 0):
+                parquet.read_row_group(number)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        return (str(error) or type(error).__name__).splitlines()[0]
     return None

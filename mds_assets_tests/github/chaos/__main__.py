@@ -70,6 +70,12 @@ def _summary(outcomes: Sequence["Outcome"]) -> Table:
     table.add_row("runs", str(len(runs)), f"{sum(run.well for run in runs)} of them went well")
     table.add_row("killed", str(sum(run.killed for run in runs)), _listed(run.kill for run in runs if run.killed))
     table.add_row("faults", str(sum(len(run.met) for run in runs)), _listed(fault for run in runs for fault in run.met))
+    bad = [run for run in runs if any(map(run.bad, run.expected))]
+    table.add_row("bad tables", str(len(bad)), f"{sum(bool(run.unpublished) for run in runs)} runs kept one back")
+    truncated = [file for outcome in outcomes for file in outcome.truncated]
+    table.add_row("truncated files", str(len(truncated)), _listed(file.parents[2].name for file in truncated))
+    refusals = [outcome.schedule.refusal for outcome in outcomes if outcome.schedule.refusal]
+    table.add_row("refused", str(len(refusals)), _listed(refusals))
     table.add_section()
     for kind in KINDS:
         seeds = [o.schedule.seed for o in outcomes if any(violation.kind == kind for violation in o.violations)]

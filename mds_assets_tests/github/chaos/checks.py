@@ -8,23 +8,26 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mds_assets.defs.github.marts import DAILY_ACTIVITY, REPOS_PER_LANGUAGE
+from mds_assets.defs.github.movement import LANGUAGE_TREND, REPO_GROWTH
+from mds_assets.defs.github.staging import REPOS
 from mds_assets.stack.names import WAREHOUSE
 from mds_assets.stack.partitions import days_between
+from mds_assets.stack.table import Table, quote
 from mds_assets_tests.github import oracle
-from mds_assets_tests.github.chaos.faults import Fault
-from mds_assets_tests.github.chaos.schedule import Kill
+from mds_assets_tests.github.chaos.ended import STAGING, Ended
 
-RAW, STAGING, LANGUAGES, ACTIVITY, GROWTH, TREND = TABLES = (
+RAW, _, LANGUAGES, ACTIVITY, GROWTH, TREND = TABLES = (
     "raw/github_repos",
-    "staging/repos",
+    STAGING,
     "marts/repos_per_language",
     "marts/daily_activity",
     "marts/repo_growth",
@@ -37,11 +40,19 @@ _MARTS: dict[str, tuple[Callable[[oracle.Staged, date, set[date]], Iterable[tupl
     GROWTH: (lambda staged, day, _: oracle.repo_growth(staged, day, LOOKBACK_DAYS), 2),
     TREND: (lambda staged, day, _: oracle.language_trend(staged, day, LOOKBACK_DAYS), 3),
 }
+# What no row that anyone can see may break.
+_DECLARED: dict[str, Table] = {
+    STAGING: REPOS,
+    LANGUAGES: REPOS_PER_LANGUAGE,
+    ACTIVITY: DAILY_ACTIVITY,
+    GROWTH: REPO_GROWTH,
+    TREND: LANGUAGE_TREND,
+}
 REPORT = "reports/activity"
 LOOKBACK_DAYS = 7
 _COMPRESSED = re.compile(rb"\x1f\x8b\x08|\x78[\x01\x9c\xda]")
 
-Kind = Literal["lost", "duplicated", "half-written", "wrong", "secret", "failed", "leftover"]
+Kind = Literal["lost", "duplicated", "half-written", "wrong", "visible", "secret", "failed", "leftover"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 Rows = list[tuple[Any, ...]]
 Tables = dict[tuple[str, date], Rows]  # by table and day
@@ -53,48 +64,6 @@ class Violation:
 
     kind: Kind
     text: str
-
-
-@dataclass(frozen=True)
-class Ended:
-    """A run that is over.
-
-    Attributes:
-        name: Of the run.
-        number: Of the run in its schedule; it marks the rows that GitHub showed it.
-        days: First and last.
-        world: What GitHub showed it.
-        well: It said that it succeeded.
-        killed: It was killed.
-        hung: It did not end.
-        excused: It met a fault that it need not get over.
-        met: All faults that it met.
-        kill: How it was to be killed.
-        came_to: Its requests, steps and milliseconds.
-        printed: Its stdout and stderr.
-    """
-
-    name: str
-    number: int
-    days: tuple[date, date]
-    world: list[dict[str, Any]]
-    well: bool
-    killed: bool
-    hung: bool
-    excused: bool
-    met: list[Fault]
-    kill: Kill | None
-    came_to: Counter[Kill]
-    printed: Path
-
-    @cached_property
-    def expected(self) -> dict[date, list[dict[str, Any]]]:
-        """What it was to land: on each of its days, and as early rows on those after them that have any."""
-        expected: dict[date, list[dict[str, Any]]] = {day: [] for day in days_between(*self.days)}
-        for repo in self.world:
-            if (day := oracle.active_at(repo).date()) >= self.days[0]:
-                expected.setdefault(day, []).append(repo)
-        return expected
 
 
 @dataclass(frozen=True)
@@ -120,7 +89,10 @@ class Inspection:
         self._strange: set[Path] = set()
         self._days: set[tuple[str, date]] = set()
         self._rounds = 0
-        self._staged_in: dict[date, int] = {}  # the last round in which a run of the day went well
+        self._published: set[tuple[int, date]] = set()  # by run: the days that it staged
+        self._staged_in: dict[date, int] = {}  # the last round in which a run published the day
+        self._bad: dict[date, set[int]] = {}  # the repositories whose newest row in raw breaks a rule of staging
+        self.truncated: dict[Path, str] = {}
         self._searched: dict[Path, tuple[int, int]] = {}
 
     def after(self, round_: Sequence[Ended]) -> Iterator[Violation]:
@@ -129,27 +101,79 @@ class Inspection:
         for violation in self._inspect(round_):
             yield Violation(violation.kind, f"after {names}: {violation.text}".replace(f"{self._folder}/", ""))
 
+    def note_truncated(self, file: Path) -> None:
+        """From now on this file is known to end too early. A derived one has to be replaced, one of raw never is."""
+        self.truncated[file] = _digest(file)
+
     def _inspect(self, round_: Sequence[Ended]) -> Iterator[Violation]:
         self._rounds += 1
-        self._staged_in |= {day: self._rounds for run in round_ if run.well for day in days_between(*run.days)}
-        yield from map(_failure, (run for run in round_ if not (run.well or run.killed or run.excused)))
+        yield from self._failures(round_)
+        yield from self._truncated(round_)
         found: dict[Path, pa.Table] = {}
-        for file in visible(self._lake):
+        for file in (file for file in visible(self._lake) if file not in self.truncated):
             try:
                 found[file] = pq.ParquetFile(file).read()
             except (pa.ArrowException, OSError) as error:
                 yield Violation("half-written", f"{file} cannot be read: {error}")
-        yield from self._days_lost(found)
+        yield from self._days_lost([*found, *self.truncated])
         yield from self._raw(found, round_)
+        yield from self._bad_tables(found)
         staged: oracle.Staged = {}
         for day in sorted({day_of(file) for file in found}):
             files = [file for file in found if file.parent == self._lake / STAGING / f"day={day}"]
             rows = [oracle.Row(*row.values()) for file in files for row in found[file].to_pylist()]
             staged[day] = {(row.org, row.repo_id): row for row in rows}
-            yield from self._staging(day, rows)
+            if not any(file.parent == self._lake / STAGING / f"day={day}" for file in self.truncated):
+                yield from self._staging(day, rows)
         yield from self._marts(found, staged, round_)
         yield from self._report(round_)
         yield from self._secrets()
+
+    def _failures(self, round_: Sequence[Ended]) -> Iterator[Violation]:
+        """The runs that should have gone well: a bad table excuses them, if it is what they give as the reason."""
+        for run in round_:
+            days = set(days_between(*run.days))
+            bad = {day for day in days if self._may_be_bad(run, day, round_)}
+            spoiled = run.unpublished and run.unpublished <= bad and not (run.well or run.killed or run.hung)
+            if not (run.well or run.killed or run.excused or spoiled):
+                yield _failure(run)
+            if run.well or spoiled:
+                self._published |= {(run.number, day) for day in days - (bad if spoiled else set())}
+        self._staged_in |= {day: self._rounds for run in round_ for day in run.expected if self._staged(run, day)}
+
+    def _may_be_bad(self, run: Ended, day: date, round_: Sequence[Ended]) -> bool:
+        """Whether the newest row of a repository in raw may break a rule when the run stages the day.
+
+        It was so before and the run did not see the repository as it should be, or a run of this round saw it bad.
+        """
+        sound = {repo["id"] for repo in run.expected[day]} - run.bad(day)
+        return bool(self._bad.get(day, set()) - sound) or any(each.bad(day) for each in round_)
+
+    def _staged(self, run: Ended, day: date) -> bool:
+        return (run.number, day) in self._published
+
+    def _truncated(self, round_: Sequence[Ended]) -> Iterator[Violation]:
+        """Forgets the truncated files that a run has replaced."""
+        for file, digest in list(self.truncated.items()):
+            is_raw, day = file.is_relative_to(self._lake / RAW), day_of(file)
+            if not file.exists() or _digest(file) != digest:
+                del self.truncated[file]
+                if is_raw:
+                    yield Violation("lost", f"{file}, a truncated load, is no longer what it was")
+            elif not is_raw and any(run.well and day in days_between(*run.days) for run in round_):
+                yield Violation("half-written", f"{file} is still truncated")
+
+    def _bad_tables(self, found: Iterable[Path]) -> Iterator[Violation]:
+        """The files with a row that breaks a rule of its table."""
+        with duckdb.connect() as connection:
+            connection.execute("SET TimeZone = 'UTC'")
+            for name, table in _DECLARED.items():
+                files = [str(file) for file in found if file.is_relative_to(self._lake / name)]
+                nulls = [f"{quote(column.name)} IS NULL" for column in table.columns if not column.nullable]
+                broken = " OR ".join([*nulls, *(f"NOT ({rule})" for rule in table.row_rules)])
+                rows = connection.read_parquet(files, hive_partitioning=True, filename=True) if files else None
+                for file, number in rows.filter(broken).aggregate("filename, count(*)").fetchall() if rows else ():
+                    yield Violation("visible", f"{file} has {number} rows that break a rule")
 
     def _days_lost(self, found: Iterable[Path]) -> Iterator[Violation]:
         days = {(str(file.parent.parent.relative_to(self._lake)), day_of(file)) for file in found}
@@ -161,7 +185,7 @@ class Inspection:
         for file, load in self._loads.items():
             if not file.exists():
                 yield Violation("lost", f"{file} was there before")
-            elif sha256(file.read_bytes()).hexdigest() != load.digest:
+            elif _digest(file) != load.digest:
                 yield Violation("lost", f"{file} held something else before")
         landed: set[tuple[int, date]] = set()
         known = self._loads.keys() | self._strange
@@ -179,16 +203,25 @@ class Inspection:
             observed = {row["observed_at"] for row in rows}
             if len(observed) > 1:
                 yield Violation("wrong", f"{file} was observed at several times: {observed}")
-            digest = sha256(file.read_bytes()).hexdigest()
-            self._loads[file] = _Load(run, day, min(observed) if observed else None, digest, self._rounds)
+            self._loads[file] = _Load(run, day, min(observed) if observed else None, _digest(file), self._rounds)
             yield from _differences(str(file), map(_facts, rows), map(_facts, run.expected[day]), "half-written")
-        for run in (run for run in round_ if run.well):
+        for run in (run for run in round_ if run.well or run.unpublished):
             for day in run.expected:
                 if (run.number, day) not in landed:
-                    yield Violation("lost", f"{run.name} went well and has landed no {day}")
+                    yield Violation("lost", f"{run.name} came to staging and has landed no {day}")
+        newest = oracle.staging(self._observations(self._loads.values()))
+        self._bad = {day: {row.repo_id for row in rows.values() if row.stars < 0} for day, rows in newest.items()}
+
+    def _observations(self, loads: Iterable[_Load]) -> list[oracle.Observation]:
+        return [
+            oracle.Observation(self._organisation, load.observed_at, repo)
+            for load in loads
+            if load.observed_at
+            for repo in load.run.expected[load.day]
+        ]
 
     def _staging(self, day: date, rows: Sequence[oracle.Row]) -> Iterator[Violation]:
-        """Staging holds all loads of runs of the day that went well, and all that were there when one of them began.
+        """Staging holds all loads of runs that published the day, and all that were there when one of them began.
 
         Of the others, early rows of another day's run among them, it holds each whole or not at all.
         """
@@ -198,19 +231,9 @@ class Inspection:
             for load in self._loads.values()
             if load.day == day
             and load.observed_at
-            and (
-                (load.run.well and day <= load.run.days[1])
-                or load.round < self._staged_in.get(day, 0)
-                or load.observed_at in seen
-            )
+            and (self._staged(load.run, day) or load.round < self._staged_in.get(day, 0) or load.observed_at in seen)
         ]
-        observations = [
-            oracle.Observation(self._organisation, load.observed_at, repo)
-            for load in staged
-            if load.observed_at
-            for repo in load.run.expected[day]
-        ]
-        expected = oracle.staging(observations).get(day, {})
+        expected = oracle.staging(self._observations(staged)).get(day, {})
         yield from _differences(f"{STAGING} {day}", rows, expected.values(), "lost")
 
     def _marts(
@@ -279,9 +302,10 @@ def tables_of(lake: Path) -> Tables:
     for file in visible(lake):
         table = str(file.parent.parent.relative_to(lake))
         if table != RAW:
-            rows = pq.ParquetFile(file).read().to_pylist()
-            values = [tuple(value for name, value in row.items() if name != "observed_at") for row in rows]
-            tables.setdefault((table, day_of(file)), []).extend(values)
+            with suppress(pa.ArrowException, OSError):  # a file that ends too early has no rows
+                rows = pq.ParquetFile(file).read().to_pylist()
+                values = [tuple(value for name, value in row.items() if name != "observed_at") for row in rows]
+                tables.setdefault((table, day_of(file)), []).extend(values)
     return tables
 
 
@@ -331,6 +355,10 @@ def _unpacked(data: bytes) -> Iterator[bytes]:
     for start in _COMPRESSED.finditer(data):
         with suppress(zlib.error):
             yield zlib.decompressobj(wbits=zlib.MAX_WBITS | 32).decompress(data[start.start() :])
+
+
+def _digest(file: Path) -> str:
+    return sha256(file.read_bytes()).hexdigest()
 
 
 def _failure(run: Ended) -> Violation:

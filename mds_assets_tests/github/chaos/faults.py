@@ -5,8 +5,10 @@ import os
 import socket
 import struct
 import time
+import zlib
 from collections.abc import Callable
 from enum import StrEnum
+from functools import cache
 
 from mds_assets_tests.github.server import BAD_CREDENTIALS, GitHubHandler
 
@@ -29,7 +31,14 @@ class Fault(StrEnum):
     UNAUTHORIZED = "401"
     FOREIGN_NEXT = "foreign next page"
     FOREIGN_REDIRECT = "foreign redirect"
+    BOMB = "gzip bomb"
+    NESTED = "deep nesting"
+    ENDLESS = "endless empty pages"
+    DIGITS = "headers of 5,000 digits"
 
+
+# No trouble that passes: an answer that is made to do harm.
+HOSTILE = {Fault.BOMB, Fault.NESTED, Fault.ENDLESS, Fault.DIGITS}
 
 # A run may end with these. It must get over each of the others.
 FATAL = {
@@ -39,9 +48,20 @@ FATAL = {
     Fault.UNAUTHORIZED,
     Fault.FOREIGN_NEXT,
     Fault.FOREIGN_REDIRECT,
+    Fault.BOMB,
+    Fault.NESTED,
+    Fault.ENDLESS,
 }
 
 _HTML = b"<html><body><h1>Unicorn!</h1>We had issues producing the response to your request.</body></html>"
+_NESTED = b"[" * 100_000 + b"]" * 100_000
+_BOMB_MEBIBYTES = 100  # decoded
+_ENDLESS = "endless"  # in the query of the pages that follow an endless one
+
+
+def is_endless(path: str) -> bool:
+    """Whether a request is for the next of endless pages, which are all answered alike."""
+    return _ENDLESS in path
 
 
 def strike(fault: Fault, handler: GitHubHandler, foreign_url: str) -> bool:
@@ -74,12 +94,32 @@ def strike(fault: Fault, handler: GitHubHandler, foreign_url: str) -> bool:
         Fault.UNAUTHORIZED: lambda: handler.answer(401, BAD_CREDENTIALS),
         Fault.FOREIGN_NEXT: lambda: handler.answer(200, [], {"Link": f'<{foreign_url}{handler.path}>; rel="next"'}),
         Fault.FOREIGN_REDIRECT: lambda: handler.answer(302, {}, {"Location": f"{foreign_url}{handler.path}"}),
+        Fault.BOMB: lambda: _send(handler, 200, _bomb(), {"Content-Encoding": "gzip"}),
+        Fault.NESTED: lambda: _send(handler, 200, _NESTED),
+        Fault.ENDLESS: lambda: handler.answer(200, [], {"Link": f'<{_next_of_endless(handler)}>; rel="next"'}),
     }
     if fault is Fault.STALL:
         time.sleep(1)
         return False
+    if fault is Fault.DIGITS:
+        names = ("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset", "Retry-After")
+        handler.more_headers = dict.fromkeys(names, "9" * 5000)
+        return False
     answers[fault]()
     return True
+
+
+@cache
+def _bomb() -> bytes:
+    """An empty list with very many blanks in it, packed to a thousandth."""
+    packed = zlib.compressobj(wbits=zlib.MAX_WBITS | 16)
+    blanks = [packed.compress(b" " * 2**20) for _ in range(_BOMB_MEBIBYTES)]
+    return b"".join([packed.compress(b"["), *blanks, packed.compress(b"]"), packed.flush()])
+
+
+def _next_of_endless(handler: GitHubHandler) -> str:
+    number = handler.path.rpartition(f"{_ENDLESS}=")[2]
+    return f"{handler.server.github.url}/endless?{_ENDLESS}={int(number) + 1 if number.isdecimal() else 2}"
 
 
 def _quoted(handler: GitHubHandler) -> bytes:
@@ -87,11 +127,15 @@ def _quoted(handler: GitHubHandler) -> bytes:
     return f"<pre>Authorization: {handler.headers['Authorization']}\n{handler.headers}</pre>".encode()
 
 
-def _send(handler: GitHubHandler, status: int, content: bytes, cut: int | None = None) -> None:
+def _send(
+    handler: GitHubHandler, status: int, content: bytes, headers: dict[str, str] | None = None, cut: int | None = None
+) -> None:
     """Send these bytes; with `cut` only the first so many, and then hang up."""
     handler.send_response(status)
-    handler.send_header("Content-Type", "text/html" if cut is None else "application/json")
+    handler.send_header("Content-Type", "text/html" if content is _HTML else "application/json")
     handler.send_header("Content-Length", str(len(content)))
+    for name, value in (headers or {}).items():
+        handler.send_header(name, value)
     handler.end_headers()
     handler.wfile.write(content[:cut])
     handler.close_connection = handler.close_connection or cut is not None

@@ -5,7 +5,7 @@ import signal
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Container, Generator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -15,10 +15,22 @@ from random import Random
 from typing import Any
 
 from mds_assets_tests.github.chaos import schedule as scheduled
-from mds_assets_tests.github.chaos.checks import Ended, Inspection, Tables, Violation, leftovers, tables_of, unlike
-from mds_assets_tests.github.chaos.faults import FATAL, Fault, strike
+from mds_assets_tests.github.chaos.checks import (
+    Inspection,
+    Tables,
+    Violation,
+    day_of,
+    is_early,
+    leftovers,
+    tables_of,
+    unlike,
+    visible,
+)
+from mds_assets_tests.github.chaos.ended import Ended
+from mds_assets_tests.github.chaos.faults import FATAL, Fault, is_endless, strike
 from mds_assets_tests.github.chaos.process import Errand, lay_out, start
-from mds_assets_tests.github.chaos.schedule import Kill, Round, Run, Schedule
+from mds_assets_tests.github.chaos.schedule import REFUSED, Kill, Round, Run, Schedule, Stage, Truncation
+from mds_assets_tests.github.oracle import active_at
 from mds_assets_tests.github.server import GitHubHandler, GitHubServer
 
 # A part of it is enough to be found: 40 times the same 4 letters would be as bad.
@@ -26,6 +38,7 @@ SECRET = "CHAOSq8Zr3"
 TOKEN = f"ghp_{SECRET * 3}"
 _MEMORY = "/dev/shm"  # noqa: S108
 _PATIENCE = 180  # seconds: a run takes one or two
+_BAD = {"stargazers_count": -1}  # raw takes it as any number, but staging has a rule
 
 
 @dataclass
@@ -35,6 +48,7 @@ class Outcome:
     schedule: Schedule
     ended: list[Ended] = field(default_factory=list[Ended])
     violations: list[Violation] = field(default_factory=list[Violation])
+    truncated: list[Path] = field(default_factory=list[Path])
     seconds: float = 0
 
 
@@ -53,10 +67,14 @@ def play(schedule: Schedule, folder: Path, *, fresh_home: bool = False) -> Outco
     with GitHubServer({schedule.organisation: scheduled.foreign_world(schedule.organisation)}) as foreign:
         for stage in schedule.stages:
             world = scheduled.world(stage, schedule.organisation)
-            for runs in (*stage.rounds, stage.healing):
+            for number, runs in enumerate((*stage.rounds, stage.healing)):
                 ended = _play_round(schedule, runs, world, folder, len(outcome.ended), foreign.url)
                 outcome.ended += ended
                 outcome.violations += inspection.after(ended)
+                for truncation in (each for each in stage.truncations if each.after == number):
+                    if file := _truncate(folder / "lake", stage, truncation, inspection.truncated.keys()):
+                        inspection.note_truncated(file)
+                        outcome.truncated.append(file)
     if any("Authorization" in request.headers for request in foreign.requests):
         outcome.violations.append(Violation("secret", "another host than GitHub was sent the token"))
     if schedule != schedule.undisturbed:
@@ -108,7 +126,31 @@ def _shown(world: list[dict[str, Any]], run: Run, number: int, seed: int) -> lis
     """The repositories that this run may see, marked with its number, so that each row in raw tells whose it is."""
     rng = Random(f"{seed} {number}")
     marks = {"chaos_run": number, "temp_clone_token": f"clone_{SECRET}"}
-    return [repo | marks for repo in world if rng.random() < run.seen]
+    shown = [repo | marks for repo in world if rng.random() < run.seen]
+    of_bad_day = [n for n, repo in enumerate(shown) if active_at(repo).date() == run.bad_day]
+    if of_bad_day:
+        shown[rng.choice(of_bad_day)] |= _BAD
+    return shown
+
+
+def _truncate(lake: Path, stage: Stage, truncation: Truncation, truncated: Container[Path]) -> Path | None:
+    """Cut off a file of the stage's days, which its last run writes again, or the copy of a load; None without one."""
+    files = [
+        file
+        for file in visible(lake)
+        if file.is_relative_to(lake / truncation.layer)
+        and stage.days[0] <= day_of(file) <= stage.days[1]
+        and not is_early(file)
+        and file not in truncated
+    ]
+    if not files:
+        return None
+    file = files[int(truncation.which * len(files))]
+    content = file.read_bytes()
+    if truncation.layer == "raw":
+        file = file.with_stem(f"{file.stem}{len(files)}")  # as a load that landed later
+    file.write_bytes(content[: int(truncation.kept * len(content))])
+    return file
 
 
 class _UnderWay:
@@ -118,7 +160,7 @@ class _UnderWay:
         self, schedule: Schedule, run: Run, number: int, github: GitHubServer, folder: Path, foreign_url: str
     ) -> None:
         self.run, self.number, self.github, self.foreign_url = run, number, github, foreign_url
-        self.organisation = schedule.organisation
+        self.schedule = schedule
         self.faults = dict(run.faults)
         self.met: list[Fault] = []
         self.kill = self._point(schedule, run.kill)
@@ -129,7 +171,7 @@ class _UnderWay:
             name=f"run-{number}",
             days=run.days,
             api_url=github.url,
-            organisation=schedule.organisation,
+            organisations=schedule.organisations,
             token=TOKEN,
             on_disk=schedule.on_disk,
             kill=self.kill,
@@ -155,10 +197,14 @@ class _UnderWay:
             os.kill(self.process.pid, signal.SIGKILL)  # it is there: it waits for this answer
             handler.close_connection = True
             return True
-        if number not in self.faults:
-            return False
-        self.met.append(self.faults[number])
-        return strike(self.faults[number], handler, self.foreign_url)
+        fault = Fault.ENDLESS if is_endless(handler.path) else self.faults.get(number)
+        if fault:
+            self.met += [fault] if number in self.faults else []
+            return strike(fault, handler, self.foreign_url)
+        if self.schedule.refusal and f"/{REFUSED}/" in handler.path:
+            handler.answer(self.schedule.refusal, {"message": "This organisation is not for you"})
+            return True
+        return False
 
     def ended(self) -> Ended:
         """Wait for its end."""
@@ -175,7 +221,7 @@ class _UnderWay:
             name=self.errand.name,
             number=self.number,
             days=self.run.days,
-            world=self.github.repos[self.organisation],
+            world=self.github.repos[self.schedule.organisation],
             well=well,
             killed=self.process.exitcode == -signal.SIGKILL and not hung,
             hung=hung,

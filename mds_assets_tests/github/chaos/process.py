@@ -71,7 +71,7 @@ class Errand:
         name: Of the run's files below `folder/output`: what it printed, and how many steps it took.
         days: First and last.
         api_url: GitHub.
-        organisation: Whom to ask for.
+        organisations: Whom to ask for.
         token: What GitHub demands.
         on_disk: Whether Dagster keeps its records in SQLite below `folder`, shared by all runs, or in memory.
         kill: When to die, counted in steps or seconds; None to live.
@@ -82,7 +82,7 @@ class Errand:
     name: str
     days: tuple[date, date]
     api_url: str
-    organisation: str
+    organisations: tuple[str, ...]
     token: str
     on_disk: bool
     kill: tuple[Kill, float] | None = None
@@ -169,7 +169,7 @@ def _definitions(errand: Errand) -> Definitions:
     """The project on the schedule's lake, asking the schedule's GitHub."""
     asked = {
         "api_url": errand.api_url,
-        "organisations": (errand.organisation,),
+        "organisations": errand.organisations,
         "token": SecretStr(errand.token),
     }
     github = replace(

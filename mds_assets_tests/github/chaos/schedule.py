@@ -5,15 +5,17 @@ where `Kill.TIME` strikes, depends on the machine all the same.
 """
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from enum import StrEnum
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 from mds_assets.stack.partitions import days_between
-from mds_assets_tests.github.chaos.faults import FATAL, Fault
+from mds_assets_tests.github.chaos.faults import FATAL, HOSTILE, Fault
 from mds_assets_tests.github.recordings import jenkinsci, npm_days
+
+REFUSED = "other-company"  # the organisation that GitHub refuses, where one is asked for
 
 
 class Kill(StrEnum):
@@ -36,6 +38,7 @@ class Run:
         faults: What GitHub does wrong, by the number of the request.
         kill: What is counted until it is killed, and to which share of what an undisturbed run comes to.
         pause: Likewise, where it stands still for a while.
+        bad_day: The one of its days on which GitHub shows it a repository that breaks a rule of staging.
     """
 
     days: tuple[date, date]
@@ -44,9 +47,27 @@ class Run:
     faults: tuple[tuple[int, Fault], ...] = ()
     kill: tuple[Kill, float] | None = None
     pause: tuple[Kill, float] | None = None
+    bad_day: date | None = None
 
 
 Round = tuple[Run, ...]  # at the same time
+
+
+@dataclass(frozen=True)
+class Truncation:
+    """A file that ends too early: one of a derived table, or one more load of a day.
+
+    Attributes:
+        after: The number of the round after which it is found so.
+        layer: Where.
+        which: The file, as a share of all that there are.
+        kept: The share of its bytes that is left.
+    """
+
+    after: int
+    layer: Literal["raw", "staging", "marts"]
+    which: float
+    kept: float
 
 
 @dataclass(frozen=True)
@@ -56,6 +77,7 @@ class Stage:
     recorded: date
     days: tuple[date, date]
     rounds: tuple[Round, ...]
+    truncations: tuple[Truncation, ...] = ()
 
     @property
     def healing(self) -> Round:
@@ -72,12 +94,21 @@ class Schedule:
         organisation: Of the recordings.
         on_disk: Whether Dagster's records lie in files that all runs share.
         stages: One after the other, while the world moves on.
+        refusal: The status that GitHub answers with for a second organisation; None if only one is asked for.
     """
 
     seed: int
     organisation: str
     on_disk: bool
     stages: tuple[Stage, ...]
+    refusal: int | None = None
+
+    @property
+    def organisations(self) -> tuple[str, ...]:
+        """Whom the runs ask for: the refused one comes first in every other schedule."""
+        if not self.refusal:
+            return (self.organisation,)
+        return (REFUSED, self.organisation) if self.seed % 2 else (self.organisation, REFUSED)
 
     @property
     def undisturbed(self) -> "Schedule":
@@ -88,6 +119,21 @@ class Schedule:
 
 def make(seed: int) -> Schedule:
     """The schedule of this seed."""
+    made = _make(seed)
+    # Drawn apart, so that the rest of a schedule stays as it was before there were these.
+    rng = random.Random(f"{seed} more")
+    stages = [
+        replace(
+            stage,
+            rounds=tuple(tuple(_worse(rng, run) for run in together) for together in stage.rounds),
+            truncations=tuple(_truncation(rng, after) for after in range(len(stage.rounds)) if rng.random() < 0.4),
+        )
+        for stage in made.stages
+    ]
+    return replace(made, stages=tuple(stages), refusal=rng.choice([403, 404]) if rng.random() < 0.3 else None)
+
+
+def _make(seed: int) -> Schedule:
     rng = random.Random(seed)
     on_disk = rng.random() < 0.5
     if rng.random() < 0.6:
@@ -124,9 +170,9 @@ def _disturbed(rng: random.Random, days: tuple[date, date], *, alone: bool) -> R
         kill = kind, rng.random() * (2 if kind is Kill.TIME and not alone else 1)
     faults: dict[int, Fault] = {}
     if rng.random() < 0.5 or (alone and not kill):
-        bearable = [fault for fault in Fault if fault not in FATAL]
+        bearable = [fault for fault in Fault if fault not in FATAL | HOSTILE]
         for number in rng.sample(range(1, 5), rng.randint(1, 3)):
-            faults[number] = rng.choice(sorted(FATAL) if rng.random() < 0.15 else bearable)
+            faults[number] = rng.choice(sorted(FATAL - HOSTILE) if rng.random() < 0.15 else bearable)
     return Run(
         days,
         delay=0 if alone else rng.choice([0, 0, rng.uniform(0, 1)]),
@@ -135,6 +181,18 @@ def _disturbed(rng: random.Random, days: tuple[date, date], *, alone: bool) -> R
         kill=kill,
         pause=(rng.choice([Kill.STEP, Kill.TABLE_STEP]), rng.random()) if not alone and rng.random() < 0.6 else None,
     )
+
+
+def _worse(rng: random.Random, run: Run) -> Run:
+    """The run with a hostile answer or a bad table, or without."""
+    hostile = {rng.randint(1, 4): rng.choice(sorted(HOSTILE))} if rng.random() < 0.15 else {}
+    bad_day = rng.choice(days_between(*run.days)) if rng.random() < 0.25 else None
+    return replace(run, faults=tuple(sorted({**hostile, **dict(run.faults)}.items())), bad_day=bad_day)
+
+
+def _truncation(rng: random.Random, after: int) -> Truncation:
+    kept = 0 if rng.random() < 0.2 else rng.random()
+    return Truncation(after, rng.choice(["raw", "staging", "marts"]), rng.random(), kept)
 
 
 def world(stage: Stage, organisation: str) -> list[dict[str, Any]]:
