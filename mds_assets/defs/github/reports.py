@@ -45,6 +45,7 @@ _MAX_CHARTED = 3  # organisations with charts in the materialization: the event 
 
 @asset(
     key=["reports", "activity"],
+    config_schema={},  # Dagster takes any run config where none is declared
     ins={
         **{mart: AssetIn(key=["marts", mart]) for mart in _MARTS},
         "repos": AssetIn(key=_STAGING, partition_mapping=lookback(settings.lookback_days)),
