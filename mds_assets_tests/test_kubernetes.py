@@ -102,7 +102,7 @@ def test_pod_of_a_run_is_locked_and_has_the_account_of_the_code_server(monkeypat
     assert container.security_context.read_only_root_filesystem
     assert not container.security_context.allow_privilege_escalation
     assert container.resources.limits == {"cpu": "2", "memory": "4Gi"}
-    assert [mount.mount_path for mount in container.volume_mounts] == ["/tmp"]  # noqa: S108
+    assert [mount.mount_path for mount in container.volume_mounts] == ["/tmp", "/etc/postgresql-ca"]  # noqa: S108
     assert {source.secret_ref.name for source in container.env_from if source.secret_ref} == {"mds-assets"}
 
 

@@ -5,7 +5,7 @@ SQLite, each run also has a file of its own. `prune` decides about which runs.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -33,7 +33,6 @@ from dagster._core.storage.event_log.schema import (
 from dagster._core.storage.runs import SqlRunStorage
 from dagster._serdes import deserialize_value, serialize_value
 from sqlalchemy import URL, NullPool, bindparam, create_engine, select, text
-from sqlalchemy.engine import Connection
 from sqlalchemy.exc import OperationalError
 
 CONDENSED = {"mds/condensed": "true"}  # a run's tag: it also tells in the UI why the log is empty
@@ -41,13 +40,11 @@ CONDENSED = {"mds/condensed": "true"}  # a run's tag: it also tells in the UI wh
 _KEPT_METADATA = {"dagster/partition_row_count", "dagster/uri"}
 
 
-# The newest first; planned ones are not results.
-_RESULTS = (
-    select(Checks.c.id, Checks.c.run_id, Checks.c.asset_key, Checks.c.check_name, Checks.c.partition,
-           Checks.c.execution_status)
-    .where(Checks.c.execution_status.in_([status.value for status in COMPLETED]))
-    .order_by(Checks.c.id.desc())
-)  # fmt: skip
+_COMPLETED = {status.value for status in COMPLETED}  # planned ones are not results
+_RESULTS = select(
+    *(Checks.c.id, Checks.c.run_id, Checks.c.asset_key, Checks.c.check_name, Checks.c.partition),
+    *(Checks.c.execution_status, Checks.c.create_timestamp),
+).order_by(Checks.c.id.desc())
 
 
 @dataclass
@@ -65,7 +62,15 @@ class Needed:
     evaluations: set[int] = field(default_factory=set[int])
 
 
-def needed_rows(instance: DagsterInstance, checks: Iterable[AssetCheckKey]) -> dict[str, Needed]:
+def check_results(instance: DagsterInstance) -> Sequence[Any]:
+    """Every result of a check, planned ones too, the newest first, without what it says."""
+    with _log(instance).index_connection() as con:
+        return con.execute(_RESULTS).fetchall()
+
+
+def needed_rows(
+    instance: DagsterInstance, checks: Iterable[AssetCheckKey], results: Iterable[Any]
+) -> dict[str, Needed]:
     """What each run holds of the tables, including those that no longer exist, and of these checks."""
     needed: dict[str, Needed] = defaultdict(Needed)
     for key in instance.all_asset_keys():
@@ -78,14 +83,13 @@ def needed_rows(instance: DagsterInstance, checks: Iterable[AssetCheckKey]) -> d
                     run.whole.add(event.storage_id)
                 seen.add(event.partition)
     seen_days = {(check.asset_key.to_string(), check.name): set[str | None]() for check in checks}
-    with _log(instance).index_connection() as con:
-        for id_, run_id, asset, name, day, status in con.execute(_RESULTS):
-            days = seen_days.get((asset, name))
-            if days is None or day in days:
-                continue
-            if not days or status == AssetCheckExecutionRecordStatus.FAILED.value:
-                needed[run_id].evaluations.add(id_)
-            days.add(day)
+    for row in results:
+        days = seen_days.get((row.asset_key, row.check_name))
+        if days is None or row.partition in days or row.execution_status not in _COMPLETED:
+            continue
+        if not days or row.execution_status == AssetCheckExecutionRecordStatus.FAILED.value:
+            needed[row.run_id].evaluations.add(row.id)
+        days.add(row.partition)
     return needed
 
 
@@ -105,28 +109,40 @@ def condense(instance: DagsterInstance, run_id: str, needed: Needed, before: dat
             query = select(Events.c.event).where(Events.c.id == id_, Events.c.timestamp < before)
             for event in con.execute(query).scalars():
                 con.execute(Events.update().where(Events.c.id == id_).values(event=_shortened(event)))
-        _delete_checks(con, run_id, needed.evaluations, before)
     if run_id != RUNLESS_RUN_ID:
         instance.add_run_tags(run_id, CONDENSED)
         _delete_files(instance, run_id, leave_log=True)
 
 
 def delete_run(instance: DagsterInstance, run_id: str) -> None:
-    """Delete the run, its events, and what Dagster leaves behind: results of checks, its SQLite file, its output."""
+    """Delete the run, its events, and what Dagster leaves behind: its SQLite file and its captured output."""
     instance.delete_run(run_id)
-    with _log(instance).index_connection() as con:
-        _delete_checks(con, run_id)
     _delete_files(instance, run_id)
 
 
-def delete_orphans(instance: DagsterInstance) -> None:
-    """Delete results of checks of runs that are gone: `delete_run` of Dagster leaves them."""
-    with _log(instance).index_connection() as con:
-        found = set(con.execute(select(Checks.c.run_id).distinct()).scalars())
-        # Read after the results: a run that starts meanwhile is among them.
-        known = {record.dagster_run.run_id for record in instance.get_run_records()}
-        for run_id in found - known - {RUNLESS_RUN_ID}:
-            _delete_checks(con, run_id)
+def delete_results(
+    instance: DagsterInstance,
+    results: Iterable[Any],
+    whole: Collection[str],
+    needed: Mapping[str, Needed],
+    before: datetime,
+) -> None:
+    """Delete the results of checks that are not needed, unless they are of a whole run, or of none and young.
+
+    Dagster's `delete_run` leaves all of a run's behind.
+    """
+    evaluations = {id_ for run in needed.values() for id_ in run.evaluations}
+    young = before.astimezone(UTC).replace(tzinfo=None)
+    rows = [
+        {"row": row.id}
+        for row in results
+        if row.id not in evaluations
+        and row.run_id not in whole
+        and (row.run_id != RUNLESS_RUN_ID or row.create_timestamp < young)
+    ]
+    if rows:
+        with _log(instance).index_connection() as con:
+            con.execute(Checks.delete().where(Checks.c.id == bindparam("row")), rows)
 
 
 def return_space(instance: DagsterInstance) -> None:
@@ -163,13 +179,6 @@ def _delete_files(instance: DagsterInstance, run_id: str, leave_log: bool = Fals
             with engine.begin() as con:
                 con.execute(text("PRAGMA page_size = 512"))
                 Events.create(con)
-
-
-def _delete_checks(con: Connection, run_id: str, needed: Iterable[int] = (), before: datetime | None = None) -> None:
-    rows = Checks.delete().where(Checks.c.run_id == run_id)
-    if before:
-        rows = rows.where(Checks.c.create_timestamp < before)
-    con.execute(rows.where(Checks.c.id.not_in(list(needed))))
 
 
 def _shortened(serialized: str) -> str:

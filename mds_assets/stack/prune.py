@@ -28,8 +28,9 @@ from pydantic import Field
 from mds_assets.stack.condense import (
     CONDENSED,
     Needed,
+    check_results,
     condense,
-    delete_orphans,
+    delete_results,
     delete_run,
     needed_rows,
     return_space,
@@ -40,6 +41,7 @@ _ENDED = {DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.C
 
 _NEWEST_MATERIALIZATION = "with the newest materialisation of a table's day"
 _NEWEST_EVALUATION = "with the newest evaluation of a check"
+_PARTLY = {_NEWEST_MATERIALIZATION, _NEWEST_EVALUATION}  # why a run is kept, but not whole
 
 
 class PruneConfig(Config):
@@ -70,20 +72,22 @@ def prune_job(checks: Sequence[AssetCheckKey]) -> JobDefinition:
 def _prune(context: OpExecutionContext, config: PruneConfig, checks: Sequence[AssetCheckKey]) -> None:
     """Delete and condense what `verdicts` allows, and log how many, and why the others are kept."""
     instance, now = context.instance, datetime.now(UTC)
-    needed = needed_rows(instance, checks)
+    results = check_results(instance)  # before the runs: those of a run that starts meanwhile are not among them
+    needed = needed_rows(instance, checks, results)
     runs = verdicts(instance, config, needed, now)
     old = [run_id for run_id, reason in runs.items() if reason is None]
+    partly = [run_id for run_id, reason in runs.items() if reason in _PARTLY]
     done = {record.dagster_run.run_id for record in instance.get_run_records(RunsFilter(tags=CONDENSED))}
-    to_condense = [id_ for id_, why in runs.items() if why in (_NEWEST_MATERIALIZATION, _NEWEST_EVALUATION)]
-    to_condense = [run_id for run_id in to_condense if run_id not in done]
+    to_condense = [run_id for run_id in partly if run_id not in done]
     if not config.dry_run:
         before = now - timedelta(days=config.older_than_days)
         for run_id in old:
             delete_run(instance, run_id)
-        # Events without a run, such as those of the UI's *Report materialization*, are as old as they are.
+        # Events without a run, such as those of *Report materialization* in the UI, are as old as they are.
         for run_id in (*to_condense, RUNLESS_RUN_ID):
             condense(instance, run_id, needed.get(run_id, Needed()), before)
-        delete_orphans(instance)
+        whole = runs.keys() - {*old, *partly}  # not among them: runs that are gone
+        delete_results(instance, results, whole, needed, before)
         return_space(instance)
     kept = Counter(reason for reason in runs.values() if reason)
     context.log.info(

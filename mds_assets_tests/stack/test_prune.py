@@ -25,7 +25,7 @@ from dagster import (
 )
 
 from mds_assets.stack import build
-from mds_assets.stack.condense import needed_rows
+from mds_assets.stack.condense import check_results, needed_rows
 from mds_assets.stack.jobs import TRIGGER
 from mds_assets.stack.prune import PruneConfig, verdicts
 from mds_assets_tests.runs import Runs
@@ -242,11 +242,13 @@ def test_a_days_failure_and_each_checks_newest_result_stay_also_of_events_withou
 
 
 def test_results_of_checks_go_also_where_dagster_left_them_behind(project: Runs, instance: DagsterInstance):
-    run = project.materialise(DAYS[0], layers=["raw", "staging", "marts"], instance=instance).run_id
-    instance.delete_run(run)
-    assert rows(project, "SELECT 1 FROM asset_check_executions WHERE run_id = ?", run)
+    gone, newest = (project.materialise(DAYS[0], instance=instance).run_id for _ in range(2))
+    instance.delete_run(gone)
+    of_run = "SELECT 1 FROM asset_check_executions WHERE run_id = ?"
+    assert rows(project, of_run, gone)
     prune(instance)
-    assert not rows(project, "SELECT 1 FROM asset_check_executions")
+    assert not rows(project, of_run, gone)
+    assert rows(project, of_run, newest)
 
 
 def test_space_goes_back_to_the_disk(project: Runs, instance: DagsterInstance):
@@ -291,7 +293,7 @@ def test_young_runs_the_newest_runs_and_the_newest_check_stay_and_each_says_why(
 
     def found(days: int, newest: int, now: datetime) -> list[str | None]:
         config = PruneConfig(older_than_days=days, keep_newest=newest)
-        needed = needed_rows(instance, defs.resolve_asset_graph().asset_check_keys)
+        needed = needed_rows(instance, defs.resolve_asset_graph().asset_check_keys, check_results(instance))
         reasons = verdicts(instance, config, needed, now)
         return [reasons[run] for run in (*failures, planned.run_id, checked, made)]
 
