@@ -48,7 +48,7 @@ class PruneConfig(Config):
     """What `prune` may delete."""
 
     older_than_days: int = Field(default=30, ge=0, description="Days since a run was created.")
-    keep_newest: int = Field(default=100, ge=0, description="Number of newest runs to keep, however old they are.")
+    keep_newest: int = Field(default=50, ge=0, description="Number of newest runs to keep, however old they are.")
     dry_run: bool = Field(default=False, description="Log what would be deleted, and delete nothing.")
 
 
