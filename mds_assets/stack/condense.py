@@ -38,8 +38,6 @@ from sqlalchemy.exc import OperationalError
 CONDENSED = {"mds/condensed": "true"}  # a run's tag: it also tells in the UI why the log is empty
 
 _KEPT_METADATA = {"dagster/partition_row_count", "dagster/uri"}
-
-
 _COMPLETED = {status.value for status in COMPLETED}  # planned ones are not results
 _RESULTS = select(
     *(Checks.c.id, Checks.c.run_id, Checks.c.asset_key, Checks.c.check_name, Checks.c.partition),

@@ -10,6 +10,7 @@ https://docs.dagster.io/api/dagster/internals#dagster.DagsterInstance.delete_run
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 from dagster import (
     AssetCheckKey,
@@ -25,16 +26,8 @@ from dagster import (
 from dagster._core.instance.utils import RUNLESS_RUN_ID
 from pydantic import Field
 
-from mds_assets.stack.condense import (
-    CONDENSED,
-    Needed,
-    check_results,
-    condense,
-    delete_results,
-    delete_run,
-    needed_rows,
-    return_space,
-)
+if TYPE_CHECKING:
+    from mds_assets.stack.condense import Needed
 
 _ENDED = {DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED}
 
@@ -71,24 +64,28 @@ def prune_job(checks: Sequence[AssetCheckKey]) -> JobDefinition:
 
 def _prune(context: OpExecutionContext, config: PruneConfig, checks: Sequence[AssetCheckKey]) -> None:
     """Delete and condense what `verdicts` allows, and log how many, and why the others are kept."""
+    # SQLAlchemy takes time to import, and every command imports this module.
+    from mds_assets.stack import condense
+
     instance, now = context.instance, datetime.now(UTC)
-    results = check_results(instance)  # before the runs: those of a run that starts meanwhile are not among them
-    needed = needed_rows(instance, checks, results)
+    # Before the runs: those of a run that starts meanwhile are not among them.
+    results = condense.check_results(instance)
+    needed = condense.needed_rows(instance, checks, results)
     runs = verdicts(instance, config, needed, now)
     old = [run_id for run_id, reason in runs.items() if reason is None]
     partly = [run_id for run_id, reason in runs.items() if reason in _PARTLY]
-    done = {record.dagster_run.run_id for record in instance.get_run_records(RunsFilter(tags=CONDENSED))}
+    done = {record.dagster_run.run_id for record in instance.get_run_records(RunsFilter(tags=condense.CONDENSED))}
     to_condense = [run_id for run_id in partly if run_id not in done]
     if not config.dry_run:
         before = now - timedelta(days=config.older_than_days)
         for run_id in old:
-            delete_run(instance, run_id)
+            condense.delete_run(instance, run_id)
         # Events without a run, such as those of *Report materialization* in the UI, are as old as they are.
         for run_id in (*to_condense, RUNLESS_RUN_ID):
-            condense(instance, run_id, needed.get(run_id, Needed()), before)
+            condense.condense(instance, run_id, needed.get(run_id, condense.Needed()), before)
         whole = runs.keys() - {*old, *partly}  # not among them: runs that are gone
-        delete_results(instance, results, whole, needed, before)
-        return_space(instance)
+        condense.delete_results(instance, results, whole, needed, before)
+        condense.return_space(instance)
     kept = Counter(reason for reason in runs.values() if reason)
     context.log.info(
         "%s %s of %s runs and condense%s %s; kept %s%s",
@@ -105,11 +102,10 @@ def _prune(context: OpExecutionContext, config: PruneConfig, checks: Sequence[As
 
 
 def verdicts(
-    instance: DagsterInstance, config: PruneConfig, needed: Mapping[str, Needed], now: datetime
+    instance: DagsterInstance, config: PruneConfig, needed: Mapping[str, "Needed"], now: datetime
 ) -> Mapping[str, str | None]:
     """Why each run is kept, newest run first; None for a run to delete."""
     before = now - timedelta(days=config.older_than_days)
-    nothing = Needed()
     reasons: dict[str, str | None] = {}
     for number, record in enumerate(instance.get_run_records()):
         run = record.dagster_run
@@ -117,8 +113,8 @@ def verdicts(
             "in progress" if run.status not in _ENDED
             else f"not older than {config.older_than_days} days" if record.create_timestamp > before
             else f"among the newest {config.keep_newest}" if number < config.keep_newest
-            else _NEWEST_MATERIALIZATION if needed.get(run.run_id, nothing).materializations
-            else _NEWEST_EVALUATION if needed.get(run.run_id, nothing).evaluations
+            else _NEWEST_MATERIALIZATION if run.run_id in needed and needed[run.run_id].materializations
+            else _NEWEST_EVALUATION if run.run_id in needed and needed[run.run_id].evaluations
             else None
         )  # fmt: skip
     return reasons
