@@ -6,6 +6,8 @@ SCHEDULES ?= 200
 SEED ?= 0
 BENCH ?=
 SCALE ?=
+# The same as in deploy/kubernetes/Dockerfile. To update: change both, then run `make .venv/synced-dev` in a fresh clone.
+UV := 0.13.9
 BIN := .venv/bin
 export DAGSTER_HOME := $(CURDIR)/.dagster
 # Python runs this file whenever it starts, so that no command of .venv (dagster, dg, dlt) sends telemetry, whatever
@@ -62,4 +64,4 @@ format: .venv/synced-dev ## Format the code
 $(BIN)/uv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"Python >= 3.11 is needed, {sys.executable} is {sys.version.split()[0]}: run make PYTHON=/path/to/python3.11")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV)

@@ -116,7 +116,7 @@ def _rabbitmq(folder: Path, password: str) -> tuple[Process, Process, str]:
     # Erlang would start its name service itself, and leave it behind.
     epmd = Process("epmd", ["epmd"], folder, environment, lambda: listens(names_port))
     rabbitmq = Process("rabbitmq", [_RABBITMQ], folder, environment, lambda: listens(port))
-    return epmd, rabbitmq, f"amqp://{_USER}:{password}@127.0.0.1:{port}//"
+    return epmd, rabbitmq, f"amqp://{_USER}:{password}@127.0.0.1:{port}/mds"
 
 
 def postgres_server(folder: Path, password: str) -> tuple[Process, str]:

@@ -17,6 +17,7 @@ from dagster._core.instance.config import dagster_instance_config
 
 from mds_assets.stack.environment import PROJECT_ROOT, variables
 from mds_assets.stack.settings import Settings, loaded_sources
+from mds_assets.stack.ui_settings import UISettings
 
 FOLDER = PROJECT_ROOT / "deploy" / "kubernetes"
 DOCKERFILE = (FOLDER / "Dockerfile").read_text(encoding="utf-8")
@@ -101,7 +102,7 @@ def test_pod_of_a_run_is_locked_and_has_the_account_of_the_code_server(monkeypat
     assert container.security_context.read_only_root_filesystem
     assert not container.security_context.allow_privilege_escalation
     assert container.resources.limits == {"cpu": "2", "memory": "4Gi"}
-    assert [mount.mount_path for mount in container.volume_mounts] == ["/tmp"]  # noqa: S108
+    assert [mount.mount_path for mount in container.volume_mounts] == ["/tmp", "/etc/postgresql-ca"]  # noqa: S108
     assert {source.secret_ref.name for source in container.env_from if source.secret_ref} == {"mds-assets"}
 
 
@@ -119,7 +120,7 @@ def test_every_server_is_locked_and_none_is_exposed() -> None:
 
 
 def test_environment_has_only_settings() -> None:
-    settings = {name for each in (Settings, *map(type, loaded_sources())) for name in variables(each)}
+    settings = {name for each in (Settings, UISettings, *map(type, loaded_sources())) for name in variables(each)}
     given = [pair.partition("=")[0] for pair in VALUES["runLauncher"]["config"]["k8sRunLauncher"]["envVars"]]
     texts = re.findall(r"^```text\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
     files = re.findall(r"^(\w+)=", "".join(texts), re.MULTILINE)

@@ -16,6 +16,7 @@ from dagster import (
     AssetSpec,
     CodeReferencesMetadataValue,
     Definitions,
+    FilesystemIOManager,
     InitResourceContext,
     IOManagerDefinition,
     LocalFileCodeReference,
@@ -24,6 +25,7 @@ from dagster import (
     with_source_code_references,
 )
 from dagster._core.definitions.metadata.metadata_value import ObjectMetadataValue
+from dagster._core.execution.build_resources import wrap_resources_for_execution
 
 from mds_assets.stack.automation import automated, follow_staging, followers
 from mds_assets.stack.blocks.as_of import MART
@@ -56,7 +58,7 @@ class DefinitionError(click.ClickException):
 
 
 def stack_resources(settings: Settings, sources: Mapping[AssetKey, frozenset[AssetKey]]) -> dict[str, Any]:
-    """The resources of the stack. None takes run config: only the settings decide where the lake is.
+    """The resources of the stack. Only the settings decide where the lake is.
 
     Args:
         settings: The stack's settings.
@@ -88,6 +90,8 @@ def stack_resources(settings: Settings, sources: Mapping[AssetKey, frozenset[Ass
         "duckdb_io_manager": io_manager(LakeIOManager, engine="duckdb"),
         "polars_io_manager": io_manager(LakeIOManager, engine="polars"),
         "page_io_manager": io_manager(PageIOManager),
+        # Dagster's default, for plain assets. It unpickles, and by itself takes the folder from run config.
+        "io_manager": FilesystemIOManager(),
     }
 
 
@@ -127,14 +131,27 @@ def build_definitions(
         ),
         sensors=_unless_named([follow_staging(following), failed_runs, failed_checks], sources.sensors),
         resources={
-            **stack_resources(settings, day_by_day_sources(assets)),
-            **(sources.resources or {}),
+            **_fixed({**stack_resources(settings, day_by_day_sources(assets)), **(sources.resources or {})}),
             **(resource_overrides or {}),
         },
         # DuckDB and Polars already use every core, and a process per step costs seconds.
         executor=in_process_executor,
         component_tree=sources.component_tree,
     )
+
+
+def _fixed(resources: Mapping[str, Any]) -> dict[str, ResourceDefinition]:
+    """The resources without run config, those of sources too: nothing but settings points a lake or a client elsewhere.
+
+    Whoever can start a run could otherwise send a source's token to a server of their own.
+    """
+    return {name: _without_run_config(each) for name, each in wrap_resources_for_execution(resources).items()}
+
+
+def _without_run_config(definition: ResourceDefinition) -> ResourceDefinition:
+    config = definition.config_schema.as_field()
+    own = config.default_value if config.default_provided else {}  # the arguments of a ConfigurableResource
+    return definition.configured(lambda _: own, config_schema={})
 
 
 def _refuse_twice(assets: Sequence[AssetsDefinition]) -> None:

@@ -34,6 +34,7 @@ from mds_assets.stack.environment import (
     variables,
 )
 from mds_assets.stack.loopback import is_loopback
+from mds_assets.stack.ui_settings import UISettings
 
 if TYPE_CHECKING:
     from obstore.store import S3Credential
@@ -362,7 +363,7 @@ def previews_allowed() -> bool:
 def settings_reference(sources: Sequence[SourceSettings] | None = None) -> str:
     """The reference page of the settings, in Markdown: the stack's, then each source's (by default, of all)."""
     found = loaded_sources() if sources is None else sources
-    sections = [f"## The stack\n\n{settings_table(Settings)}"]
+    sections = [f"## {title}\n\n{settings_table(kind)}" for title, kind in _OWN.items()]
     sections += [f"## {type(source).__module__.split('.')[-2]}\n\n{settings_table(type(source))}" for source in found]
     return "\n".join([_REFERENCE, *sections])
 
@@ -398,8 +399,10 @@ Save `.env` in UTF-8. From the project's folder, `dagster` and `dg` read it befo
 This page is generated: `.venv/bin/python -m mds_assets.stack.settings > docs/reference/settings.md`.
 """
 
+_OWN: dict[str, type[EnvironmentSettings]] = {"The stack": Settings, "The UI": UISettings}
+
 settings = load(Settings)
-check_names([Settings, *map(type, loaded_sources())])
+check_names([*_OWN.values(), *map(type, loaded_sources())])
 
 if __name__ == "__main__":
     click.echo(settings_reference(), nl=False)

@@ -48,6 +48,7 @@ def warehouse(tables: Sequence[AssetSpec], optional: Collection[AssetKey] = ()) 
     # the policy on every asset.
     @asset(
         key="warehouse",
+        config_schema={},  # Dagster takes any run config where none is declared
         deps=[table.key for table in tables if table.key not in optional],
         op_tags=RUNS_LAST,
         backfill_policy=SINGLE_RUN,

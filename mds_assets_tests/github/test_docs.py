@@ -38,12 +38,13 @@ import requests
 from mds_assets.definitions import defs
 from mds_assets.stack.environment import source_folders, variables
 from mds_assets.stack.settings import PROJECT_ROOT, Settings, loaded_sources
+from mds_assets.stack.ui_settings import UISettings
 from mds_assets_tests.store import free_ports, running
 
 # The documents describe the project as it comes.
 pytest.importorskip("mds_assets.defs.github", reason="GitHub was removed")
 
-SETTINGS = {name for kind in (Settings, *map(type, loaded_sources())) for name in variables(kind)}
+SETTINGS = {name for kind in (Settings, UISettings, *map(type, loaded_sources())) for name in variables(kind)}
 
 # Pages whose sections build on each other.
 WHOLE = re.compile(r"docs/tutorial/.*|docs/how-to/add-.*")

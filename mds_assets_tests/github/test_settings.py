@@ -11,6 +11,7 @@ from mds_assets.stack import environment
 from mds_assets.stack import settings as stack
 from mds_assets.stack.environment import PROJECT_ROOT, SettingsError, check_names, load, source_settings, variables
 from mds_assets.stack.settings import Settings
+from mds_assets.stack.ui_settings import UISettings
 
 # https://docs.github.com/en/actions/reference/workflows-and-actions/variables, and those that runners, Codespaces and
 # Copilot set besides.
@@ -180,7 +181,8 @@ def test_env_example_names_each_setting_once_with_its_default_and_no_other(
     examples = [line[1:].split("=", 1) for line in lines if re.match(r"#\w+=", line)]
     known = variables(GitHubSettings)
     assert [name for name, _ in examples if name in known] == list(known)
-    assert {name for name, _ in examples} == {name for owner in (Settings, GitHubSettings) for name in variables(owner)}
+    owners = (Settings, UISettings, GitHubSettings)
+    assert {name for name, _ in examples} == {name for owner in owners for name in variables(owner)}
     for name, value in examples:
         if name in known and known[name].default:
             assert value == str(known[name].default)

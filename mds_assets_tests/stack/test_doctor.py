@@ -13,7 +13,7 @@ from dagster import AssetCheckSeverity
 
 from mds_assets.stack.doctor import Finding, examine
 from mds_assets.stack.lake import Lake
-from mds_assets.stack.lake.footers import why_unreadable
+from mds_assets.stack.lake.footers import footer, why_unreadable
 from mds_assets.stack.names import WAREHOUSE
 from mds_assets.stack.partitions import days_between
 from mds_assets.stack.table import TABLE
@@ -117,7 +117,7 @@ def test_a_file_with_damaged_pages_is_found_and_left_out(runs: Runs, layer: str)
     content = bytearray(file.read_bytes())
     content[4:400] = bytes(396)
     file.write_bytes(content)
-    assert why_unreadable(file) is None
+    assert footer(file).num_rows
     assert why_unreadable(file, deep=True)
     layers = ["staging", "marts"] if layer == "raw" else ["marts"]
     ran = runs.materialise(DAYS[0], DAYS[-1], layers)

@@ -5,9 +5,12 @@ from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from dagster import (
+    AssetCheckEvaluation,
+    AssetCheckKey,
     AssetKey,
     AssetMaterialization,
     AssetRecordsFilter,
@@ -22,6 +25,7 @@ from dagster import (
 )
 
 from mds_assets.stack import build
+from mds_assets.stack.condense import check_results, needed_rows
 from mds_assets.stack.jobs import TRIGGER
 from mds_assets.stack.prune import PruneConfig, verdicts
 from mds_assets_tests.runs import Runs
@@ -76,15 +80,22 @@ def kept(instance: DagsterInstance) -> set[str]:
     return {run.run_id for run in instance.get_runs() if run.job_name != "prune"}
 
 
-def catalog(instance: DagsterInstance) -> dict[tuple[AssetKey, str | None], tuple[str, object]]:
-    """Run and metadata of the newest materialisation of each day of each table."""
-    newest: dict[tuple[AssetKey, str | None], tuple[str, object]] = {}
+def catalog(instance: DagsterInstance) -> dict[tuple[AssetKey, str | None], tuple[str, object, object]]:
+    """Of the newest materialisation of each day of each table: run, versions, and what of its metadata has to last."""
+    newest: dict[tuple[AssetKey, str | None], tuple[str, object, object]] = {}
     for key in instance.all_asset_keys():
         for record in instance.fetch_materializations(AssetRecordsFilter(key), limit=1000).records:
             event = record.asset_materialization
             assert event
-            newest.setdefault((key, event.partition), (record.run_id, event.metadata))
+            lasting = {name: event.metadata[name] for name in ("dagster/partition_row_count", "dagster/uri")}
+            newest.setdefault((key, event.partition), (record.run_id, event.tags, lasting))
     return newest
+
+
+def rows(project: Runs, query: str, *values: str) -> list[tuple[Any, ...]]:
+    """Rows of Dagster's own index of events."""
+    with closing(sqlite3.connect(project.home / "history/runs/index.db")) as con:
+        return con.execute(query, values).fetchall()
 
 
 def test_each_days_newest_materialisation_stays_whatever_its_age(project: Runs, instance: DagsterInstance):
@@ -134,20 +145,119 @@ def test_a_deleted_run_leaves_nothing_behind(project: Runs, instance: DagsterIns
     for run in (superseded, failed, newest):
         assert (history / f"{run}.db").exists()
         assert (logs / run).exists()
-    prune(instance)
+    prune(instance, keep_newest=2)  # with its own
     assert kept(instance) == {newest}
     left = [str(file.relative_to(project.home)) for file in project.home.rglob("*")]
     for run in (superseded, failed):
         assert [file for file in left if run in file] == []
         for database in project.home.rglob("*.db"):
             with closing(sqlite3.connect(database)) as con:
-                for table in ("runs", "run_tags", "event_logs"):
+                for table in ("runs", "run_tags", "event_logs", "asset_check_executions"):
                     if con.execute("SELECT 1 FROM sqlite_master WHERE name = ?", [table]).fetchone():
                         rows = con.execute(f"SELECT count(*) FROM {table} WHERE run_id = ?", [run])  # noqa: S608
                         assert rows.fetchone() == (0,), (database, table)
     assert (history / f"{newest}.db").exists()
     assert (logs / newest).exists()
     assert len(instance.all_logs(newest)) > 5
+
+
+def test_of_an_old_run_only_what_nothing_newer_replaces_is_left(project: Runs, instance: DagsterInstance):
+    layers = ["raw", "staging", "marts"]
+    old = project.materialise(DAYS[0], DAYS[2], layers, instance).run_id
+    last = project.materialise(DAYS[2], DAYS[2], layers, instance).run_id
+    before, partitions = catalog(instance), instance.get_materialized_partitions(STAGING)
+    latest = instance.get_latest_materialization_event(STAGING)
+    result = prune(instance)
+
+    assert kept(instance) == {old, last}
+    assert catalog(instance) == before
+    assert instance.get_materialized_partitions(STAGING) == partitions
+    assert instance.get_latest_materialization_event(STAGING) == latest  # whole: raw of GitHub reads its own
+    of_run = "SELECT asset_key, partition, dagster_event_type, event FROM event_logs WHERE run_id = ?"
+    assert {tuple(row[:3]) for row in rows(project, of_run, old)} == {
+        (f'["{layer}", "{table}"]', str(day), "ASSET_MATERIALIZATION")
+        for layer, table in (("raw", "orders"), ("staging", "orders"), ("marts", "revenue"))
+        for day in DAYS[:2]
+    }
+    assert max(len(row[3]) for row in rows(project, of_run, old)) < 2000
+    assert not rows(project, "SELECT 1 FROM asset_check_executions WHERE run_id = ?", old)
+    orphans = "SELECT 1 FROM asset_event_tags WHERE event_id NOT IN (SELECT id FROM event_logs)"
+    assert not rows(project, orphans)
+    for run in (old, last):
+        assert (project.home / "history/runs" / f"{run}.db").stat().st_size < 10_000
+        assert not instance.all_logs(run)  # this process has read it before; another one has not
+        with DagsterInstance.from_config(str(project.home)) as another:
+            assert not another.all_logs(run)
+            assert another.get_run_stats(run).steps_succeeded == 0
+        assert not (project.home / "storage" / run).exists()
+        left = instance.get_run_by_id(run)
+        assert left
+        assert left.tags["mds/condensed"] == "true"
+        assert left.status == DagsterRunStatus.SUCCESS
+    assert counts(result) == {"deleted": 0, "condensed": 2}
+    assert counts(prune(instance)) == {"deleted": 1, "condensed": 0}  # the first run of `prune`
+
+
+def counts(result: ExecuteInProcessResult) -> dict[str, object]:
+    (event,) = [event for event in result.all_events if event.event_type_value == "STEP_OUTPUT"]
+    return {name: event.step_output_data.metadata[name].value for name in ("deleted", "condensed")}
+
+
+def test_the_records_of_an_old_day_are_bounded(project: Runs, instance: DagsterInstance):
+    """What makes ten years of daily runs fit: docs/how-to/operate.md has the sum."""
+    tables, days = 3, [date(2019, 3, day) for day in range(1, 9)]
+    for day in days:
+        project.materialise(day, instance=instance)
+        project.definitions.resolve_job_def("table_checks").execute_in_process(instance=instance, raise_on_error=False)
+    prune(instance)
+    assert len(kept(instance)) == len(days) + 1  # with the newest run of `table_checks`
+    (events, size) = rows(project, "SELECT count(*), sum(length(event)) FROM event_logs")[0]
+    assert events <= tables * len(days) + 50  # with the run of `prune`
+    assert size < events * 2500
+    checks = project.definitions.resolve_asset_graph().asset_check_keys
+    assert len(rows(project, "SELECT 1 FROM asset_check_executions")) == len(checks)
+    logs = [log.stat().st_size for log in (project.home / "history/runs").glob("*-*.db")]
+    assert sorted(logs)[-2] < 10_000  # apart from that of `prune` itself
+
+
+def test_a_days_failure_and_each_checks_newest_result_stay_also_of_events_without_a_run(
+    project: Runs, instance: DagsterInstance
+):
+    check = AssetCheckKey(STAGING, "unique_key")
+    assert check in defs.resolve_asset_graph().asset_check_keys
+    for day, passed in zip(DAYS, (True, False, True), strict=True):
+        evaluation = AssetCheckEvaluation(
+            asset_key=check.asset_key, check_name=check.name, passed=passed, partition=str(day)
+        )
+        instance.report_runless_asset_event(evaluation)
+        for _ in range(2):
+            instance.report_runless_asset_event(AssetMaterialization(STAGING, partition=str(day)))
+    ids = [row[0] for row in rows(project, "SELECT id FROM asset_check_executions ORDER BY id")]
+    prune(instance, older_than_days=1)
+    assert len(rows(project, "SELECT 1 FROM asset_check_executions")) == len(ids) == 3
+    prune(instance)
+    assert [row[0] for row in rows(project, "SELECT id FROM asset_check_executions ORDER BY id")] == ids[1:]
+    assert len(rows(project, "SELECT 1 FROM event_logs WHERE run_id = '' AND asset_key IS NOT NULL")) == len(DAYS)
+    assert instance.get_materialized_partitions(STAGING) == {str(day) for day in DAYS}
+
+
+def test_results_of_checks_go_also_where_dagster_left_them_behind(project: Runs, instance: DagsterInstance):
+    gone, newest = (project.materialise(DAYS[0], instance=instance).run_id for _ in range(2))
+    instance.delete_run(gone)
+    of_run = "SELECT 1 FROM asset_check_executions WHERE run_id = ?"
+    assert rows(project, of_run, gone)
+    prune(instance)
+    assert not rows(project, of_run, gone)
+    assert rows(project, of_run, newest)
+
+
+def test_space_goes_back_to_the_disk(project: Runs, instance: DagsterInstance):
+    for _ in range(6):
+        project.materialise(DAYS[0], instance=instance)
+    index = project.home / "history/runs/index.db"
+    before = index.stat().st_size
+    prune(instance)
+    assert index.stat().st_size < before / 2
 
 
 def test_runs_under_way_stay(instance: DagsterInstance):
@@ -183,7 +293,8 @@ def test_young_runs_the_newest_runs_and_the_newest_check_stay_and_each_says_why(
 
     def found(days: int, newest: int, now: datetime) -> list[str | None]:
         config = PruneConfig(older_than_days=days, keep_newest=newest)
-        reasons = verdicts(instance, config, defs.resolve_asset_graph().asset_check_keys, now)
+        needed = needed_rows(instance, defs.resolve_asset_graph().asset_check_keys, check_results(instance))
+        reasons = verdicts(instance, config, needed, now)
         return [reasons[run] for run in (*failures, planned.run_id, checked, made)]
 
     assert found(90, 0, now) == ["not older than 90 days"] * 6
@@ -199,7 +310,7 @@ def test_a_dry_run_says_what_would_go_and_deletes_nothing(project: Runs, instanc
     result = prune(instance, dry_run=True)
     assert kept(instance) == runs
     said = [entry.message for entry in instance.all_logs(result.run_id) if "would delete" in entry.message]
-    assert said == [f"would delete 2 of 4 runs; kept 2; 1 in progress; 1 {NEWEST}"]
+    assert said == [f"would delete 2 of 4 runs and condense 1; kept 2; 1 in progress; 1 {NEWEST}"]
     assert prune(instance).success
     assert len(kept(instance)) == 1
 
@@ -210,7 +321,7 @@ def test_by_default_nothing_that_is_young_goes(project: Runs, instance: DagsterI
     assert kept(instance) == runs
     (event,) = [event for event in result.all_events if event.event_type_value == "STEP_OUTPUT"]
     told = {name: value.value for name, value in event.step_output_data.metadata.items()}
-    assert told == {"deleted": 0, "old": 0, "kept": {"not older than 90 days": 2, "in progress": 1}}
+    assert told == {"deleted": 0, "condensed": 0, "old": 0, "kept": {"not older than 30 days": 2, "in progress": 1}}
 
 
 def test_it_is_scheduled_weekly_and_off_until_somebody_switches_it_on():

@@ -28,6 +28,7 @@ from mds_assets.stack.environment import (
     variables,
 )
 from mds_assets.stack.settings import Settings
+from mds_assets.stack.ui_settings import UISettings
 
 TOY = """
 from typing import ClassVar
@@ -521,7 +522,7 @@ def test_reading_settings_imports_nothing_heavy():
 
 def test_the_reference_tells_each_setting_of_each_owner(toys: str):
     page = stack.settings_reference(source_settings(toys))
-    assert re.findall(r"^## (.*)", page, re.MULTILINE) == ["The stack", "toy"]
+    assert re.findall(r"^## (.*)", page, re.MULTILINE) == ["The stack", "The UI", "toy"]
     assert page.endswith(
         "## toy\n\nWhere the toy is.\n\n"
         "| variable | default | allowed | meaning |\n|---|---|---|---|\n"
@@ -554,7 +555,7 @@ def test_env_example_names_each_setting_once_with_its_default_or_a_value_that_is
     lines = (PROJECT_ROOT / ".env.example").read_text(encoding="utf-8").splitlines()
     assert all(line.startswith("#") or not line for line in lines)
     examples = [line[1:].split("=", 1) for line in lines if re.match(r"#\w+=", line)]
-    known = variables(Settings)
+    known = variables(Settings) | variables(UISettings)
     assert [name for name, _ in examples if name in known] == list(known)
     for name, value in examples:
         if name in known and known[name].default:
@@ -562,3 +563,4 @@ def test_env_example_names_each_setting_once_with_its_default_or_a_value_that_is
         monkeypatch.delenv(name, raising=False)
     write_dotenv(tmp_path, monkeypatch, "\n".join(line[1:] for line in lines if re.match(r"#\w+=", line)))
     load(Settings)
+    load(UISettings)

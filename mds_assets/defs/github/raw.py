@@ -58,9 +58,10 @@ class Organisations(Config):
         """
         unknown = sorted(set(self.organisations) - set(github.github.organisations))
         if unknown:
+            # Not by name: `{env: GITHUB_TOKEN}` in a run's configuration would put the token into the event log.
             raise Failure(
-                f"organisations {unknown} of the run's configuration are not in GITHUB_ORG: add them, or start the run "
-                "anew without them.",
+                f"{len(unknown)} of the {len(self.organisations)} organisations in the run's configuration are not in "
+                "GITHUB_ORG: add them, or start the run anew without them.",
                 allow_retries=False,
             )
         return github.only(self.organisations) if self.organisations else github

@@ -46,6 +46,7 @@ _MAX_CHARTED = 3  # organisations with charts in the materialization: the event 
 
 @asset(
     key=["reports", "activity"],
+    config_schema={},  # Dagster takes any run config where none is declared
     ins={
         **{mart: AssetIn(["marts", mart], partition_mapping=lookback(reach)) for mart, reach in _MARTS.items()},
         "repos": AssetIn(key=_STAGING, partition_mapping=lookback(settings.lookback_days)),

@@ -42,6 +42,8 @@ def make_asset(
 ) -> AssetsDefinition:
     """The asset of a function, with its declaration in the metadata; the user's options override the defaults."""
     own: dict[str, Any] = {"backfill_policy": SINGLE_RUN, "io_manager_key": "duckdb_io_manager", **defaults}
+    if "config" not in inspect.signature(function).parameters:
+        own["config_schema"] = {}  # Dagster takes any run config where none is declared
     own |= options
     own["metadata"] = {**declared.metadata, **metadata, **options.get("metadata", {})}
     return asset(**own)(function)

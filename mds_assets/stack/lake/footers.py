@@ -29,10 +29,12 @@ def why_unreadable(file: AnyPath, *, deep: bool = False) -> str | None:
         deep: Whether to read all rows, too, a row group at a time: pages may be damaged though the footer is whole.
     """
     try:
-        with file.open("rb") as opened:
-            parquet = pq.ParquetFile(opened)
-            for number in range(parquet.num_row_groups if deep else 0):
-                parquet.read_row_group(number)
+        footer(file)
+        if deep:
+            with file.open("rb") as opened:
+                parquet = pq.ParquetFile(opened)
+                for number in range(parquet.num_row_groups):
+                    parquet.read_row_group(number)
     except (pa.ArrowException, OSError, ValueError) as error:
         return (str(error) or type(error).__name__).splitlines()[0]
     return None

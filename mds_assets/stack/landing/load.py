@@ -123,7 +123,12 @@ def _load(source: Any, columns: ToArrow, folder: Path) -> tuple[str, list[Path]]
         pipeline_name=f"land_{uuid4().hex}",
         pipelines_dir=str(folder / "working"),
         # dlt warns about `direct` names in folders; here is only one table, whose name we choose.
-        destination=filesystem(bucket_url=(folder / "loaded").as_uri(), warn_unsafe_layout_separators=False),
+        destination=filesystem(
+            bucket_url=(folder / "loaded").as_uri(),
+            warn_unsafe_layout_separators=False,
+            # fsspec would keep one forever for each thread that dlt has ever loaded in.
+            kwargs={"skip_instance_cache": True},
+        ),
         dataset_name="landed",
     )
     # The state is deleted with the folder, so there is none to restore.
