@@ -115,14 +115,14 @@ def test_a_file_with_damaged_pages_is_found_and_left_out(runs: Runs, layer: str)
         assert runs.materialise(DAYS[1], layers=["raw"]).success
     file = min((runs.lake / f"{layer}/orders/day={DAYS[1]}").glob("*.parquet"))
     content = bytearray(file.read_bytes())
-    content[4:400] = bytes(396)
+    content[4:30] = bytes(26)
     file.write_bytes(content)
     assert footer(file).num_rows
     assert why_unreadable(file, deep=True)
     layers = ["staging", "marts"] if layer == "raw" else ["marts"]
     ran = runs.materialise(DAYS[0], DAYS[-1], layers)
     assert ran.success
-    logged = [entry.user_message for entry in runs.instance.all_logs(ran.run_id) if entry.level >= logging.ERROR]
+    logged = [entry.user_message for entry in runs.instance.all_logs(ran.run_id) if int(entry.level) >= logging.ERROR]
     assert any(f"left out {file} cannot be read" in message for message in logged)
 
 
