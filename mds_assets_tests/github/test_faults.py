@@ -199,7 +199,7 @@ KILLS = {
     "extract": ("leaves", f"{PIPELINE}.extract", "1", ""),
     "normalize": ("leaves", f"{PIPELINE}.normalize", "1", ""),
     "load": ("leaves", f"{PIPELINE}.load", "1", ""),
-    "moving the load": ("leaves", "os:replace", "1", "raw/github_repos"),
+    "moving the load": ("leaves", "os:link", "1", "raw/github_repos"),
     "staging": ("leaves", f"{LAKE}.duckdb:write", "1", ""),
     "moving staging": ("leaves", "os:replace", "1", "staging/repos"),
     "the first mart": ("leaves", f"{LAKE}.polars:write", "1", ""),
