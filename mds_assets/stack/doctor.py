@@ -7,15 +7,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from functools import partial
-from pathlib import Path
 
 from dagster import AssetKey, AssetSpec
 from upath import UPath
 
 from mds_assets.stack.blocks.raw import SNAPSHOT
-from mds_assets.stack.lake import DATA_FILE, Lake
+from mds_assets.stack.lake import Lake
 from mds_assets.stack.lake.footers import why_unreadable
-from mds_assets.stack.lake.layout import is_early, is_landed, is_table_file, parse_path
+from mds_assets.stack.lake.layout import is_early, is_landed, is_table_file, parse_path, table_files
 from mds_assets.stack.partitions import days_between
 
 QUARANTINE = "quarantine"
@@ -68,8 +67,8 @@ def _files(lake: Lake, key: AssetKey, files: Mapping[str, UPath], *, partitioned
     name, is_raw = key.to_user_string(), key.has_prefix(["raw"])
     for path, file in files.items():
         parsed = parse_path(path)
-        belongs = parsed and (parsed[0] is not None) == partitioned and is_table_file(parsed[1])
-        if not belongs or not (is_raw or Path(path).name == DATA_FILE):
+        belongs = parsed and (parsed[0] is not None) == partitioned and is_table_file(key, parsed[1])
+        if not belongs:
             yield Finding(
                 "foreign",
                 str(file),
@@ -90,7 +89,7 @@ def _files(lake: Lake, key: AssetKey, files: Mapping[str, UPath], *, partitioned
 def _days(key: AssetKey, spec: AssetSpec, files: Mapping[str, UPath]) -> Iterator[Finding]:
     """The days that were never landed: before others that were, or in spite of rows that came early."""
     name = key.to_user_string()
-    names = _by_day(files)
+    names = {day: table_files(key, of_day) for day, of_day in _by_day(files).items()}
     landed = sorted(day for day, of_day in names.items() if is_landed(of_day))
     early = {day for day, of_day in names.items() if is_early(of_day)}
     if early:
@@ -107,9 +106,9 @@ def _stale(
     lake: Lake, key: AssetKey, spec: AssetSpec, listed: Mapping[AssetKey, Mapping[str, UPath]]
 ) -> Iterator[Finding]:
     """The days of a table that are older than raw's files of the same day."""
-    own = _newest(listed[key])
+    own = _newest(key, listed[key])
     for source in (dep.asset_key for dep in spec.deps if dep.asset_key.has_prefix(["raw"])):
-        newer = {day for day, at in _newest(listed.get(source, {})).items() if day in own and at > own[day]}
+        newer = {day for day, at in _newest(source, listed.get(source, {})).items() if day in own and at > own[day]}
         if newer:
             name, raw = key.to_user_string(), source.to_user_string()
             yield Finding("stale", f"{name}: {_ranges(newer)}", f"{raw} has a newer load: {_run(name, newer)}")
@@ -123,11 +122,11 @@ def _by_day(files: Mapping[str, UPath]) -> dict[date, list[str]]:
     return names
 
 
-def _newest(files: Mapping[str, UPath]) -> dict[date, float]:
+def _newest(key: AssetKey, files: Mapping[str, UPath]) -> dict[date, float]:
     """When the newest file of each day was written."""
     newest: dict[date, float] = {}
     for path, file in files.items():
-        if (parsed := parse_path(path)) and parsed[0] and is_table_file(parsed[1]):
+        if (parsed := parse_path(path)) and parsed[0] and is_table_file(key, parsed[1]):
             newest[parsed[0]] = max(newest.get(parsed[0], 0.0), file.stat().st_mtime)
     return newest
 

@@ -92,6 +92,17 @@ def test_a_staging_file_that_cannot_be_read_is_a_missing_day_and_an_error(runs: 
     assert runs.materialise(DAYS[0], layers=["staging"]).success
 
 
+def test_a_stray_copy_changes_no_figure(runs: Runs):
+    views = ("staging.orders", "staging.orders_now", "marts.revenue", "marts.revenue_latest")
+    before = [query(runs, f"FROM {view} ORDER BY ALL") for view in views]
+    for table in (f"staging/orders/day={DAYS[3]}", "staging/orders_now", f"marts/revenue/day={DAYS[3]}"):
+        (runs.lake / table / "data (copy).parquet").write_bytes((runs.lake / table / "data.parquet").read_bytes())
+    assert [query(runs, f"FROM {view} ORDER BY ALL") for view in views] == before
+    assert runs.materialise(DAYS[3], layers=["marts", "warehouse"]).success
+    assert [query(runs, f"FROM {view} ORDER BY ALL") for view in views] == before
+    assert len(findings(runs)["foreign"]) == 3
+
+
 def findings(runs: Runs) -> dict[str, list[Finding]]:
     """What is wrong, by kind."""
     specs = [spec for spec in runs.definitions.resolve_all_asset_specs() if TABLE in spec.metadata]

@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import date
 from pathlib import Path
 
@@ -52,7 +52,8 @@ class LocalBackend(Backend):
         versions: dict[str, str] = {}
         for partition in partitions:
             for file in folder.joinpath(partition_folder(partition)).glob("*.parquet"):
-                versions[file.relative_to(folder).as_posix()] = _version(file)
+                with suppress(FileNotFoundError):  # removed since it was listed, or a link to nothing
+                    versions[file.relative_to(folder).as_posix()] = _version(file)
         return versions
 
     @contextmanager
@@ -74,13 +75,14 @@ class LocalBackend(Backend):
         """Exchange the folder for a new one, which has hard links to the files that stay."""
         old = Path(str(folder))
         with locked(self.scratch / f"{name}.lock"):
-            versions = {file.name: _version(file) for file in old.iterdir()}
+            names = _names(old)
+            versions = self.versions(folder, [None])
             if changed := [name for name, version in replaced.items() if versions.get(name) != version]:
                 raise ConflictError(folder / changed[0])
             new.mkdir()
             shutil.copymode(old, new)
             try:
-                for file in (*(old / name for name in versions.keys() - replaced.keys()), *files):
+                for file in (*(old / name for name in names if name not in replaced), *files):
                     os.link(file, new / file.name)
                 _flush([*files, new])
                 exchange(new, old)
