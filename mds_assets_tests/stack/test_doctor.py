@@ -131,7 +131,7 @@ def test_the_doctor_finds_everything_and_changes_nothing_until_told(runs: Runs):
         leftover = workspace
     leftover.mkdir()
     leftover.with_suffix(".lock").touch()
-    early = runs.lake / f"raw/orders/day={YESTERDAY + timedelta(days=1)}/7.0.early.parquet"
+    early = runs.lake / f"raw/orders/day={DAYS[0] - timedelta(days=1)}/7.0.early.parquet"
     early.parent.mkdir()
     landed = max((runs.lake / f"raw/orders/day={DAYS[2]}").glob("*.parquet"))
     early.write_bytes(landed.read_bytes())
@@ -142,12 +142,12 @@ def test_the_doctor_finds_everything_and_changes_nothing_until_told(runs: Runs):
     found = findings(runs)
     assert runs.contents() == before
     assert {kind: len(each) for kind, each in found.items()} == {
-        "unreadable": 1, "foreign": 3, "leftover": 1, "early only": 1, "gap": 1, "stale": 1
+        "unreadable": 1, "foreign": 3, "leftover": 1, "early only": 1, "gap": 1, "stale": 2
     }  # fmt: skip
     assert str(truncated) in found["unreadable"][0].what
     assert {finding.what for finding in found["foreign"]} == {str(file) for file in foreign}
     assert found["gap"][0].what == f"marts/revenue: {DAYS[1]}"
-    assert found["stale"][0].what == f"staging/orders: {DAYS[2]}"
+    assert [finding.what for finding in found["stale"]] == [f"staging/orders: {DAYS[2]}", f"marts/revenue: {DAYS[3]}"]
     assert f"mds run --from {DAYS[2]} --to {DAYS[2]}" in found["stale"][0].way_out
 
     for each in (finding for of_kind in found.values() for finding in of_kind):

@@ -46,8 +46,12 @@ def load_file(load: str, *, early: bool = False) -> str:
 def compacted_file(names: Iterable[str]) -> str:
     """The name of a file into which files with these names are merged, all of them landed or all early."""
     newest = max(names)
-    load = newest.removesuffix(_PARQUET).removesuffix(".early").removesuffix(_COMPACTED)
-    return load_file(load + _COMPACTED, early=newest.endswith(_EARLY))
+    return load_file(load_of(newest) + _COMPACTED, early=newest.endswith(_EARLY))
+
+
+def load_of(name: str) -> str:
+    """The load that wrote a file of raw; of a compacted one, its newest load. A later load has a greater name."""
+    return name.removesuffix(_PARQUET).removesuffix(".early").removesuffix(_COMPACTED)
 
 
 def parse_folder(name: str) -> date | None:

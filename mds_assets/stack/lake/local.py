@@ -56,6 +56,22 @@ class LocalBackend(Backend):
                     versions[file.relative_to(folder).as_posix()] = _version(file)
         return versions
 
+    def find(self, folder: UPath) -> dict[str, float]:
+        """All files below a folder, by path within it, with the time of their last change."""
+        found: dict[str, float] = {}
+        for parent, _, names in os.walk(str(folder), followlinks=True):
+            for file in (Path(parent, name) for name in names):
+                with suppress(FileNotFoundError):  # removed since it was listed
+                    stat = file.stat() if file.exists() else file.lstat()
+                    found[file.relative_to(str(folder)).as_posix()] = stat.st_mtime
+        return found
+
+    def move(self, file: UPath, target: UPath) -> None:
+        """Rename it."""
+        with self.explaining():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            Path(str(file)).rename(str(target))
+
     @contextmanager
     def adding(self, name: str, targets: Collection[UPath]) -> Generator[Move]:
         """Reject existing targets before anything is moved; wait while the table's folders are exchanged."""
