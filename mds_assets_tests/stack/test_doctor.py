@@ -147,8 +147,8 @@ def test_the_doctor_finds_everything_and_changes_nothing_until_told(runs: Runs):
     assert str(truncated) in found["unreadable"][0].what
     assert {finding.what for finding in found["foreign"]} == {str(file) for file in foreign}
     assert found["gap"][0].what == f"marts/revenue: {DAYS[1]}"
-    assert [finding.what for finding in found["stale"]] == [f"staging/orders: {DAYS[2]}", f"marts/revenue: {DAYS[3]}"]
-    assert f"mds run --from {DAYS[2]} --to {DAYS[2]}" in found["stale"][0].way_out
+    assert {finding.what for finding in found["stale"]} == {f"staging/orders: {DAYS[2]}", f"marts/revenue: {DAYS[3]}"}
+    assert all("`mds run --from" in finding.way_out for finding in found["stale"])
 
     for each in (finding for of_kind in found.values() for finding in of_kind):
         if each.fix:

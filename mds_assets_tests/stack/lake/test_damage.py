@@ -1,16 +1,17 @@
 """Promises of `mds doctor` on small lakes, in a folder as in an object store: what it finds, and what is no finding."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
+import typer
 from dagster import AssetKey, AssetSpec
 
-from mds_assets.stack import doctor
+from mds_assets.stack import cli, doctor
 from mds_assets.stack.blocks.raw import SNAPSHOT
 from mds_assets.stack.doctor import Finding, examine
 from mds_assets.stack.lake import Lake
@@ -272,3 +273,46 @@ def test_the_way_out_runs_these_days_and_no_others(local: Lake, file: Path, monk
     (finding,) = found(local, *TABLES[:2])
     assert f"`mds run --from {days[1]} --to {days[1]} --skip-ingest`, `mds run --from {days[4]}" in finding.way_out
     assert "set MDS_START_DATE=2024-12-31, then" in finding.way_out
+
+
+@pytest.fixture
+def command(local: Lake, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """`mds doctor` on this lake; returns its exit code."""
+    monkeypatch.setattr(cli, "_lake", lambda: local)
+    monkeypatch.setattr(cli, "_tables", lambda: TABLES)
+
+    def run(*, fix: bool = False, deep: bool = False) -> int:
+        try:
+            cli.doctor(fix=fix, deep=deep)
+        except typer.Exit as ended:
+            return ended.exit_code
+        return 0
+
+    return run
+
+
+def test_the_command_claims_only_what_it_has_checked(
+    local: Lake, file: Path, command: Callable[..., int], capsys: pytest.CaptureFixture[str]
+):
+    land(local, file, DAYS[0])
+    make(local, file, DAYS[0])
+    assert command() == 0
+    assert "every file has a whole footer (--deep reads the rows)" in capsys.readouterr().out
+    assert command(deep=True) == 0
+    assert "all rows of every file can be read" in capsys.readouterr().out
+
+
+def test_the_command_fails_until_everything_is_mended(local: Lake, file: Path, command: Callable[..., int]):
+    land(local, file, DAYS[0])
+    make(local, file, DAYS[0])
+    replace(local, TABLE, None, content="?", name="notes.txt")
+    assert command() == 1
+    assert command(fix=True) == command() == 0
+    whole = file.read_bytes()
+    file.write_bytes(b"?")
+    make(local, file, DAYS[0], keys=(MART,))
+    assert command(fix=True) == 1  # it is moved, but its day is missing now
+    assert command(fix=True) == 1
+    file.write_bytes(whole)
+    make(local, file, DAYS[0], keys=(MART,))
+    assert command() == 0
