@@ -183,21 +183,29 @@ def doctor(
     fix: Annotated[
         bool, typer.Option("--fix", help="Move foreign and unreadable files to quarantine/, remove leftovers.")
     ] = False,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Read all rows of every file too, not only its footer: this takes a while.")
+    ] = False,
 ) -> None:
     """Look for what is wrong with the lake's files and say what to do; exit code 1 if something is."""
     from mds_assets.stack.doctor import examine
 
-    findings = list(examine(_lake(), _tables()))
+    lake = _lake()
+    findings = list(examine(lake, _tables(), deep=deep))
     for each in findings:
         if fix and each.fix:
             each.fix()
-            _say(("fixed ", "green"), (each.kind, "bold"), f" {each.what}")
+            _say(("moved " if each.needs_run else "fixed ", "green"), (each.kind, "bold"), f" {each.what}")
         else:
             _say((each.kind, "bold"), f" {each.what}")
         _say("  ", (each.way_out, "dim"))
     if not findings:
-        _say("Nothing is wrong: every file can be read and belongs to a table, and no day is missing or stale.")
-    if any(not (fix and each.fix) for each in findings):
+        read = "all rows of every file can be read" if deep else "every file has a whole footer (--deep reads the rows)"
+        _say(
+            f"Nothing found in {lake.root}: {read} and belongs to a table, and no day is older than what it is made "
+            "from, or missing while other days or tables show that it was there."
+        )
+    if any(each.needs_run or not (fix and each.fix) for each in findings):
         raise typer.Exit(1)
 
 

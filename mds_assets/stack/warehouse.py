@@ -25,7 +25,7 @@ from dagster import (
 from upath import UPath
 
 from mds_assets.stack.io_managers.duckdb import scan
-from mds_assets.stack.lake import InputsChangedError, Lake
+from mds_assets.stack.lake import DATA_FILE, InputsChangedError, Lake
 from mds_assets.stack.lake.footers import why_unreadable
 from mds_assets.stack.names import RUNS_LAST, WAREHOUSE
 from mds_assets.stack.partitions import SINGLE_RUN
@@ -94,7 +94,8 @@ def _add_views(con: duckdb.DuckDBPyConnection, lake: Lake, spec: AssetSpec, log:
     partitioned = spec.partitions_def is not None
     # Escape brackets and stars in the lake's own path.
     folder = glob.escape(str(lake.folder(spec.key).absolute()))
-    files = f"{folder}/{DAY}=????-??-??/*.parquet" if partitioned else f"{folder}/*.parquet"
+    file = "*.parquet" if spec.key.has_prefix(["raw"]) else DATA_FILE
+    files = f"{folder}/{DAY}=????-??-??/{file}" if partitioned else f"{folder}/{file}"
     # From the file names, because a day may have no rows.
     newest_day = f"(SELECT regexp_extract(max(file), '.*/{DAY}=([^/]*)', 1)::DATE FROM glob({literal(files)}))"  # noqa: S608
     ((newest,),) = con.sql(f"SELECT max(file) FROM glob({literal(files)})").fetchall()  # noqa: S608

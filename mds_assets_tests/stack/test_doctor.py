@@ -126,6 +126,17 @@ def test_a_file_with_damaged_pages_is_found_and_left_out(runs: Runs, layer: str)
     assert any(f"left out {file} cannot be read" in message for message in logged)
 
 
+def test_a_stray_copy_changes_no_figure(runs: Runs):
+    views = ("staging.orders", "staging.orders_now", "marts.revenue", "marts.revenue_latest")
+    before = [query(runs, f"FROM {view} ORDER BY ALL") for view in views]
+    for table in (f"staging/orders/day={DAYS[3]}", "staging/orders_now", f"marts/revenue/day={DAYS[3]}"):
+        (runs.lake / table / "data (copy).parquet").write_bytes((runs.lake / table / "data.parquet").read_bytes())
+    assert [query(runs, f"FROM {view} ORDER BY ALL") for view in views] == before
+    assert runs.materialise(DAYS[3], layers=["marts", "warehouse"]).success
+    assert [query(runs, f"FROM {view} ORDER BY ALL") for view in views] == before
+    assert len(findings(runs)["foreign"]) == 3
+
+
 def findings(runs: Runs) -> dict[str, list[Finding]]:
     """What is wrong, by kind."""
     specs = [spec for spec in runs.definitions.resolve_all_asset_specs() if TABLE in spec.metadata]
@@ -154,7 +165,7 @@ def test_the_doctor_finds_everything_and_changes_nothing_until_told(runs: Runs):
         leftover = workspace
     leftover.mkdir()
     leftover.with_suffix(".lock").touch()
-    early = runs.lake / f"raw/orders/day={YESTERDAY + timedelta(days=1)}/7.0.early.parquet"
+    early = runs.lake / f"raw/orders/day={DAYS[0] - timedelta(days=1)}/7.0.early.parquet"
     early.parent.mkdir()
     landed = max((runs.lake / f"raw/orders/day={DAYS[2]}").glob("*.parquet"))
     early.write_bytes(landed.read_bytes())
@@ -165,13 +176,13 @@ def test_the_doctor_finds_everything_and_changes_nothing_until_told(runs: Runs):
     found = findings(runs)
     assert runs.contents() == before
     assert {kind: len(each) for kind, each in found.items()} == {
-        "unreadable": 1, "foreign": 3, "leftover": 1, "early only": 1, "gap": 1, "stale": 1
+        "unreadable": 1, "foreign": 3, "leftover": 1, "early only": 1, "gap": 1, "stale": 2
     }  # fmt: skip
     assert str(truncated) in found["unreadable"][0].what
     assert {finding.what for finding in found["foreign"]} == {str(file) for file in foreign}
     assert found["gap"][0].what == f"marts/revenue: {DAYS[1]}"
-    assert found["stale"][0].what == f"staging/orders: {DAYS[2]}"
-    assert f"mds run --from {DAYS[2]} --to {DAYS[2]}" in found["stale"][0].way_out
+    assert {finding.what for finding in found["stale"]} == {f"staging/orders: {DAYS[2]}", f"marts/revenue: {DAYS[3]}"}
+    assert all("`mds run --from" in finding.way_out for finding in found["stale"])
 
     for each in (finding for of_kind in found.values() for finding in of_kind):
         if each.fix:

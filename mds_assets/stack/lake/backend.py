@@ -43,6 +43,10 @@ class LakeError(Exception):
     """The lake cannot be written or reached. One line: the location, the reason, how to fix it."""
 
 
+class StoreError(OSError):
+    """An object store returned an error, or did not respond. One line."""
+
+
 class ConflictError(Exception):
     """Another run wrote the target first. Nothing was written."""
 
@@ -78,6 +82,21 @@ class Backend(ABC):
         """The files of these partitions, and possibly of others, by path within the table's folder.
 
         A file's version changes whenever the file is replaced.
+        """
+
+    @abstractmethod
+    def find(self, folder: UPath) -> dict[str, float]:
+        """All files below a folder, by path within it, with the Unix time when each was last written.
+
+        Unlike `versions`, this lists files that belong to no table too, and links to nothing.
+        """
+
+    @abstractmethod
+    def move(self, file: UPath, target: UPath) -> None:
+        """Give a file another path in the lake, where no file is.
+
+        Raises:
+            FileNotFoundError: It is gone.
         """
 
     @abstractmethod

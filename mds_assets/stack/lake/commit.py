@@ -40,11 +40,12 @@ class InputsChangedError(Exception):
     """An input of a table has changed since it was read: compute the table again."""
 
 
-def read_files(backend: Backend, table: UPath, partitions: Iterable[Partition]) -> dict[Partition, Files]:
-    """The Parquet files of each of these partitions; empty for a partition without files."""
+def read_files(backend: Backend, key: AssetKey, partitions: Iterable[Partition]) -> dict[Partition, Files]:
+    """The table's files of each of these partitions; empty for a partition without files."""
+    table = backend.path(*key.path)
     read: dict[Partition, Files] = {partition: {} for partition in partitions}
     for path, version in sorted(backend.versions(table, read).items()):
-        if (parsed := parse_path(path)) and parsed[0] in read and is_table_file(parsed[1]):
+        if (parsed := parse_path(path)) and parsed[0] in read and is_table_file(key, parsed[1]):
             read[parsed[0]][table / path] = version
     return read
 
@@ -56,7 +57,7 @@ def refuse_changed(backend: Backend, inputs: ReadSet) -> None:
         InputsChangedError: A file was added, replaced or removed.
     """
     for key in {key for key, _ in inputs}:
-        now = read_files(backend, backend.path(*key.path), [partition for one, partition in inputs if one == key])
+        now = read_files(backend, key, [partition for one, partition in inputs if one == key])
         for partition, files in now.items():
             if files != inputs[key, partition]:
                 of_day = f" of {partition}" if partition else ""

@@ -7,15 +7,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from upath import UPath
 
+from mds_assets.stack.lake.backend import StoreError
+
 AnyPath: TypeAlias = Path | UPath
+
+_BATCH_ROWS = 16_384  # bounds the memory for a file with large values
 
 
 def footer(file: AnyPath) -> pq.FileMetaData:
     """A Parquet file's footer, from disk or an object store.
 
     Raises:
-        pyarrow.ArrowInvalid: It is not a whole Parquet file.
-        OSError: It cannot be opened.
+        pyarrow.ArrowException: It is not a whole Parquet file.
+        ValueError: The same; a name in it that is not UTF-8 is a UnicodeDecodeError.
+        OSError: The same, or it cannot be opened.
     """
     with file.open("rb") as opened:
         return pq.read_metadata(opened)
@@ -26,15 +31,36 @@ def why_unreadable(file: AnyPath, *, deep: bool = False) -> str | None:
 
     Args:
         file: The file.
-        deep: Whether to read all rows, too, a row group at a time: pages may be damaged though the footer is whole.
+        deep: Read all rows as well: a file with a whole footer may have damaged pages.
+
+    Raises:
+        StoreError: The store does not respond, which says nothing about the file.
     """
     try:
-        footer(file)
         if deep:
-            with file.open("rb") as opened:
-                parquet = pq.ParquetFile(opened)
-                for number in range(parquet.num_row_groups):
-                    parquet.read_row_group(number)
-    except (pa.ArrowException, OSError, ValueError) as error:
-        return (str(error) or type(error).__name__).splitlines()[0]
+            _read_rows(file)
+        else:
+            footer(file)
+    except StoreError:
+        raise
+    except (ValueError, OSError, pa.ArrowException) as error:
+        return next(iter(str(error).splitlines()), "") or type(error).__name__
     return None
+
+
+def _read_rows(file: AnyPath) -> None:
+    """Read and validate all rows, a batch of one row group at a time.
+
+    Raises:
+        ValueError: A value is invalid, such as text that is not UTF-8, or rows are missing.
+        pyarrow.ArrowException: Pages are damaged.
+        OSError: The same.
+    """
+    with file.open("rb") as opened, pq.ParquetFile(opened, page_checksum_verification=True) as parquet:
+        expected, rows = parquet.metadata.num_rows, 0
+        for group in range(parquet.num_row_groups):
+            for batch in parquet.iter_batches(_BATCH_ROWS, row_groups=[group]):
+                batch.validate(full=True)
+                rows += batch.num_rows
+    if rows != expected:
+        raise ValueError(f"it has {rows} of {expected} rows")

@@ -3,7 +3,7 @@
 Reading and writing the content of a file is in `io_managers/`.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from datetime import date
 from functools import cached_property
@@ -16,7 +16,7 @@ from upath import UPath
 from mds_assets.stack.lake import commit
 from mds_assets.stack.lake.backend import Backend
 from mds_assets.stack.lake.commit import Files, Index, ReadSet
-from mds_assets.stack.lake.layout import Partition, is_early, is_landed, load_file, partition_folder
+from mds_assets.stack.lake.layout import Partition, is_early, is_landed, load_file, partition_folder, table_files
 from mds_assets.stack.lake.local import LocalBackend
 from mds_assets.stack.settings import is_remote
 
@@ -86,17 +86,17 @@ class Lake:
         return self.backend.workspace()
 
     def read_set(self, key: AssetKey, partitions: Iterable[Partition]) -> dict[Partition, Files]:
-        """The Parquet files of each of these partitions, sorted by name, early ones included, with their versions.
+        """The table's files of each of these partitions, sorted by name, early ones included, with their versions.
 
         A folder lists only these partitions; a store lists the whole table if that takes fewer requests.
 
         Raises:
             LakeError: The store does not respond.
         """
-        return commit.read_files(self.backend, self.folder(key), partitions)
+        return commit.read_files(self.backend, key, partitions)
 
     def files(self, key: AssetKey, partition: Partition) -> list[UPath]:
-        """The Parquet files of one partition, sorted by name, early ones included."""
+        """The table's files of one partition, sorted by name, early ones included."""
         return list(self.read_set(key, [partition])[partition])
 
     def size(self, files: Iterable[UPath]) -> int:
@@ -105,20 +105,24 @@ class Lake:
 
     def days(self, key: AssetKey) -> list[date]:
         """The landed days, in order: those with a file that is not an early one."""
-        return sorted(day for day, names in self.backend.days(self.folder(key)) if is_landed(names))
+        return sorted(day for day, names in self._days(key) if is_landed(names))
 
     def early_days(self, key: AssetKey) -> list[date]:
         """The days that only have early files, in order."""
-        return sorted(day for day, names in self.backend.days(self.folder(key)) if is_early(names))
+        return sorted(day for day, names in self._days(key) if is_early(names))
 
     def newest_day(self, key: AssetKey) -> date | None:
         """The newest landed day, if any. In a folder, only the days after it are listed."""
-        return next((day for day, names in self.backend.days(self.folder(key)) if is_landed(names)), None)
+        return next((day for day, names in self._days(key) if is_landed(names)), None)
 
     def landed(self, key: AssetKey, days: Iterable[date]) -> set[date]:
         """Which of these days are landed; takes as many listings as `read_set`."""
         read = self.read_set(key, days)
         return {day for day, files in read.items() if day and is_landed(file.name for file in files)}
+
+    def _days(self, key: AssetKey) -> Iterator[tuple[date, list[str]]]:
+        """Each day folder with the names of the table's files, newest first."""
+        return ((day, table_files(key, names)) for day, names in self.backend.days(self.folder(key)))
 
     def add(
         self,

@@ -15,6 +15,8 @@ from collections.abc import Iterable
 from datetime import date
 from typing import TypeAlias
 
+from dagster import AssetKey
+
 from mds_assets.stack.table import DAY
 
 # None is the one partition of a table without days.
@@ -44,8 +46,12 @@ def load_file(load: str, *, early: bool = False) -> str:
 def compacted_file(names: Iterable[str]) -> str:
     """The name of a file into which files with these names are merged, all of them landed or all early."""
     newest = max(names)
-    load = newest.removesuffix(_PARQUET).removesuffix(".early").removesuffix(_COMPACTED)
-    return load_file(load + _COMPACTED, early=newest.endswith(_EARLY))
+    return load_file(load_of(newest) + _COMPACTED, early=newest.endswith(_EARLY))
+
+
+def load_of(name: str) -> str:
+    """The load that wrote a file of raw; of a compacted one, its newest load. A later load has a greater name."""
+    return name.removesuffix(_PARQUET).removesuffix(".early").removesuffix(_COMPACTED)
 
 
 def parse_folder(name: str) -> date | None:
@@ -70,17 +76,25 @@ def is_below_partition(path: str) -> bool:
     return any("=" in folder for folder in path.split("/")[:-2])
 
 
-def is_table_file(name: str) -> bool:
-    """Whether a file holds rows of a table, including early rows."""
-    return name.endswith(_PARQUET)
+def is_table_file(key: AssetKey, name: str) -> bool:
+    """Whether a file holds rows of this table: any Parquet file in raw, early rows included; else `data.parquet` only.
+
+    A stray copy beside `data.parquet` would double every figure.
+    """
+    return name.endswith(_PARQUET) if key.has_prefix(["raw"]) else name == DATA_FILE
+
+
+def table_files(key: AssetKey, names: Iterable[str]) -> list[str]:
+    """Those of these files that hold rows of this table."""
+    return [name for name in names if is_table_file(key, name)]
 
 
 def is_landed(names: Iterable[str]) -> bool:
-    """Whether files with these names make their day a landed one; early files alone do not."""
-    return any(is_table_file(name) and not name.endswith(_EARLY) for name in names)
+    """Whether a table's files with these names make their day a landed one; early files alone do not."""
+    return any(name.endswith(_PARQUET) and not name.endswith(_EARLY) for name in names)
 
 
 def is_early(names: Iterable[str]) -> bool:
     """Whether a day with files of these names only has early rows."""
     names = list(names)
-    return any(map(is_table_file, names)) and not is_landed(names)
+    return any(name.endswith(_EARLY) for name in names) and not is_landed(names)

@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import date
 from pathlib import Path
 
@@ -52,8 +52,25 @@ class LocalBackend(Backend):
         versions: dict[str, str] = {}
         for partition in partitions:
             for file in folder.joinpath(partition_folder(partition)).glob("*.parquet"):
-                versions[file.relative_to(folder).as_posix()] = _version(file)
+                with suppress(FileNotFoundError):  # removed since it was listed, or a link to nothing
+                    versions[file.relative_to(folder).as_posix()] = _version(file)
         return versions
+
+    def find(self, folder: UPath) -> dict[str, float]:
+        """All files below a folder, by path within it, with the time of their last change."""
+        found: dict[str, float] = {}
+        for parent, _, names in os.walk(str(folder), followlinks=True):
+            for file in (Path(parent, name) for name in names):
+                with suppress(FileNotFoundError):  # removed since it was listed
+                    stat = file.stat() if file.exists() else file.lstat()
+                    found[file.relative_to(str(folder)).as_posix()] = stat.st_mtime
+        return found
+
+    def move(self, file: UPath, target: UPath) -> None:
+        """Rename it."""
+        with self.explaining():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            Path(str(file)).rename(str(target))
 
     @contextmanager
     def adding(self, name: str, targets: Collection[UPath]) -> Generator[Move]:
@@ -74,13 +91,14 @@ class LocalBackend(Backend):
         """Exchange the folder for a new one, which has hard links to the files that stay."""
         old = Path(str(folder))
         with locked(self.scratch / f"{name}.lock"):
-            versions = {file.name: _version(file) for file in old.iterdir()}
+            names = _names(old)
+            versions = self.versions(folder, [None])
             if changed := [name for name, version in replaced.items() if versions.get(name) != version]:
                 raise ConflictError(folder / changed[0])
             new.mkdir()
             shutil.copymode(old, new)
             try:
-                for file in (*(old / name for name in versions.keys() - replaced.keys()), *files):
+                for file in (*(old / name for name in names if name not in replaced), *files):
                     os.link(file, new / file.name)
                 _flush([*files, new])
                 exchange(new, old)

@@ -15,16 +15,14 @@ import obstore
 from fsspec.spec import AbstractBufferedFile, AbstractFileSystem
 from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 
+from mds_assets.stack.lake.backend import StoreError
+
 if TYPE_CHECKING:
     from obstore import GetOptions, ObjectMeta
     from obstore.store import S3Store
 
 # As much as DuckDB reads at once. Smaller files are read in one request, larger ones in the requested ranges.
 _SMALL = 2 * 1024 * 1024
-
-
-class StoreError(OSError):
-    """The store returned an error, or did not respond. One line."""
 
 
 class ReplacedError(OSError):

@@ -25,9 +25,9 @@ from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_ra
 from upath import UPath
 from upath.implementations.cloud import S3Path
 
-from mds_assets.stack.lake.backend import Backend, ConflictError, LakeError, Move, explain_unwritable
+from mds_assets.stack.lake.backend import Backend, ConflictError, LakeError, Move, StoreError, explain_unwritable
 from mds_assets.stack.lake.layout import Partition, parse_path, partition_folder
-from mds_assets.stack.lake.object_files import ObjectFiles, ReplacedError, StoreError, object_key, one_line
+from mds_assets.stack.lake.object_files import ObjectFiles, ReplacedError, object_key, one_line
 from mds_assets.stack.settings import settings
 
 if TYPE_CHECKING:
@@ -162,6 +162,21 @@ class ObjectStoreBackend(Backend):
     def versions(self, table: UPath, partitions: Collection[Partition]) -> dict[str, str]:
         """The files of these partitions, or of the whole table if that takes fewer requests, with their ETags."""
         return self._list(table, {partition_folder(partition) for partition in partitions})
+
+    def find(self, folder: UPath) -> dict[str, float]:
+        """All objects below a folder: one request per thousand."""
+        with self.explaining():
+            found = self._files.find(folder.path, detail=True).values()
+        start = len(folder.path.rstrip("/")) + 1
+        return {details["name"][start:]: details["last_modified"].timestamp() for details in found}
+
+    def move(self, file: UPath, target: UPath) -> None:
+        """Copy the object within the store, then delete it: a process that dies in between leaves both."""
+        with self.explaining():
+            with one_line(file.path):
+                obstore.copy(self._store, object_key(file.path), object_key(target.path))
+            file.unlink()
+            self._files.invalidate_cache(target.path)
 
     @contextmanager
     def adding(self, name: str, targets: Collection[UPath]) -> Generator[Move]:

@@ -39,6 +39,15 @@ def test_only_parquet_files_of_the_day_itself_are_its_files(lake: Lake, tmp_path
     assert lake.read_set(TABLE, [D1, None]) == {D1: {}, None: {}}
 
 
+@pytest.mark.parametrize("partition", [D1, None])
+def test_a_stray_copy_is_no_file_of_a_table_that_has_one_a_day(lake: Lake, partition: date | None):
+    replace(lake, TABLE, partition, content="x")
+    replace(lake, TABLE, partition, D2, content="copy", name="data (copy).parquet")
+    assert content(lake, TABLE, partition) == ["x"]
+    assert lake.landed(TABLE, [D1, D2]) == set(lake.days(TABLE)) == {partition} - {None}
+    assert lake.newest_day(TABLE) == partition
+
+
 def test_early_files_are_read_but_their_day_is_not_landed(lake: Lake, tmp_path: Path):
     lake.add(RAW, "1", {D1: written(tmp_path, "a")}, {D2: written(tmp_path, "b"), D3: written(tmp_path, "c")})
     assert lake.days(RAW) == [D1]

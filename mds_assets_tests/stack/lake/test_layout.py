@@ -3,6 +3,7 @@
 from datetime import date
 
 import pytest
+from dagster import AssetKey
 
 from mds_assets.stack.lake.layout import (
     is_early,
@@ -50,4 +51,12 @@ def test_only_a_file_that_is_not_early_lands_a_day(names: list[str], landed: boo
 
 
 def test_an_early_file_holds_rows_of_the_table():
-    assert is_table_file(load_file("1", early=True))
+    assert is_table_file(AssetKey(["raw", "orders"]), load_file("1", early=True))
+
+
+def test_raw_has_a_file_per_load_and_any_other_table_exactly_one():
+    assert is_table_file(AssetKey(["raw", "shop", "orders"]), "1.parquet")
+    assert not is_table_file(AssetKey(["raw", "orders"]), "notes.txt")
+    staging = AssetKey(["staging", "orders"])
+    assert is_table_file(staging, "data.parquet")
+    assert not is_table_file(staging, "data (copy).parquet")

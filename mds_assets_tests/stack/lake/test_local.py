@@ -192,6 +192,14 @@ def test_a_lake_that_cannot_be_written_is_named(lake: Lake):
         raise OSError(errno.ECONNRESET, "Connection reset")
 
 
+def test_a_file_that_is_gone_before_it_is_looked_at_is_no_file(lake: Lake, tmp_path: Path):
+    """A link to nothing is listed too, and fails in the same way."""
+    lake.add(RAW, "1", {D1: written(tmp_path, "a")})
+    Path(str(lake.folder(RAW)), f"day={D1}", "0.parquet").symlink_to(tmp_path / "nothing")
+    assert content(lake, RAW, D1) == ["a"]
+    assert lake.landed(RAW, [D1]) == {D1}
+
+
 def test_a_day_folder_without_a_file_is_no_day(lake: Lake):
     replace(lake, TABLE, D1, content="x")
     folder = Path(str(lake.folder(TABLE)), f"day={D2}")
