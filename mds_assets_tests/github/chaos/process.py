@@ -56,7 +56,15 @@ _FORKSERVER.set_forkserver_preload([__name__, *_LATE])
 
 # Python's audit events (https://docs.python.org/3/library/audit_events.html) that change a folder, with the position
 # of the `dir_fd` among their arguments. What DuckDB, Arrow and SQLite write themselves raises none.
-_CHANGES = {"os.rename": 2, "os.mkdir": 2, "os.remove": 1, "os.rmdir": 1, "shutil.rmtree": 1, "open": None}
+_CHANGES = {
+    "os.rename": 2,
+    "os.link": 2,
+    "os.mkdir": 2,
+    "os.remove": 1,
+    "os.rmdir": 1,
+    "shutil.rmtree": 1,
+    "open": None,
+}
 
 
 PAUSE = 2  # seconds: another run can begin and end meanwhile
@@ -197,7 +205,7 @@ class _Steps:
     def __call__(self, event: str, args: tuple[Any, ...]) -> None:
         if event not in _CHANGES or (event == "open" and not (args[2] or 0) & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)):
             return
-        paths = args[:2] if event == "os.rename" else args[:1]
+        paths = args[:2] if event in {"os.rename", "os.link"} else args[:1]
         position = _CHANGES[event]
         folder = -1 if position is None or args[position] is None else args[position]
         changed = [path for path in (self._absolute(path, folder) for path in paths) if path.startswith(self.lake)]
