@@ -296,7 +296,8 @@ def test_a_file_from_before_a_column_was_widened_reads_as_the_wider_type(warehou
 
 
 def test_raw_files_with_whatever_columns_read_as_the_declared_columns(warehouse: Warehouse):
-    raw = writes(lambda _: None, declared=table([*PAIRS.columns, column("at", "TIMESTAMPTZ", "A time.")]))
+    declared = table([*PAIRS.columns, column("at", "TIMESTAMPTZ", "A time.")])
+    raw = writes(lambda _: None, layer="raw", declared=declared)
     at = datetime(2024, 2, 27, tzinfo=UTC)
     times = pa.array([at], pa.timestamp("us", tz="UTC"))
     # Two loads a day: another order, other undeclared columns, even the same one with another type.

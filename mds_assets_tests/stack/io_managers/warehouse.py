@@ -115,12 +115,13 @@ def writes(
     make: Make,
     name: str = "written",
     *,
+    layer: str = "staging",
     declared: Table | None = PAIRS,
     engine: str = "duckdb",
     returns: object = None,
     partitions: PartitionsDefinition[Any] | None = DAILY,
 ) -> AssetsDefinition:
-    """An asset `staging/<name>` that returns what `make` gives for the days of the run."""
+    """An asset `<layer>/<name>` that returns what `make` gives for the days of the run."""
 
     def written(context: AssetExecutionContext):  # the annotation is set below
         return make(to_days(context.partition_keys) if partitions else [])
@@ -128,7 +129,7 @@ def writes(
     if returns is not None:
         written.__annotations__["return"] = returns
     return asset(
-        key=["staging", name],
+        key=[layer, name],
         partitions_def=partitions,
         backfill_policy=SINGLE_RUN,
         io_manager_key=f"{engine}_io_manager",
