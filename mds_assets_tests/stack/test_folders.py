@@ -24,6 +24,7 @@ _LAUNCH = ("-m", "mds_assets.definitions")
 COMMANDS: dict[str, tuple[str, ...]] = {
     "mds run": ("mds", "run", "--days", "2"),
     "mds show": ("mds", "show"),
+    "mds doctor": ("mds", "doctor"),
     "mds dictionary": ("mds", "dictionary"),
     "mds sql": ("mds", "sql", "--csv", "SELECT count(*) AS n FROM marts.revenue"),
     "mds report": ("mds", "report", "--no-open"),
