@@ -91,9 +91,9 @@ class Runs:
             raise_on_error=raise_on_error,
         )
 
-    def checks(self) -> dict[str, AssetCheckEvaluation]:
+    def checks(self, instance: DagsterInstance | None = None) -> dict[str, AssetCheckEvaluation]:
         """What every check of `tables` says of its table's newest day, by `<table> <check>`."""
-        self.instance = DagsterInstance.ephemeral()
+        self.instance = instance or DagsterInstance.ephemeral()
         ran = self.definitions.resolve_job_def("table_checks").execute_in_process(
             instance=self.instance,
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},

@@ -19,17 +19,19 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import duckdb
 import pyarrow as pa
 from dagster import (
     AssetCheckExecutionContext,
+    AssetCheckKey,
     AssetCheckResult,
     AssetChecksDefinition,
     AssetCheckSeverity,
     AssetCheckSpec,
     AssetKey,
+    Output,
     PartitionMapping,
     ResourceParam,
     multi_asset_check,
@@ -40,7 +42,7 @@ from upath import UPath
 from mds_assets.stack import completeness
 from mds_assets.stack.audit import MAX_KEYS, Verdict, audit, sample
 from mds_assets.stack.blocks.as_of import Mart
-from mds_assets.stack.event_log import facts_of, report_verdicts, severity_of
+from mds_assets.stack.event_log import evaluation_of, facts_of, report_verdicts, severity_of
 from mds_assets.stack.io_managers.duckdb import read, select
 from mds_assets.stack.lake import Files, Partition
 from mds_assets.stack.lake.footers import footer
@@ -180,7 +182,8 @@ def checks_of(subject: CheckedTable) -> AssetChecksDefinition:
         ]
 
     @multi_asset_check(name=f"{'__'.join(key.path)}__checks", specs=specs, can_subset=True)
-    def check(context: AssetCheckExecutionContext, session: ResourceParam[Session]) -> Iterator[AssetCheckResult]:
+    def check(context: AssetCheckExecutionContext, session: ResourceParam[Session]) -> Iterator[Any]:
+        step = context.get_step_execution_context()
         in_a_run = context.has_partition_key or context.has_partition_key_range
         days: list[date] = []
         if subject.partitioned and in_a_run:
@@ -190,12 +193,19 @@ def checks_of(subject: CheckedTable) -> AssetChecksDefinition:
         checked = _Checked(subject, days, not in_a_run, session)
         selected = {check.name for check in context.selected_asset_check_keys}
         for name, check in checks.items():
-            if name in selected:
-                result, checked = _result_of(check, checked)
-                # For a run of one partition, Dagster records it itself.
-                if name == IS_VALID and days and not context.has_partition_key:
-                    report_verdicts(context.get_step_execution_context(), key, checked.verdicts)
-                yield result._replace(asset_key=key, check_name=name)
+            if name not in selected:
+                continue
+            result, checked = _result_of(check, checked)
+            result = result._replace(asset_key=key, check_name=name)
+            if subject.partitioned and not in_a_run:
+                # Dagster fails on the result of a step that has a partitioned check, in a run without partitions.
+                yield evaluation_of(step, result, days[0] if days and name == IS_VALID else None)
+                yield Output(None, step.job_def.asset_layer.get_op_output_name(AssetCheckKey(key, name)) or "")
+                continue
+            # For a run of one partition, Dagster records it itself.
+            if name == IS_VALID and days and not context.has_partition_key:
+                report_verdicts(step, key, checked.verdicts)
+            yield result
 
     return check
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 
 from dagster import (
     AssetCheckEvaluation,
+    AssetCheckResult,
     AssetCheckSeverity,
     AssetKey,
     AssetMaterialization,
@@ -64,6 +65,23 @@ def report_verdicts(step: StepExecutionContext, key: AssetKey, verdicts: Mapping
         )
 
 
+def evaluation_of(step: StepExecutionContext, result: AssetCheckResult, partition: Partition) -> AssetCheckEvaluation:
+    """The evaluation that Dagster makes of a result in a run of a partition."""
+    if not result.asset_key or not result.check_name:
+        raise ValueError(f"{result} names no check")
+    return AssetCheckEvaluation(
+        asset_key=result.asset_key,
+        check_name=result.check_name,
+        passed=result.passed,
+        metadata=result.metadata,
+        target_materialization_data=_newest(step, result.asset_key, partition),
+        severity=result.severity,
+        description=result.description,
+        blocking=result.check_name == IS_VALID and not result.asset_key.has_prefix(["raw"]),
+        partition=_key_of(partition),
+    )
+
+
 def severity_of(key: AssetKey, verdict: Verdict) -> AssetCheckSeverity:
     """An error, except for a key that comes more than once in raw, which keeps everything it was sent."""
     is_warning = key.has_prefix(["raw"]) and verdict.is_only_key
@@ -92,11 +110,19 @@ def _targets(
         name = _key_of(partition)
         if storage_id := storage_ids.get(name or ""):
             targets[partition] = _Target(storage_id=storage_id, run_id=step.run_id, timestamp=time.time())
-            continue
-        records = AssetRecordsFilter(key, asset_partitions=[name] if name else None)
-        for newest in step.instance.fetch_materializations(records, limit=1).records:
-            targets[partition] = _Target(storage_id=newest.storage_id, run_id=newest.run_id, timestamp=newest.timestamp)
+        elif newest := _newest(step, key, partition):
+            targets[partition] = newest
     return targets
+
+
+def _newest(step: StepExecutionContext, key: AssetKey, partition: Partition) -> _Target | None:
+    """The newest materialization of a partition, or of any."""
+    records = AssetRecordsFilter(key, asset_partitions=[str(partition)] if partition else None)
+    found = step.instance.fetch_materializations(records, limit=1).records
+    if not found:
+        return None
+    (newest,) = found
+    return _Target(storage_id=newest.storage_id, run_id=newest.run_id, timestamp=newest.timestamp)
 
 
 def _key_of(partition: Partition) -> str | None:

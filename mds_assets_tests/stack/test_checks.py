@@ -41,6 +41,7 @@ YESTERDAY = datetime.now(UTC).date() - timedelta(days=1)
 DAY = date(2026, 3, 9)
 ALWAYS = {"is_valid"}
 SUCCEEDED = AssetCheckExecutionResolvedStatus.SUCCEEDED
+FAILED = AssetCheckExecutionResolvedStatus.FAILED
 
 
 def shop(folder: Path, *others: AssetsDefinition, orders: list[dict[str, Any]] | None = None) -> Runs:
@@ -464,8 +465,15 @@ def test_each_day_of_a_range_has_a_verdict_that_dagster_shows(tmp_path: Path):
 def test_the_job_of_the_checks_gives_the_newest_day_a_verdict(tmp_path: Path):
     runs = shop(tmp_path, orders=[order(DAY), order(DAY + timedelta(days=1))])
     assert runs.materialise(DAY, DAY + timedelta(days=1)).success
-    runs.checks()
-    assert {day for day in runs.verdicts("staging/orders") if day} == {str(DAY + timedelta(days=1))}
+    instance = runs.instance  # with materializations: without, Dagster looks for none
+    checked = runs.checks(instance)
+    newest = DAY + timedelta(days=1)
+    assert {check.partition for name, check in checked.items() if name.endswith("is_valid")} == {None, str(newest)}
+    assert statuses(runs, "staging/orders") == {SUCCEEDED: {str(DAY), str(newest)}}
+    with Damage(runs, "staging/orders", newest) as damage:
+        damage.select("SELECT * REPLACE (-1::BIGINT AS cents) FROM rows")
+        runs.checks(instance)
+    assert statuses(runs, "staging/orders") == {SUCCEEDED: {str(DAY)}, FAILED: {str(newest)}}
 
 
 def test_one_bad_mart_of_a_step_does_not_stop_the_others_nor_its_own_good_days(tmp_path: Path):
