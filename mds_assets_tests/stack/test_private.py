@@ -113,6 +113,33 @@ def test_no_secret_is_printed_or_stored_wherever_code_quotes_it(
     assert b"***" in stored(clone)
 
 
+@pytest.mark.parametrize(
+    "code",
+    [
+        "raise ValueError(secret)",
+        "threading.Thread(target=int, args=(secret,), name=secret).start()",
+        "warnings.warn(secret)",
+        "warnings.catch_warnings().__enter__(); warnings.simplefilter('always'); warnings.warn(secret)",
+        "Owner()",
+    ],
+)
+def test_no_hook_of_python_prints_a_secret(clone: Clone, code: str):
+    prepared = """
+import os, threading, warnings
+import mds_assets.definitions
+secret = os.environ["TOY_TOKEN"] + chr(27)
+class Owner:
+    def __del__(self):
+        raise ValueError(secret)
+    def __repr__(self):
+        return f"<owner of {secret}>"
+"""
+    ended = clone.command("python", "-c", prepared + code)
+    assert "***" in ended.stderr
+    assert leaks((ended.stdout + ended.stderr).encode()) == []
+    assert "\x1b" not in ended.stderr
+
+
 def test_the_terminal_of_mds_shows_no_secret_either(clone: Clone, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("PLACE", "raw")
     ended = clone.command("mds", "run", "--days", "1")
