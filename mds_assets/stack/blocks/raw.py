@@ -32,7 +32,7 @@ from mds_assets.stack.landing.days import Days, SkippedError, snapshot_day
 from mds_assets.stack.names import SCOPE, SKIPPED
 from mds_assets.stack.partitions import DAILY, to_days
 from mds_assets.stack.session import Session
-from mds_assets.stack.settings import redact
+from mds_assets.stack.settings import has_source_secrets, redact
 from mds_assets.stack.table import COLUMN_SCHEMA, DAY, Column, SchemaError, Table, quote
 
 SNAPSHOT = "mds/snapshot"  # the metadata of a raw table whose source only knows its present state
@@ -179,6 +179,8 @@ def _land(
             raise failure from None
         files: dict[Partition, Path] = {None: load.files[yesterday]} if requested == [None] else {**load.files}
         if files:
+            if has_source_secrets():
+                session.lake.mark_private()
             session.lake.add(context.asset_key, load.load_id, files, load.early)
     context.log.info("%s: %s", name, _summary(load.rows, load.rows_early, days.requests))
     facts = {
