@@ -204,6 +204,7 @@ def _land(
                 **(file_metadata(of_day) if of_day else {"observable": False}),
                 **(preview(session, newest[0], declared) if newest else {}),
                 **facts,
+                **(days.facts_once if partition == requested[-1] else {}),
                 "rows_landed": load.rows.get(partition or yesterday, 0),
             },
             partition_key=str(partition) if partition else None,
