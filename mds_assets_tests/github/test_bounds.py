@@ -7,6 +7,7 @@ import gzip
 import json
 import subprocess
 import sys
+import time
 import zlib
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager, suppress
@@ -191,9 +192,11 @@ def test_a_connection_that_drips_before_its_first_request_ends_at_its_deadline(
         for name in ("https_proxy", "HTTPS_PROXY"):
             monkeypatch.setenv(name, f"http://127.0.0.1:{port}" if is_proxy else "")
         monkeypatch.setenv("no_proxy", "")
+        started = time.monotonic()
         url = "https://github.example" if is_proxy else f"https://127.0.0.1:{port}"
         with pytest.raises(GitHubError, match=r"took longer than 0\.2 s") as error:
             rows_of(GitHub(["acme"], url, max_seconds=0.2, sleep=lambda _: None).crawl([DAY]))
+        assert time.monotonic() - started < 8  # it drips for 30 s
     assert error.value.retryable
 
 
