@@ -31,7 +31,12 @@ class Inventory(Reading):
         query = {"sort": "created", "direction": "asc", "per_page": str(_PER_PAGE)}
         known_ids: set[int | None] = set()
         first = first_page(self._connection, github.api_url, organisation, query, kinds)
-        for response in pages(self._connection, organisation, first):
+        for number, response in enumerate(pages(self._connection, organisation, first, complete=True), start=1):
+            if number > 1 and response.is_empty:
+                self._warn(
+                    f"GITHUB_ORG {organisation!r}: page {number} of the listing is empty. Run it again if repositories "
+                    "are missing."
+                )
             page = [(item, parse(item, organisation)) for item in repositories_of(response, organisation)]
             new = [(item, each) for item, each in page if each.id is None or each.id not in known_ids]
             known_ids |= {each.id for _, each in new}

@@ -22,12 +22,23 @@ def pages(
     organisation: str,
     first: "Response",
     check: "Callable[[Response], None]" = lambda _: None,
+    *,
+    complete: bool = False,
 ) -> "Iterator[Response]":
     """The first page and all that follow, by GitHub's links: the next page may have another path.
 
+    Args:
+        connection: Sends the requests.
+        organisation: The organisation they are for.
+        first: The first page.
+        check: Raises TransientError to reject a page.
+        complete: Whether a listing that ends too early is an error.
+
     Raises:
         GitHubError: A page links back to an earlier one, or there are more pages than the first one announced, than
-            `MAX_PAGES`, or than `MAX_EMPTY_PAGES` empty ones in a row.
+            `MAX_PAGES`, or than `MAX_EMPTY_PAGES` empty ones in a row. Where the listing must be complete: it has two
+            or more pages fewer than announced, or an empty one before the last. With one page fewer, items were deleted
+            while it was read.
     """
     requested = {first.url}
     response, empty = first, 0
@@ -36,6 +47,9 @@ def pages(
         empty = empty + 1 if response.is_empty else 0
         yield response
         if not response.next:
+            missing = (first.pages or 0) - number
+            if complete and (missing > 1 or (missing > 0 and response.is_empty)):
+                raise _truncated_error(organisation, first.url, number, first.pages or 0)
             return
         if response.next in requested:
             raise loop_error(organisation, response.next)
@@ -53,6 +67,15 @@ def loop_error(organisation: str, url: str) -> GitHubError:
     return GitHubError(
         f"GITHUB_ORG {organisation!r}: GET {url[:500]}: pagination loops back to an earlier page. Nothing was landed. "
         "Run it again; if the error persists, check GITHUB_API_URL and any proxy.",
+        retryable=True,
+    )
+
+
+def _truncated_error(organisation: str, url: str, number: int, announced: int) -> GitHubError:
+    return GitHubError(
+        f"GITHUB_ORG {organisation!r}: GET {url[:500]}: the listing ends after page {number:,} of the "
+        f"{announced:,} that GitHub announced. Nothing was landed. Run it again; if the error persists, check "
+        "GITHUB_API_URL and any proxy.",
         retryable=True,
     )
 

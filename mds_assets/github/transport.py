@@ -53,7 +53,7 @@ class BoundedSession(requests.Session):
         """Open nothing yet.
 
         Args:
-            max_seconds: For one response, from sending the request to the last byte of the body.
+            max_seconds: For one response, from connecting to the last byte of the body.
             max_bytes: For one decoded body.
         """
         super().__init__()
@@ -61,7 +61,7 @@ class BoundedSession(requests.Session):
         self._max_bytes = max_bytes
         self._deadline: _Deadline | None = None
         for scheme in ("http://", "https://"):
-            self.mount(scheme, _Adapter(self._watch))
+            self.mount(scheme, _Adapter(self._watch, self._watch_connecting))
 
     def get_redirect_target(self, resp: requests.Response) -> None:
         """None: even if told not to follow a redirect, requests would read its whole body."""
@@ -102,13 +102,21 @@ class BoundedSession(requests.Session):
         if self._deadline:
             self._deadline.watch(connected)
 
+    def _watch_connecting(self, connecting: socket.socket) -> None:
+        if self._deadline:
+            self._deadline.watch_connecting(connecting)
+
 
 class _Deadline:
-    """Shuts a socket down once the time is up, whatever is being read: headers, chunks, trailers or an endless body."""
+    """Shuts a socket down once the time is up, whatever is being read.
+
+    That may be a proxy's answer, a TLS handshake, headers, chunks, trailers or an endless body.
+    """
 
     def __init__(self, seconds: float) -> None:
         self.has_passed = False
         self._socket: object = None
+        self._connecting: socket.socket | None = None
         self._timer = Timer(seconds, self._end)
         self._timer.daemon = True
 
@@ -118,6 +126,15 @@ class _Deadline:
 
     def __exit__(self, *_: object) -> None:
         self._timer.cancel()
+        if self._connecting:
+            self._connecting.close()
+
+    def watch_connecting(self, connecting: socket.socket) -> None:
+        """Watch a duplicate: TLS takes the socket over before its handshake."""
+        if self._connecting:
+            self._connecting.close()
+        self._connecting = connecting.dup()
+        self.watch(self._connecting)
 
     def watch(self, connected: object) -> None:
         self._socket = connected
@@ -136,22 +153,30 @@ class _Deadline:
 
 
 class _Adapter(HTTPAdapter):
-    """Passes on the socket of each response, before the first byte is read."""
+    """Passes on the socket of each new connection and of each response, before the first byte is read."""
 
-    def __init__(self, watch: Callable[[object], None]) -> None:
+    def __init__(self, watch: Callable[[object], None], watch_connecting: Callable[[socket.socket], None]) -> None:
         self._watch = watch
+        self._watch_connecting = watch_connecting
         super().__init__()
 
     def get_connection_with_tls_context(self, *args: Any, **options: Any) -> Any:
         pool: Any = super().get_connection_with_tls_context(*args, **options)
         if not hasattr(pool.ConnectionCls, "is_watched"):
-            pool.ConnectionCls = _watched(pool.ConnectionCls, self._watch)
+            pool.ConnectionCls = _watched(pool.ConnectionCls, self._watch, self._watch_connecting)
         return pool
 
 
-def _watched(connection: Any, watch: Callable[[object], None]) -> Any:
+def _watched(
+    connection: Any, watch: Callable[[object], None], watch_connecting: Callable[[socket.socket], None]
+) -> Any:
     class Watched(connection):
         is_watched = True
+
+        def _new_conn(self) -> socket.socket:
+            connecting: socket.socket = super()._new_conn()
+            watch_connecting(connecting)  # before a proxy's answer to CONNECT, and the TLS handshake
+            return connecting
 
         def getresponse(self) -> Any:
             watch(self.sock)  # afterwards, it may belong to the response alone

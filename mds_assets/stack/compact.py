@@ -19,9 +19,8 @@ from dagster import AssetKey, Config, JobDefinition, OpExecutionContext, Resourc
 from pydantic import Field
 from upath import UPath
 
-from mds_assets.stack.completeness import left_out
+from mds_assets.stack.completeness import left_out, recorded, scope_of
 from mds_assets.stack.lake import Files, InputsChangedError, Lake, LakeError
-from mds_assets.stack.lake.footers import footer
 from mds_assets.stack.lake.layout import compacted_file, is_landed
 from mds_assets.stack.names import LEFT_OUT, LOADS, SCOPE
 from mds_assets.stack.session import Session
@@ -131,9 +130,9 @@ def _facts(files: Iterable[UPath]) -> dict[str, list[str]]:
     """What the files' footers record: scopes, and the names of the loads, also of those merged earlier."""
     facts: dict[str, list[str]] = {SCOPE: [], LOADS: []}
     for file in files:
-        recorded = footer(file).metadata or {}
-        facts[SCOPE] += json.loads(recorded.get(SCOPE.encode(), b"[]"))
-        facts[LOADS] += json.loads(recorded.get(LOADS.encode(), json.dumps([file.name]).encode()))
+        loads = recorded(file, LOADS)
+        facts[SCOPE] += scope_of(file)
+        facts[LOADS] += map(str, loads) if isinstance(loads, list) else [file.name]
     return facts
 
 

@@ -6,6 +6,7 @@ A source that covers several accounts lands those it can read, and leaves out th
 import json
 from collections.abc import Iterable, Mapping
 from datetime import date
+from typing import Any
 
 from upath import UPath
 
@@ -23,11 +24,26 @@ def left_out(files: Iterable[UPath]) -> dict[str, str]:
     missing: dict[str, str] = {}
     for file in sorted(files, key=lambda each: each.name):  # named by the time of the load
         if is_landed([file.name]):
-            metadata = footer(file).metadata or {}
-            for part in json.loads(metadata.get(SCOPE.encode(), b"[]")):
+            for part in scope_of(file):
                 missing.pop(part, None)
-            missing |= json.loads(metadata.get(LEFT_OUT.encode(), b"{}"))
+            found = recorded(file, LEFT_OUT)
+            reasons = found if isinstance(found, dict) else {}
+            missing |= {part: reason for part, reason in reasons.items() if isinstance(reason, str)}
     return missing
+
+
+def scope_of(file: UPath) -> frozenset[str]:
+    """What a file's load covers; empty if its footer doesn't say, as of files written before scopes were recorded."""
+    found = recorded(file, SCOPE)
+    return frozenset(part for part in found if isinstance(part, str)) if isinstance(found, list) else frozenset()
+
+
+def recorded(file: UPath, name: str) -> Any:
+    """A value of the file's footer; None if there is none, or another program wrote something else under this name."""
+    try:
+        return json.loads((footer(file).metadata or {}).get(name.encode(), b"null"))
+    except (ValueError, RecursionError):  # no JSON, or no UTF-8
+        return None
 
 
 def summary(days: Mapping[date, Mapping[str, str]]) -> str:

@@ -53,6 +53,8 @@ _HOST = re.compile(r"[a-z0-9._-]+|[0-9a-f:]+")
 
 # In `.env`: the name that a line sets.
 _ASSIGNED = re.compile(r"^\s*(?:export\s+)?([A-Z][A-Z0-9_]+)[ \t]*(?:[=:]|$)", re.MULTILINE)
+# What python-dotenv replaces with a variable's value: for us, for Dagster and for dg alike.
+_EXPANDED = re.compile(r"\$\{[^}]*\}")
 
 # MDS_* names that are not settings: the port of a deployment's code server (deploy/celery), and the folder where the UI
 # tests put their screenshots.
@@ -151,13 +153,18 @@ def _check_dotenv() -> None:
         raise SettingsError(f"{ENV_FILE} has a NUL character: save it in UTF-8.")
     for binding in parse_stream(StringIO(text)):
         written = binding.original.string
+        named = _ASSIGNED.match(written)
+        line = binding.original.line + written[: len(written) - len(written.lstrip())].count("\n")
         swallowed = _ASSIGNED.search(written.strip(), 1)  # an assignment within a value of several lines
         if (binding.key or binding.error) and (binding.error or binding.value is None or swallowed):
-            named = _ASSIGNED.match(written)
-            line = binding.original.line + written[: len(written) - len(written.lstrip())].count("\n")
             raise SettingsError(
                 f"{ENV_FILE}, line {line}: {named[1] if named else 'this'} cannot be read: write NAME=value, and close "
                 "each quote in its line."
+            )
+        if _EXPANDED.search(binding.value or ""):
+            raise SettingsError(
+                f"{ENV_FILE}, line {line}: {binding.key} has ${{...}}, which is read as the value of another variable, "
+                f"even in quotes: write that value, or set {binding.key} in the environment."
             )
 
 

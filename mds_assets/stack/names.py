@@ -1,6 +1,7 @@
 """Names in the lake and tags of Dagster's runs, for commands that don't import Dagster."""
 
 WAREHOUSE = "warehouse.duckdb"
+PRIVATE = ".private"  # a file at the root: a source that was given a secret has landed rows
 LATEST_REPORT = "reports/activity/latest.html"
 
 SCOPE = "mds_scope"  # the key of a raw file's footer that holds what its load covers, as a JSON list

@@ -1,15 +1,19 @@
 """Keeps secrets, and characters that act, out of what a process prints, logs and stores with Dagster.
 
 Code of a source can quote a secret anywhere: in an exception of a resource, in SQL, in a log message. No call of ours
-sees them all, so this goes where all of them pass: Python's log records and uncaught exceptions, Dagster's errors and
-events. What code prints by itself (`print`) is not covered: use `context.log`.
+sees them all, so this goes where all of them pass: Python's log records, warnings and uncaught exceptions, those of
+threads and finalizers too, Dagster's errors and events. What code prints by itself (`print`) is not covered: use
+`context.log`.
 """
 
 import json
 import logging
 import sys
+import threading
 import traceback
+import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
@@ -19,6 +23,8 @@ from mds_assets.stack.text import log_text, printable
 
 # Of a stored event: what people write. Keys, partitions and the like stay as they are, whatever a secret looks like.
 _WRITTEN = {"user_message", "message", "description", "label", "metadata", "metadata_entries", "error", "error_info"}
+
+_FORMAT_WARNING = warnings.formatwarning
 
 
 def shown(text: str, keep: str = "") -> str:
@@ -35,10 +41,17 @@ def _redact(text: str) -> str:
 
 
 def guard_output() -> None:
-    """Clean the log records and the uncaught exceptions of this process."""
+    """Clean the log records, the warnings and the uncaught exceptions of this process."""
     make = logging.getLogRecordFactory()
     logging.setLogRecordFactory(lambda *args, **options: _cleaned(make(*args, **options)))
     sys.excepthook = _print_exception
+    # The text of `showwarning`, which `catch_warnings` resets to Python's own.
+    warnings.formatwarning = _format_warning
+    # Not those of a test runner, which collects what it is given.
+    if threading.excepthook is threading.__excepthook__:
+        threading.excepthook = _print_exception_of_thread
+    if sys.unraisablehook is sys.__unraisablehook__:
+        sys.unraisablehook = _print_unraisable
 
 
 def _cleaned(record: logging.LogRecord) -> logging.LogRecord:
@@ -66,7 +79,32 @@ def _clean(value: Any) -> Any:
 
 
 def _print_exception(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    sys.stderr.write(shown("".join(traceback.format_exception(kind, error, trace)), keep="\n"))
+    _print("", kind, error, trace)
+
+
+def _print_exception_of_thread(args: threading.ExceptHookArgs) -> None:
+    if args.exc_type is SystemExit:  # as Python's own hook does
+        return
+    name = args.thread.name if args.thread else "unknown"
+    _print(f"Exception in thread {name}:\n", args.exc_type, args.exc_value, args.exc_traceback)
+
+
+def _print_unraisable(args: "sys.UnraisableHookArgs") -> None:
+    owner = ""
+    with suppress(Exception):  # the object is being destroyed
+        owner = f": {args.object!r}"
+    _print(f"{args.err_msg or 'Exception ignored in'}{owner}\n", args.exc_type, args.exc_value, args.exc_traceback)
+
+
+def _print(title: str, kind: type[BaseException], error: BaseException | None, trace: TracebackType | None) -> None:
+    if sys.stderr:  # None while Python ends
+        sys.stderr.write(shown(title + "".join(traceback.format_exception(kind, error, trace)), keep="\n"))
+
+
+def _format_warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    return shown(_FORMAT_WARNING(message, category, filename, lineno, line), keep="\n")
 
 
 def guard_dagster() -> None:

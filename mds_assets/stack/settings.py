@@ -10,6 +10,7 @@ import re
 import sys
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -34,6 +35,7 @@ from mds_assets.stack.environment import (
     variables,
 )
 from mds_assets.stack.loopback import is_loopback
+from mds_assets.stack.names import PRIVATE
 from mds_assets.stack.ui_settings import UISettings
 
 if TYPE_CHECKING:
@@ -136,14 +138,16 @@ class Settings(EnvironmentSettings):
         le=100,
         validation_alias="MDS_PREVIEW_ROWS",
         title="How many rows of a table Dagster's event log shows; above 0, reports may show all names. Without it: 5, "
-        "but only public rows if a source was given a secret, such as a token, that gives access to private data.",
+        "but only public rows if a source has a secret, such as a token, that gives access to private data, or had one "
+        "when it landed rows of this lake.",
         description="how many rows of a day's table the event log and the report may show, 0 to 100",
     )
     readable_by: Literal["owner", "group", "everyone"] | None = Field(
         default=None,
         validation_alias="MDS_READABLE_BY",
-        title="Who may read the lake and Dagster's records on disk. Without it: owner if a source was given a secret, "
-        "such as a token, that gives access to private data, else whoever the umask lets.",
+        title="Who may read the lake and Dagster's records on disk. Without it: owner if a source has a secret, such "
+        "as a token, that gives access to private data, or had one when it landed rows of this lake, else whoever the "
+        "umask lets.",
         description="owner (modes 0700 and 0600), group (0750 and 0640) or everyone (as the umask says)",
     )
     alert_webhook: SecretStr | None = Field(
@@ -335,18 +339,40 @@ def _secrets() -> frozenset[str]:
 def preview_rows(own: Settings | None = None) -> int:
     """How many rows of a day's table the event log and reports may show.
 
-    MDS_PREVIEW_ROWS if set; else 0 if a source was given a secret, which may give it access to private data; else 5.
+    MDS_PREVIEW_ROWS if set; else 0 if rows may be private, see `is_private`; else 5.
 
     Args:
         own: The stack's settings, if not those from the environment.
     """
     given = (own or settings).preview_rows
-    return 0 if given is None and is_private() else public_preview_rows(own)
+    return 0 if given is None and is_private(own) else public_preview_rows(own)
 
 
-def is_private() -> bool:
+def is_private(own: Settings | None = None) -> bool:
+    """Whether rows may be private: a source was given a secret, or had one when it landed rows of this lake.
+
+    Args:
+        own: The stack's settings, if not those from the environment.
+    """
+    if has_source_secrets():
+        return True
+    root = (own or settings).data_dir
+    return _is_store_private(root) if is_remote(root) else os.access(Path(root, PRIVATE), os.F_OK)
+
+
+def has_source_secrets() -> bool:
     """Whether a source was given a secret, which may give it access to private data."""
     return any(map(given_secrets, loaded_sources()))
+
+
+@cache  # it takes a request
+def _is_store_private(root: str) -> bool:
+    from mds_assets.stack.lake import Lake, LakeError  # here, because the lake reads settings
+
+    try:
+        return Lake(root).is_private
+    except LakeError:  # whoever needs the store says why; until then, show nothing
+        return True
 
 
 def public_preview_rows(own: Settings | None = None) -> int:

@@ -7,15 +7,18 @@ import gzip
 import json
 import subprocess
 import sys
+import time
 import zlib
-from collections.abc import Callable, Iterable
-from contextlib import suppress
-from threading import Event
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager, suppress
+from socketserver import BaseRequestHandler, ThreadingTCPServer
+from threading import Event, Thread
 from typing import Any
 
 import pytest
 
 from mds_assets.github import pages, search
+from mds_assets.github.client import GitHub
 from mds_assets.github.errors import GitHubError
 from mds_assets.github.reading import Reading
 from mds_assets.github.session import Session
@@ -154,6 +157,47 @@ DRIPS = {
 def test_a_response_that_drips_ends_at_its_deadline_whatever_drips(first: bytes, drop: bytes):
     """Like a time-out, it may be tried later; it isn't requested again at once."""
     refused(dripping(first, drop), "took longer than 0.2 s", retryable=True, max_seconds=0.2)
+
+
+@contextmanager
+def dripping_port(first: bytes, drop: bytes) -> Generator[int]:
+    """A port that answers whatever arrives as `dripping` does."""
+
+    class Handler(BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(1000)
+            with suppress(ConnectionError):
+                self.request.sendall(first)
+                for _ in range(3_000):
+                    self.request.sendall(drop)
+                    Event().wait(0.01)
+
+    with ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}).start()
+        try:
+            yield server.server_address[1]
+        finally:
+            server.shutdown()
+
+
+@pytest.mark.parametrize("what", ["the answer of a proxy", "a TLS handshake"])
+def test_a_connection_that_drips_before_its_first_request_ends_at_its_deadline(
+    monkeypatch: pytest.MonkeyPatch, what: str
+):
+    is_proxy = what == "the answer of a proxy"
+    # A TLS record of a handshake, with 16,384 bytes.
+    first, drop = (b"HTTP/1.1 200 OK\r\nX: ", b"x") if is_proxy else (b"\x16\x03\x03\x40\x00", b"\x02")
+    with dripping_port(first, drop) as port:
+        for name in ("https_proxy", "HTTPS_PROXY"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{port}" if is_proxy else "")
+        monkeypatch.setenv("no_proxy", "")
+        started = time.monotonic()
+        url = "https://github.example" if is_proxy else f"https://127.0.0.1:{port}"
+        with pytest.raises(GitHubError, match=r"took longer than 0\.2 s") as error:
+            rows_of(GitHub(["acme"], url, max_seconds=0.2, sleep=lambda _: None).crawl([DAY]))
+        assert time.monotonic() - started < 8  # it drips for 30 s
+    assert error.value.retryable
 
 
 def test_after_a_deadline_the_next_request_gets_a_connection_of_its_own():

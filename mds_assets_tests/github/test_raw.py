@@ -268,7 +268,7 @@ def test_a_listing_that_shrinks_or_is_empty_is_a_warning_of_the_next_run(tmp_pat
         assert warnings() == []
         server.repos["acme"] = [repo(number) for number in range(1, 802)]  # one more than eight pages
         assert warnings() == []
-        other = Project(tmp_path / "other", server.url, ["other"])  # asks for another organisation in between
+        other = Project(tmp_path / "other", server.url, ["acme", "other"])  # another organisation comes and goes
         server.repos |= {"other": [repo(number) for number in range(1, 60)]}
         other.materialise(DAY, instance=instance)
         server.repos["acme"] = [repo(number) for number in range(1, 601)]
@@ -278,6 +278,21 @@ def test_a_listing_that_shrinks_or_is_empty_is_a_warning_of_the_next_run(tmp_pat
         empty, shrunk = warnings()
         assert "no repository at all" in empty
         assert "at most 0" in shrunk
+
+
+def test_what_is_listed_is_recorded_once_a_range_for_the_configured_organisations_only(tmp_path: Path):
+    instance, yesterday = DagsterInstance.ephemeral(), DAY - timedelta(days=1)
+    with GitHubServer({"acme": [repo(1), repo(2)], "other": [repo(3)]}) as server:
+        for organisations, warnings in ((["acme", "other"], 0), (["acme"], 1)):
+            project = Project(tmp_path, server.url, organisations, tables=frozenset({"raw/github_repos"}))
+            result = project.materialise(yesterday, DAY, instance=instance)
+            facts = metadata(result, "raw/github_repos", DAY)
+            assert list(facts["repositories_listed"]) == organisations
+            assert len(facts["warnings"]) == warnings
+            server.repos["acme"] = [repo(1)]
+            earlier = metadata(result, "raw/github_repos", yesterday)
+            assert not {"repositories_listed", "warnings"} & earlier.keys()
+            assert earlier["rows_future"] == 0
 
 
 def test_organisations_never_mix_and_one_that_is_added_later_backfills_on_its_own(tmp_path: Path):

@@ -144,3 +144,42 @@ def test_a_session_without_requests_opens_no_connection():
     with GitHubServer({}) as server, session_with(server, "acme") as session:
         session.pushes([DAY])
     assert "connection" not in session.__dict__
+
+
+FIVE_PAGES = [repo(number, "02T10:00", None) for number in range(1, 451)]
+
+
+@pytest.mark.parametrize("number", [2, 3, 4])
+@pytest.mark.parametrize("last", [0, 60])
+def test_an_inventory_that_ends_well_before_its_announced_end_is_an_error_to_retry(number: int, last: int):
+    fault = on({number}, answers(200, FIVE_PAGES[:last]))
+    with GitHubServer({"acme": FIVE_PAGES}, intercept=fault) as server, session_with(server, "acme") as session:
+        inventory = session.inventory()
+        if (number, last) == (4, 60):  # as if repositories were deleted meanwhile
+            rows_of(inventory)
+            return
+        with pytest.raises(GitHubError, match=f"ends after page {number} of the 5 that GitHub announced") as error:
+            rows_of(inventory)
+    assert error.value.retryable
+
+
+def test_repositories_deleted_while_an_inventory_is_read_are_no_error():
+    with GitHubServer({"acme": FIVE_PAGES}) as server, session_with(server, "acme") as session:
+
+        def delete(_: object, number: int) -> bool:
+            if number == 2:
+                server.repos["acme"] = FIVE_PAGES[:390]
+            return False
+
+        server.intercept = delete
+        assert len(rows_of(session.inventory())) == 390
+
+
+def test_an_announced_page_that_is_empty_is_a_warning_of_the_inventory():
+    with GitHubServer({"acme": FIVE_PAGES[:150]}) as server, session_with(server, "acme") as session:
+        server.intercept = on({2}, answers(200, []))
+        inventory = session.inventory()
+        rows_of(inventory)
+    assert [warning[:57] for warning in inventory.warnings] == [
+        "GITHUB_ORG 'acme': page 2 of the listing is empty. Run it"
+    ]

@@ -710,6 +710,33 @@ def test_a_failed_mart_does_not_stop_the_others_of_its_step(tmp_path: Path, brok
     assert failed == ["marts_of_staging__things_7_days"]
 
 
+def test_a_failed_mart_quotes_a_value_only_where_previews_are_on(tmp_path: Path):
+    def parses(things: pl.LazyFrame) -> pl.LazyFrame:
+        return things.select("id", value=pl.concat_str(pl.lit("patient Jane "), "value").cast(pl.Int64))
+
+    for preview_rows in (0, 5):
+        folder = tmp_path / str(preview_rows)
+        runs = Runs.of(folder, staged_from({D1: {1: 1}}), things_mart("a", parses), preview_rows=preview_rows)
+        ran = runs.materialise(D1, raise_on_error=False)
+        assert f"SchemaError: marts/a cannot be made for {D1}...{D1}: " in failure(ran)
+        assert ("patient Jane" in "".join(map(repr, ran.all_events))) == (preview_rows > 0)
+
+
+def test_a_failed_staging_table_quotes_a_value_only_where_previews_are_on(tmp_path: Path):
+    (tmp_path / "q.sql").write_text("SELECT id, total, day FROM orders")
+    for preview_rows in (0, 5):
+        staged = staging_table(
+            name="q", reads=["raw/orders"], columns=NUMBERS, sql=str(tmp_path / "q.sql"), rejects="country::INTEGER = 1"
+        )
+        folder, orders = tmp_path / str(preview_rows), [order(1, D1, country="patient Jane")]
+        ran = Runs.of(folder, toy.orders, staged, shop=orders, preview_rows=preview_rows).materialise(
+            D1, layers=["raw", "staging"], raise_on_error=False
+        )
+        failures = "".join(map(repr, ran.get_step_failure_events()))
+        assert "staging/q cannot be staged: " in failures
+        assert ("patient Jane" in failures) == (preview_rows > 0)
+
+
 def steps(runs: Runs) -> set[str]:
     """The steps of the job that makes everything, without checks."""
     job = runs.definitions.resolve_implicit_global_asset_job_def()

@@ -170,6 +170,8 @@ def test_a_file_in_the_way_is_one_line(odd: Clone, monkeypatch: pytest.MonkeyPat
         (b"# a comment\nMDS_DATA_DIR\n", ", line 2: MDS_DATA_DIR cannot be read"),
         (b"MDS_LOOKBACK_DAYS: 3\n", ", line 1: MDS_LOOKBACK_DAYS cannot be read"),
         (b"MDS_LOOKBACK_DAYS=3\n=secret\n", ", line 2: this cannot be read"),
+        (b"A=1\n\nMDS_DATA_DIR=secret${HOME}\n", ", line 3: MDS_DATA_DIR has ${...}, which is read as"),
+        (b"export MDS_DATA_DIR='secret${NOWHERE:-x}'\n", ", line 1: MDS_DATA_DIR has ${...}"),
     ],
 )
 def test_a_dotenv_that_cannot_be_read_is_one_line(

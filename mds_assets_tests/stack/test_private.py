@@ -105,12 +105,40 @@ def test_no_secret_is_printed_or_stored_wherever_code_quotes_it(
     clone: Clone, monkeypatch: pytest.MonkeyPatch, place: str
 ):
     monkeypatch.setenv("PLACE", place)
+    monkeypatch.setenv("MDS_PREVIEW_ROWS", "1")  # otherwise errors of tables quote no values at all
     ended = clone.dagster("--partition", YESTERDAY)
     assert (ended.returncode == 0) == (place == "log"), ended.stderr
     printed = (ended.stdout + ended.stderr).encode()
     assert leaks(printed + stored(clone)) == []
     assert b"***" in printed
     assert b"***" in stored(clone)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "raise ValueError(secret)",
+        "threading.Thread(target=int, args=(secret,), name=secret).start()",
+        "warnings.warn(secret)",
+        "warnings.catch_warnings().__enter__(); warnings.simplefilter('always'); warnings.warn(secret)",
+        "Owner()",
+    ],
+)
+def test_no_hook_of_python_prints_a_secret(clone: Clone, code: str):
+    prepared = """
+import os, threading, warnings
+import mds_assets.definitions
+secret = os.environ["TOY_TOKEN"] + chr(27)
+class Owner:
+    def __del__(self):
+        raise ValueError(secret)
+    def __repr__(self):
+        return f"<owner of {secret}>"
+"""
+    ended = clone.command("python", "-c", prepared + code)
+    assert "***" in ended.stderr
+    assert leaks((ended.stdout + ended.stderr).encode()) == []
+    assert "\x1b" not in ended.stderr
 
 
 def test_the_terminal_of_mds_shows_no_secret_either(clone: Clone, monkeypatch: pytest.MonkeyPatch):
@@ -208,3 +236,24 @@ def test_an_older_lake_and_older_records_are_closed_at_their_root(
     monkeypatch.setenv("PLACE", "")
     assert clone.dagster("--partition", YESTERDAY).returncode == 0
     assert {stat.S_IMODE(folder.stat().st_mode) for folder in (lake, home)} == {0o700}
+
+
+@pytest.mark.parametrize("secret", ["", TOKEN])
+def test_a_lake_landed_with_a_secret_stays_private_for_runs_without(
+    clone: Clone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, secret: str
+):
+    lake = tmp_path / "lake"
+    monkeypatch.setenv("PLACE", "")
+    monkeypatch.setitem(clone.environment, "MDS_DATA_DIR", str(lake))
+    for token, options in ((secret, []), ("", ["--skip-ingest"])):
+        monkeypatch.setitem(clone.environment, "TOY_TOKEN", token)
+        monkeypatch.setitem(clone.environment, "TOY_PASSWORD", token)
+        home = tmp_path / f"home of {token or 'none'}{options}"
+        home.mkdir()
+        monkeypatch.setitem(clone.environment, "DAGSTER_HOME", str(home))
+        ended = clone.command("mds", "run", "--days", "2", *options)
+        assert ended.returncode == 0, ended.stderr
+    assert modes(lake) == ({"d700", "f600"} if secret else {"d755", "f644"})
+    records = b"".join(file.read_bytes() for file in home.rglob("*") if file.is_file())
+    assert (b'"preview"' in records) == (not secret)
+    assert (lake / ".private").exists() == bool(secret)

@@ -27,6 +27,7 @@ from mds_assets.stack.environment import (
     source_settings,
     variables,
 )
+from mds_assets.stack.lake import Lake
 from mds_assets.stack.settings import Settings
 from mds_assets.stack.ui_settings import UISettings
 
@@ -423,6 +424,18 @@ def test_no_rows_are_shown_by_default_where_a_source_has_a_secret(toys: str, mon
     assert (stack.preview_rows(), stack.previews_allowed()) == (0, False)
     monkeypatch.setenv("MDS_PREVIEW_ROWS", "3")
     assert stack.preview_rows(load(Settings)) == 3
+
+
+@pytest.mark.usefixtures("toys")
+def test_no_rows_are_shown_by_default_of_a_lake_that_was_landed_with_a_secret(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(stack, "settings", load(Settings).model_copy(update={"data_dir": str(tmp_path)}))
+    assert (stack.preview_rows(), stack.previews_allowed()) == (5, True)
+    Lake(str(tmp_path)).mark_private()
+    assert (stack.preview_rows(), stack.previews_allowed(), stack.is_private()) == (0, False, True)
+    assert stack.preview_rows(stack.settings.model_copy(update={"preview_rows": 3})) == 3
+    assert not stack.has_source_secrets()
 
 
 def test_a_secret_that_is_the_default_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

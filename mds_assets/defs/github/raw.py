@@ -11,7 +11,7 @@
 Requests, retries and validation are in `mds_assets/github/`.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -77,7 +77,7 @@ def github_repos(
     one load per day and never removes an earlier one.
     """
     # Validate the config before dlt starts, so its error surfaces unwrapped.
-    return _read_changed(context, days, config.of(github))
+    return _read_changed(context, days, config.of(github), github.github.organisations)
 
 
 @raw_table(columns=GITHUB_PUSHES, day=f'least("timestamp", {LATEST})', output_required=False, **_OPTIONS)
@@ -156,10 +156,10 @@ def _read(days: Days, reading: Reading) -> Iterator[list[Json]]:
     days.report(
         observed_at=reading.observed_at.isoformat(),
         rate_limit_remaining=reading.rate_limit_remaining,
-        warnings=reading.warnings,
         repositories_skipped=reading.skipped,
         rows_future=reading.future,
     )
+    days.report_once(warnings=reading.warnings)
 
 
 _LIMIT_TOO_LOW = (
@@ -181,8 +181,10 @@ def _stars_before(session: Session, start: datetime) -> dict[int, int]:
 _STAR_COUNTS = Table(tuple(each for each in REPOSITORY if each.name in {"id", "stargazers_count", "observed_at"}))
 
 
-def _read_changed(context: AssetExecutionContext, days: Days, github: GitHubSession) -> Iterator[list[Json]]:
-    listed_before = _listed_before(context)
+def _read_changed(
+    context: AssetExecutionContext, days: Days, github: GitHubSession, configured: Sequence[str]
+) -> Iterator[list[Json]]:
+    listed_before = {name: number for name, number in _listed_before(context).items() if name in configured}
     requests_before = github.connection.requests
     days.scope = frozenset(github.github.organisations)
     try:
@@ -201,9 +203,8 @@ def _read_changed(context: AssetExecutionContext, days: Days, github: GitHubSess
         observed_at=crawl.observed_at.isoformat(),
         rate_limit_remaining=crawl.rate_limit_remaining,
         rows_future=crawl.future,
-        warnings=[*crawl.warnings, *warnings],
-        **{_LISTED: listed_before | crawl.listed},
     )
+    days.report_once(warnings=[*crawl.warnings, *warnings], **{_LISTED: listed_before | crawl.listed})
 
 
 def _listed_before(context: AssetExecutionContext) -> dict[str, int]:

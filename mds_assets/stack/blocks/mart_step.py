@@ -14,6 +14,7 @@ from mds_assets.stack.blocks.as_of import MART, Frames, Mart
 from mds_assets.stack.blocks.definition import CODE, code_of, parameter, set_parameters
 from mds_assets.stack.io_managers.io_manager import Written, publish
 from mds_assets.stack.io_managers.polars import typed
+from mds_assets.stack.io_managers.value_errors import VALUE_ERRORS, reason
 from mds_assets.stack.lake.layout import DATA_FILE, Partition, partition_folder
 from mds_assets.stack.partitions import DAILY, SINGLE_RUN, to_days
 from mds_assets.stack.session import Session
@@ -125,8 +126,10 @@ def _make(
     except Exception as error:
         if len(marts) == 1:
             (each,) = marts.values()
-            if isinstance(error, pl.exceptions.PolarsError):  # which does not name the table
-                error = SchemaError(f"{each.key.to_user_string()} cannot be made for {days[0]}...{days[-1]}: {error}")
+            if isinstance(error, (pl.exceptions.PolarsError, *VALUE_ERRORS)):  # which do not name the table
+                name = each.key.to_user_string()
+                why = reason(error, name, each.table, quote_values=session.preview_rows > 0)
+                error = SchemaError(f"{name} cannot be made for {days[0]}...{days[-1]}: {why}")
             return {}, [error]
         made = {}
         for output, each in marts.items():

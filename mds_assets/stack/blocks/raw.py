@@ -1,7 +1,6 @@
 """`@raw_table`: land what a source sends, all or nothing, as one file per day."""
 
 import inspect
-import json
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -24,15 +23,15 @@ from dagster import (
 from upath import UPath
 
 from mds_assets.stack.blocks.definition import CODE, Columns, as_table, code_of, make_asset, take_parameters_of
+from mds_assets.stack.completeness import scope_of
 from mds_assets.stack.io_managers.io_manager import file_metadata, preview
 from mds_assets.stack.lake import Files
-from mds_assets.stack.lake.footers import footer
 from mds_assets.stack.lake.layout import Partition, is_landed, load_file
 from mds_assets.stack.landing.days import Days, SkippedError, snapshot_day
-from mds_assets.stack.names import SCOPE, SKIPPED
+from mds_assets.stack.names import SKIPPED
 from mds_assets.stack.partitions import DAILY, to_days
 from mds_assets.stack.session import Session
-from mds_assets.stack.settings import redact
+from mds_assets.stack.settings import has_source_secrets, redact
 from mds_assets.stack.table import COLUMN_SCHEMA, DAY, Column, SchemaError, Table, quote
 
 SNAPSHOT = "mds/snapshot"  # the metadata of a raw table whose source only knows its present state
@@ -179,6 +178,8 @@ def _land(
             raise failure from None
         files: dict[Partition, Path] = {None: load.files[yesterday]} if requested == [None] else {**load.files}
         if files:
+            if has_source_secrets():
+                session.lake.mark_private()
             session.lake.add(context.asset_key, load.load_id, files, load.early)
     context.log.info("%s: %s", name, _summary(load.rows, load.rows_early, days.requests))
     facts = {
@@ -202,6 +203,7 @@ def _land(
                 **(file_metadata(of_day) if of_day else {"observable": False}),
                 **(preview(session, newest[0], declared) if newest else {}),
                 **facts,
+                **(days.facts_once if partition == requested[-1] else {}),
                 "rows_landed": load.rows.get(partition or yesterday, 0),
             },
             partition_key=str(partition) if partition else None,
@@ -217,8 +219,7 @@ def _readable(session: Session, read_set: Mapping[Partition, Files]) -> dict[Par
 def _scopes(files: Iterable[UPath]) -> list[frozenset[str]]:
     """The scope of each of a day's files that landed it; empty for files written before scopes were recorded."""
     landed = [file for file in files if is_landed([file.name])]
-    scopes = [(footer(file).metadata or {}).get(SCOPE.encode(), b"[]") for file in landed]
-    return [frozenset(json.loads(scope)) for scope in scopes]
+    return [scope_of(file) for file in landed]
 
 
 def _summary(rows: Mapping[date, int], early: int, requests: int) -> str:

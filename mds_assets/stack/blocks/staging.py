@@ -10,6 +10,7 @@ import duckdb
 from dagster import AssetExecutionContext, AssetIn, AssetsDefinition, MetadataValue
 
 from mds_assets.stack.blocks.definition import CODE, Columns, as_table, code, make_asset, parameter, set_parameters
+from mds_assets.stack.io_managers.value_errors import value_errors
 from mds_assets.stack.partitions import DAILY, to_days
 from mds_assets.stack.session import Session
 from mds_assets.stack.table import DAY, SchemaError
@@ -53,7 +54,11 @@ def staging_table(
     def stage(context: AssetExecutionContext, session: Session, **rows: duckdb.DuckDBPyRelation) -> Any:
         if rejects:
             first = next(iter(views))
-            with session.reading(context.get_step_execution_context()):
+            step, quote_values = context.get_step_execution_context(), session.preview_rows > 0
+            with (
+                session.reading(step),
+                value_errors("cannot be staged", f"staging/{name}", declared, quote_values=quote_values),
+            ):
                 _count_rejected(context, rows[first].filter(rejects))
             rows[first] = rows[first].filter(f"NOT coalesce({rejects}, false)")
         for view, relation in rows.items():

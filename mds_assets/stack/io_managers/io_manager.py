@@ -31,6 +31,7 @@ from mds_assets.stack.audit import SCHEMA, Verdict, audit
 from mds_assets.stack.event_log import report_materializations, report_verdicts
 from mds_assets.stack.io_managers import duckdb as duckdb_engine
 from mds_assets.stack.io_managers import polars as polars_engine
+from mds_assets.stack.io_managers.value_errors import value_errors
 from mds_assets.stack.lake.footers import footer
 from mds_assets.stack.lake.layout import DATA_FILE, Partition, partition_folder
 from mds_assets.stack.partitions import days_between, to_days, window_of
@@ -93,7 +94,11 @@ class LakeIOManager(IOManager):
         if wanted is Any:
             wanted = {"duckdb": duckdb.DuckDBPyRelation, "polars": pl.LazyFrame}[self._engine]
         found = [file for of_day in files.values() for file in of_day]
-        with self._session.reading(context.step_context):
+        name, quote_values = key.to_user_string(), self._session.preview_rows > 0
+        with (
+            self._session.reading(context.step_context),
+            value_errors("cannot be read", name, table, quote_values=quote_values),
+        ):
             return self._as(wanted, found, table, partitioned=context.has_asset_partitions)
 
     def _as(self, wanted: type, files: Sequence[UPath], table: Table, *, partitioned: bool) -> Rows:
@@ -165,18 +170,13 @@ class LakeIOManager(IOManager):
         self, key: AssetKey, obj: Rows, table: Table, days: Sequence[date] | None, folder: Path
     ) -> list[Path]:
         name = key.to_user_string()
-        try:
+        what = f"cannot be written for {days[0]}...{days[-1]}" if days else "cannot be written"
+        with value_errors(what, name, table, quote_values=self._session.preview_rows > 0):
             if isinstance(obj, pl.LazyFrame | pl.DataFrame):
                 return polars_engine.write(name, obj.lazy(), table, days, folder)
             if isinstance(obj, duckdb.DuckDBPyRelation | pa.Table | pa.RecordBatchReader):
                 relation = duckdb_engine.to_relation(self._session.connection, obj)
                 return duckdb_engine.write(name, relation, table, days, folder, self._session.footers.get(key, {}))
-        except (duckdb.DataError, duckdb.InvalidInputException, pl.exceptions.InvalidOperationError) as error:
-            period = f" for {days[0]}...{days[-1]}" if days else ""
-            raise SchemaError(
-                f"{name} cannot be written{period}: {' '.join(str(error).split())}. Correct the value where it is "
-                "made, or change the declaration."
-            ) from error
         raise SchemaError(f"{name} returned a {type(obj).__name__}: return one of {Rows}")
 
 

@@ -4,7 +4,7 @@ Reading and writing the content of a file is in `io_managers/`.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from datetime import date
 from functools import cached_property
 from pathlib import Path
@@ -15,15 +15,21 @@ from upath import UPath
 
 from mds_assets.stack.lake import commit
 from mds_assets.stack.lake.backend import Backend
-from mds_assets.stack.lake.commit import Files, Index, ReadSet
+from mds_assets.stack.lake.commit import Files, Index, InputsChangedError, ReadSet
 from mds_assets.stack.lake.layout import Partition, is_early, is_landed, load_file, partition_folder, table_files
 from mds_assets.stack.lake.local import LocalBackend
+from mds_assets.stack.names import PRIVATE
 from mds_assets.stack.settings import is_remote
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
     from mds_assets.stack.lake.object_store import StoreOptions
+
+_PRIVATE = """\
+Rows of this lake were fetched with a secret, such as a token, and may be private: only their owner may read the files,
+and previews and reports show public rows only. Remove this file once everyone may see everything.
+"""
 
 
 class Lake:
@@ -94,6 +100,22 @@ class Lake:
             LakeError: The store does not respond.
         """
         return commit.read_files(self.backend, key, partitions)
+
+    @property
+    def is_private(self) -> bool:
+        """Whether a source that was given a secret has landed rows here.
+
+        Raises:
+            LakeError: The store does not respond.
+        """
+        with self.backend.explaining():
+            return self.path(PRIVATE).exists()
+
+    def mark_private(self) -> None:
+        """Record it for good, for runs and readers without the secret: call it before the rows are added."""
+        if not self.is_private:
+            with suppress(InputsChangedError), self.replacing_file(PRIVATE) as file:  # another run did it
+                file.write_text(_PRIVATE)
 
     def files(self, key: AssetKey, partition: Partition) -> list[UPath]:
         """The table's files of one partition, sorted by name, early ones included."""

@@ -37,6 +37,7 @@ class Days:
         log: A logger for the source's progress.
         requests: Number of HTTP responses received by the sessions of this range, retries included.
         facts: What the source adds to the metadata of the load.
+        facts_once: What it adds to that of the last day only.
         scope: What the load covers of the source, such as accounts; recorded in the footer of each of its files.
         left_out: The parts of the scope that this load lacks, with the reason; see `leave_out`.
         covered: The days that `missing` found landed: this load does not land them again. Rows of theirs that the
@@ -49,6 +50,7 @@ class Days:
     log: "logging.Logger | logging.LoggerAdapter[Any]" = _LOG
     requests: int = 0
     facts: dict[str, Any] = field(default_factory=dict[str, Any])
+    facts_once: dict[str, Any] = field(default_factory=dict[str, Any])
     scope: frozenset[str] = frozenset()
     left_out: dict[str, str] = field(default_factory=dict[str, str])
     covered: frozenset[date] = frozenset()
@@ -179,6 +181,10 @@ class Days:
     def report(self, **facts: Any) -> None:
         """Add facts to the metadata of the load: `days.report(customers=12)`."""
         self.facts.update(facts)
+
+    def report_once(self, **facts: Any) -> None:
+        """Add facts to the metadata of the range's last day only: lists, which each day of a backfill would repeat."""
+        self.facts_once.update(facts)
 
 
 def snapshot_day(days: Days) -> date | None:

@@ -3,6 +3,7 @@
 import re
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -159,13 +160,56 @@ ONE_DAY_WRONG: dict[str, tuple[pa.Table, str]] = {
 }
 
 
+PRIVATE = "patient Jane Doe"
+
+
+def _text_as_number(kind: str) -> Any:
+    """Rows whose conversion, which is lazy where the type is, fails at a private value."""
+    if kind == "relation":
+        texts = duckdb.from_arrow(pa.table({"name": [PRIVATE], "day": [D1]}))
+        return texts.project("name::BIGINT AS id, name, day")
+    frame = pl.LazyFrame({"id": [1], "name": [PRIVATE], "day": [D1]})
+    if kind == "cast":
+        return frame.with_columns(id=pl.col("name").cast(pl.Int64))
+    return frame.with_columns(id=pl.col("name").str.to_integer())
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("relation", "ConversionException in column 'name'"),
+        ("cast", "InvalidOperationError in column 'name'"),
+        ("parse", "ComputeError"),
+        ("range", "staging/written.small is out of range for INTEGER"),
+        ("list", "staging/written.smalls is out of range for INTEGER[]"),
+    ],
+)
+def test_an_error_while_writing_quotes_a_value_only_where_previews_are_on(tmp_path: Path, kind: str, expected: str):
+    declared, private = PAIRS, PRIVATE
+    if kind in ("range", "list"):
+        declared, private = SCHEMA, str(2**31 + 77)
+        wrong = {"small": pa.array([2**31 + 77])} if kind == "range" else {"smalls": pa.array([[2**31 + 77]])}
+        source = writes(lambda _: rows(D1, **wrong), declared=declared)
+    else:
+        source = writes(lambda _: _text_as_number(kind), declared=declared)
+    for preview_rows in (0, 5):
+        result = Warehouse(tmp_path / str(preview_rows), preview_rows=preview_rows).run(source, D1, raises=False)
+        assert not result.success
+        events = "".join(map(repr, result.all_events))
+        assert (private in events) == (preview_rows > 0)
+        if not preview_rows:
+            (error,) = errors(result).values()
+            assert f"staging/written cannot be written for {D1}...{D1}: {expected}" in error
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
     ("wrong", "days"), [pytest.param(WRONG, TWO_DAYS, id="range"), pytest.param(ONE_DAY_WRONG, (D1, D1), id="day")]
 )
 def test_a_table_that_does_not_fit_is_refused_by_name_and_the_lake_stays_as_it_was(
-    warehouse: Warehouse, kind: str, wrong: dict[str, tuple[pa.Table, str]], days: tuple[date, date]
+    tmp_path: Path, kind: str, wrong: dict[str, tuple[pa.Table, str]], days: tuple[date, date]
 ):
+    warehouse = Warehouse(tmp_path / "lake", preview_rows=5)  # so that errors quote the values
     names = {f"t{number}": name for number, name in enumerate(wrong)}
     bad = [
         writes(lambda _, name=name: as_kind(wrong[name][0], kind), asset_name, declared=SCHEMA)

@@ -30,6 +30,15 @@ def test_a_lake_knows_its_days(lake: Lake):
     assert lake.size(lake.files(TABLE, D1)) == 1
 
 
+def test_a_lake_that_is_marked_private_is_so_for_whoever_opens_it(open_lake: OpenLake):
+    lake = open_lake()
+    assert not lake.is_private
+    lake.mark_private()
+    open_lake().mark_private()
+    assert lake.is_private
+    assert open_lake().is_private
+
+
 def test_only_parquet_files_of_the_day_itself_are_its_files(lake: Lake, tmp_path: Path):
     file = written(tmp_path, "file")
     for path in (f"day={D1}/data.tmp", f"day={D1}/old/data.parquet", "day=2026-02-30/data.parquet", "old/data.parquet"):
