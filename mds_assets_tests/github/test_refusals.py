@@ -124,7 +124,7 @@ def test_a_run_lands_the_others_and_a_check_of_each_table_names_the_one(tmp_path
             assert "bad (1 days): GITHUB_ORG 'bad': GET http://127.0.0.1:" in (check.description or "")
             assert "Check the spelling" in (check.description or "")
             assert check.metadata["parts_missing"].value == ["bad"]
-        assert checks["staging/repos schema"].passed  # nothing downstream was stopped
+        assert checks["staging/repos is_valid"].passed  # nothing downstream was stopped
 
         later = project.checks()  # the newest day, from the files alone
         assert not later["raw/github_repos is_complete"].passed
