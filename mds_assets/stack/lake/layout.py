@@ -13,11 +13,12 @@ not make the day a landed one. This module only computes names; it never accesse
 import re
 from collections.abc import Iterable
 from datetime import date
-from typing import TypeAlias
-
-from dagster import AssetKey
+from typing import TYPE_CHECKING, TypeAlias
 
 from mds_assets.stack.table import DAY
+
+if TYPE_CHECKING:
+    from dagster import AssetKey
 
 # None is the one partition of a table without days.
 Partition: TypeAlias = date | None
@@ -76,7 +77,7 @@ def is_below_partition(path: str) -> bool:
     return any("=" in folder for folder in path.split("/")[:-2])
 
 
-def is_table_file(key: AssetKey, name: str) -> bool:
+def is_table_file(key: "AssetKey", name: str) -> bool:
     """Whether a file holds rows of this table: any Parquet file in raw, early rows included; else `data.parquet` only.
 
     A stray copy beside `data.parquet` would double every figure.
@@ -84,7 +85,7 @@ def is_table_file(key: AssetKey, name: str) -> bool:
     return name.endswith(_PARQUET) if key.has_prefix(["raw"]) else name == DATA_FILE
 
 
-def table_files(key: AssetKey, names: Iterable[str]) -> list[str]:
+def table_files(key: "AssetKey", names: Iterable[str]) -> list[str]:
     """Those of these files that hold rows of this table."""
     return [name for name in names if is_table_file(key, name)]
 
