@@ -45,7 +45,7 @@ def daily_activity() -> None:
     """Stands for the other mart."""
 
 
-BLOCKING = ("schema", "not_null", "unique_key", "accepted_values")
+BLOCKING = ("is_valid",)
 TELLING = {
     repos: ("reconciles", "is_fresh"),
     repos_per_language: ("reconciles", "window_is_complete", "is_fresh"),

@@ -240,7 +240,7 @@ def test_a_failed_run_is_told_to_log_and_webhook_and_a_dead_webhook_hinders_noth
     stack.gate.refusal = None
     told = dev.eventually("an alert", lambda: [text for text in webhook.texts if heard in text], seconds=4 * PATIENCE)
     assert len(told) == 1
-    first, why, look = told[0].splitlines()
+    first, why, look = unfenced(told[0]).splitlines()
     assert first == f"Failed: {RAW}, {STAGING} of 2019-10-28...2019-10-29, at raw__github_repos"
     assert why.startswith("GITHUB_ORG 'acme': GET http://127.0.0.1:")
     assert "answered 401 'Bad credentials, ***': GITHUB_TOKEN was refused" in why
@@ -250,10 +250,15 @@ def test_a_failed_run_is_told_to_log_and_webhook_and_a_dead_webhook_hinders_noth
     assert log.count(f"MDS_ALERT_WEBHOOK was not notified of run {unheard}: it answered 503") == 1
     assert len([text for text in webhook.texts if unheard in text]) == 1
     # Of the test before; runs of the command line are told as well.
-    (died,) = [text for text in webhook.texts if "was terminated by signal 9 (SIGKILL)" in text]
+    (died,) = [unfenced(text) for text in webhook.texts if "was terminated by signal 9 (SIGKILL)" in text]
     assert died.startswith(f"Failed: {RAW} of {FIRST + timedelta(days=25)}\n")
     assert died.endswith("; Dagster tries it once more")
-    assert len([text for text in webhook.texts if text.startswith("Failed: daily_refresh of 2019-10-2")]) == 2
+    assert len([text for text in webhook.texts if unfenced(text).startswith("Failed: daily_refresh of 2019-10-2")]) == 2
+
+
+def unfenced(text: str) -> str:
+    """The text of an alert, which is a code block."""
+    return text.removeprefix("```\n").removesuffix("\n```")
 
 
 def test_the_marts_that_look_back_on_a_repaired_day_follow_once_and_nothing_follows_them(stack: Stack):
