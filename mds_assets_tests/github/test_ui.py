@@ -218,7 +218,10 @@ def test_the_catalog_shows_rows_columns_kinds_and_description_of_each_table(
     for column in schema.columns:
         column_type, description = columns[column.name]
         shown = [column.type, *([] if column.constraints.nullable else ["non-nullable"]), *column.constraints.other]
-        assert column_type.split() == " ".join(shown).split()
+        # The page cuts long rules.
+        visible, cut, _ = " ".join(column_type.split()).partition("...")
+        expected = " ".join(" ".join(shown).split())
+        assert expected.startswith(visible) if cut else visible == expected
         assert description == (column.description or "").replace("`", "")
 
     rows = len(dev.project.rows(table, launched.day))
