@@ -68,7 +68,8 @@ def test_nothing_grows_with_the_number_of_runs(tmp_path: Path):
     few = (RUNS - WARM) // 4
     assert {name: more for name, more in (objects_after - objects_before).items() if more > few} == {}
     assert {name: more for name, more in (containers_after - containers_before).items() if more > few} == {}
-    assert others_after == others_before
+    # Fewer, where what earlier tests left has been collected meanwhile.
+    assert all(after <= before for after, before in zip(others_after, others_before, strict=True))
 
 
 def test_no_run_leaves_dlts_file_systems_in_the_cache_of_fsspec(tmp_path: Path):

@@ -223,7 +223,7 @@ def test_the_records_of_an_old_day_are_bounded(project: Runs, instance: DagsterI
 def test_a_days_failure_and_each_checks_newest_result_stay_also_of_events_without_a_run(
     project: Runs, instance: DagsterInstance
 ):
-    check = AssetCheckKey(STAGING, "unique_key")
+    check = AssetCheckKey(STAGING, "is_valid")
     assert check in defs.resolve_asset_graph().asset_check_keys
     for day, passed in zip(DAYS, (True, False, True), strict=True):
         evaluation = AssetCheckEvaluation(

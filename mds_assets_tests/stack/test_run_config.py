@@ -68,9 +68,9 @@ def test_run_config_holds_nothing_but_what_ops_declare(name: str):
     found = dict(leaves(job.run_config_schema.config_type))
     assert ConfigTypeKind.ANY not in found.values()
     assert {path for path in found if not path.startswith("ops.")} == HARMLESS
-    # GitHub's raw may name some of the organisations; `prune` has its three numbers.
+    # GitHub's raw may name some of the organisations; `prune` and `compact` have their numbers.
     options = {path.rpartition(".config.")[2] for path in found if path.startswith("ops.")}
-    assert options <= {"organisations", "older_than_days", "keep_newest", "dry_run"}
+    assert options <= {"organisations", "older_than_days", "keep_newest", "more_than_loads", "dry_run"}
 
 
 @pytest.mark.parametrize("resource", [*(defs.resources or {})])
