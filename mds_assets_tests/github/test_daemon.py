@@ -244,7 +244,7 @@ def test_a_failed_run_is_told_to_log_and_webhook_and_a_dead_webhook_hinders_noth
     assert first == f"Failed: {RAW}, {STAGING} of 2019-10-28...2019-10-29, at raw__github_repos"
     assert why.startswith("GITHUB_ORG 'acme': GET http://127.0.0.1:")
     assert "answered 401 'Bad credentials, ***': GITHUB_TOKEN was refused" in why
-    assert look == f"Run {heard}: `make dev` shows it at /runs/{heard}"
+    assert look == f"Run {heard}: 'make dev' shows it at /runs/{heard}"
     log = dev.log.read_text()
     assert first in log
     assert log.count(f"MDS_ALERT_WEBHOOK was not notified of run {unheard}: it answered 503") == 1

@@ -193,7 +193,7 @@ main()
 """
 
 PIPELINE, LAKE = "dlt.pipeline.pipeline:Pipeline", "mds_assets.stack.io_managers"
-MARTS = "mds_assets.stack.blocks.mart_step"
+MART_STEP = "mds_assets.stack.blocks.mart_step"
 KILLS = {
     "paging": ("leaves", "mds_assets.github.connection:Connection.get", "2", ""),
     "before extract": ("enters", f"{PIPELINE}.extract", "1", ""),
@@ -203,8 +203,8 @@ KILLS = {
     "moving the load": ("leaves", "os:link", "1", "raw/github_repos"),
     "staging": ("leaves", f"{LAKE}.duckdb:write", "1", ""),
     "moving staging": ("leaves", "os:replace", "1", "staging/repos"),
-    "the first mart": ("leaves", f"{MARTS}:_make", "1", ""),
-    "the second mart": ("leaves", f"{MARTS}:_make", "2", ""),
+    "the first mart": ("leaves", f"{MART_STEP}:_make", "1", ""),
+    "the second mart": ("leaves", f"{MART_STEP}:_make", "2", ""),
     "moving a mart": ("leaves", "os:replace", "1", "marts/repos_per_language"),
     "building the warehouse": ("leaves", "mds_assets.stack.warehouse:_build", "1", ""),
     "moving the warehouse": ("leaves", "os:replace", "1", "warehouse.duckdb"),
