@@ -64,7 +64,7 @@ class BoundedSession(requests.Session):
             self.mount(scheme, _Adapter(self._watch, self._watch_connecting))
 
     def get_redirect_target(self, resp: requests.Response) -> None:
-        """None: even if told not to follow a redirect, requests would read its whole body."""
+        """None: `requests` reads the whole body of a redirect, even with `allow_redirects=False`."""
 
     def fetch(self, url: str, timeout: tuple[float, float]) -> Received:
         """Send a GET request and read the response to its end.

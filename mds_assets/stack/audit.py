@@ -10,10 +10,11 @@ from dataclasses import dataclass, field, replace
 
 import duckdb
 import pyarrow as pa
+import pyarrow.parquet as pq
 from upath import UPath
 
 from mds_assets.stack.io_managers.duckdb import read, select
-from mds_assets.stack.lake.footers import AnyPath, footer
+from mds_assets.stack.lake.footers import UNREADABLE, AnyPath, footer
 from mds_assets.stack.lake.layout import Partition
 from mds_assets.stack.session import Session
 from mds_assets.stack.table import DAY, Table, quote
@@ -58,6 +59,7 @@ class _Partition:
     """A partition as it is audited."""
 
     files: Sequence[AnyPath]
+    footers: list[pq.FileMetaData] = field(default_factory=list[pq.FileMetaData])
     messages: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
     rows: int = 0
     keys: int = 0
@@ -79,7 +81,15 @@ def audit(
     """
     partitions = {partition: _Partition(of_partition) for partition, of_partition in files.items()}
     for each in partitions.values():
-        each.messages += [(SCHEMA, message) for file in each.files for message in _schema(file, table, may_have_more)]
+        for file in each.files:
+            name = f"{file.parent.name}/{file.name}"
+            try:
+                each.footers.append(footer(file))
+            except UNREADABLE as error:
+                each.messages.append((SCHEMA, f"{name} cannot be read: {_first_line(error)}"))
+            else:
+                wrong = _schema(name, each.footers[-1].schema.to_arrow_schema(), table, may_have_more)
+                each.messages += [(SCHEMA, message) for message in wrong]
     # A file that cannot be read, or has other types, would fail the queries for all.
     readable = {partition: each for partition, each in partitions.items() if not each.messages}
     try:
@@ -91,7 +101,7 @@ def audit(
                 for partition, each in files.items()
             }
         for each in readable.values():
-            each.messages.append((SCHEMA, f"a file cannot be read: {_reason(error)}"))
+            each.messages.append((SCHEMA, f"a file cannot be read: {reason_of(error)}"))
     return {partition: Verdict(tuple(each.messages), each.rows, each.keys) for partition, each in partitions.items()}
 
 
@@ -105,19 +115,18 @@ def sample(session: Session, table: Table, rows: duckdb.DuckDBPyRelation) -> tup
     return number, "; ".join(", ".join(map(str, row)) for row in first)
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
     """Why a file cannot be read. DuckDB's value errors quote the value, so only their type is shown."""
-    return type(error).__name__ if isinstance(error, duckdb.DataError) else str(error).strip().splitlines()[0]
+    return type(error).__name__ if isinstance(error, duckdb.DataError) else _first_line(error)
 
 
-def _schema(file: AnyPath, table: Table, may_have_more: bool) -> list[str]:
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+
+
+def _schema(name: str, actual: pa.Schema, table: Table, may_have_more: bool) -> list[str]:
     """How a file's columns and types differ from the declared ones."""
-    name = f"{file.parent.name}/{file.name}"
     declared = table.arrow_schema()
-    try:
-        actual = footer(file).schema.to_arrow_schema()
-    except (pa.ArrowInvalid, OSError) as error:
-        return [f"{name} cannot be read: {str(error).splitlines()[0]}"]
     types = {field.name: _plain(field.type) for field in actual}
     wrong = [
         f"{name} has {field.name} as {types.get(field.name, 'no column')}, declared {field.type}"
@@ -149,19 +158,23 @@ def _reads_as(actual: pa.DataType | None, declared: pa.Field) -> bool:
 
 
 def _audit_rows(session: Session, table: Table, partitions: Mapping[Partition, _Partition]) -> None:
-    """Add what is wrong with the rows: one query for all partitions, and more only where something is."""
+    """Add what is wrong with the rows: two queries for all partitions, and more only where something is."""
     files = [file for each in partitions.values() for file in each.files]
     if not files:
         return
-    conditions = _conditions(table, files)
-    if _any_row_meets(session, table, files, conditions) or _any_key_twice(session, table, files):
-        for each in partitions.values():
+    conditions = _conditions(table, [footer for each in partitions.values() for footer in each.footers])
+    if not (_any_row_meets(session, table, files, conditions) or _any_key_twice(session, table, files)):
+        return
+    for partition, each in partitions.items():
+        if len(partitions) > 1:
+            _audit_rows(session, table, {partition: each})
+        else:
             _explain(session, table, each, conditions)
 
 
-def _conditions(table: Table, files: Sequence[AnyPath]) -> dict[str, str]:
+def _conditions(table: Table, footers: Iterable[pq.FileMetaData]) -> dict[str, str]:
     """The conditions that no row may meet, with the kind of each."""
-    nulls = [f"{quote(name)} IS NULL" for name in _may_be_null(files, table)]
+    nulls = [f"{quote(name)} IS NULL" for name in _may_be_null(footers, table)]
     not_json = [
         f"NOT {'json_valid({})' if one.type == 'JSON' else 'list_bool_and([json_valid(x) FOR x IN {}])'}".format(
             quote(one.name)
@@ -205,8 +218,6 @@ def _key(table: Table, files: Sequence[AnyPath]) -> str:
 
 def _explain(session: Session, table: Table, partition: _Partition, conditions: Mapping[str, str]) -> None:
     """Add what is wrong with the rows of one partition."""
-    if not partition.files:
-        return
     key = _key(table, partition.files)
     for condition, kind in conditions.items():
         met = _rows(session, table, partition.files).filter(condition)
@@ -222,14 +233,14 @@ def _explain(session: Session, table: Table, partition: _Partition, conditions: 
             partition.messages.append((UNIQUE_KEY, f"{number} keys ({key}) come more than once: {first}"))
 
 
-def _may_be_null(files: Iterable[AnyPath], table: Table) -> list[str]:
-    """The columns declared not null that the files' footers do not prove free of nulls.
+def _may_be_null(footers: Iterable[pq.FileMetaData], table: Table) -> list[str]:
+    """The columns declared not null that the footers do not prove free of nulls.
 
     A list column always needs a check, because its statistics count elements.
     """
     required = [column.name for column in table.columns if not column.nullable]
     never = set(required)
-    for metadata in map(footer, files):
+    for metadata in footers:
         row_groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
         # An empty row group has no statistics.
         chunks = [group.column(number) for group in row_groups if group.num_rows for number in range(group.num_columns)]

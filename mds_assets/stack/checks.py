@@ -40,9 +40,9 @@ from dagster._utils.warnings import disable_dagster_warnings
 from upath import UPath
 
 from mds_assets.stack import completeness
-from mds_assets.stack.audit import MAX_KEYS, Verdict, audit, sample
+from mds_assets.stack.audit import MAX_KEYS, Verdict, audit, reason_of, sample
 from mds_assets.stack.blocks.as_of import Mart
-from mds_assets.stack.event_log import evaluation_of, facts_of, report_verdicts, severity_of
+from mds_assets.stack.event_log import evaluation_of, facts_of, is_blocking, report_verdicts, severity_of
 from mds_assets.stack.io_managers.duckdb import read, select
 from mds_assets.stack.lake import Files, Partition
 from mds_assets.stack.lake.footers import footer
@@ -175,7 +175,7 @@ def checks_of(subject: CheckedTable) -> AssetChecksDefinition:
                 name,
                 asset=key,
                 description=check.__doc__,
-                blocking=name == IS_VALID and not key.has_prefix(["raw"]),
+                blocking=is_blocking(key, name),
                 partitions_def=DAILY if name == IS_VALID and subject.partitioned else None,
             )
             for name, check in checks.items()
@@ -224,10 +224,7 @@ def _run(check: _Check, checked: _Checked) -> AssetCheckResult:
     try:
         return check(checked)
     except (duckdb.Error, pa.ArrowInvalid, OSError) as error:
-        # DuckDB's value errors quote the value; `is_valid` names the column.
-        is_value = isinstance(error, duckdb.DataError)
-        reason = type(error).__name__ if is_value else str(error).strip().splitlines()[0]
-        return AssetCheckResult(passed=False, description=f"a file cannot be read: {reason}")
+        return AssetCheckResult(passed=False, description=f"a file cannot be read: {reason_of(error)}")
 
 
 def _is_valid(checked: _Checked) -> AssetCheckResult:

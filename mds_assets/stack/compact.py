@@ -19,8 +19,10 @@ from dagster import AssetKey, Config, JobDefinition, OpExecutionContext, Resourc
 from pydantic import Field
 from upath import UPath
 
-from mds_assets.stack.completeness import left_out, recorded, scope_of
+from mds_assets.stack.completeness import left_out, scope_of
+from mds_assets.stack.io_managers.duckdb import kv_metadata
 from mds_assets.stack.lake import Files, InputsChangedError, Lake, LakeError
+from mds_assets.stack.lake.footers import recorded
 from mds_assets.stack.lake.layout import compacted_file, is_landed
 from mds_assets.stack.names import LEFT_OUT, LOADS, SCOPE
 from mds_assets.stack.session import Session
@@ -111,9 +113,8 @@ def _write(con: duckdb.DuckDBPyConnection, files: Sequence[UPath], target: Path)
     facts = {name: json.dumps(sorted(set(values))) for name, values in _facts(files).items()}
     if missing := left_out(files):
         facts[LEFT_OUT] = json.dumps(missing)
-    footers = ", ".join(f"{name}: {literal(value)}" for name, value in facts.items())
     before = _select(files)
-    con.execute(f"COPY ({before}) TO {literal(target)} (FORMAT parquet, COMPRESSION zstd, KV_METADATA {{{footers}}})")
+    con.execute(f"COPY ({before}) TO {literal(target)} (FORMAT parquet, COMPRESSION zstd, {kv_metadata(facts)})")
     after = _select([UPath(target)])
     rows, same = con.sql(before), con.sql(after)
     is_same = rows.columns == same.columns and rows.types == same.types

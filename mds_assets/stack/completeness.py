@@ -3,14 +3,12 @@
 A source that covers several accounts lands those it can read, and leaves out the others with `days.leave_out`.
 """
 
-import json
 from collections.abc import Iterable, Mapping
 from datetime import date
-from typing import Any
 
 from upath import UPath
 
-from mds_assets.stack.lake.footers import footer
+from mds_assets.stack.lake.footers import recorded
 from mds_assets.stack.lake.layout import is_landed
 from mds_assets.stack.names import LEFT_OUT, SCOPE
 
@@ -36,14 +34,6 @@ def scope_of(file: UPath) -> frozenset[str]:
     """What a file's load covers; empty if its footer doesn't say, as of files written before scopes were recorded."""
     found = recorded(file, SCOPE)
     return frozenset(part for part in found if isinstance(part, str)) if isinstance(found, list) else frozenset()
-
-
-def recorded(file: UPath, name: str) -> Any:
-    """A value of the file's footer; None if there is none, or another program wrote something else under this name."""
-    try:
-        return json.loads((footer(file).metadata or {}).get(name.encode(), b"null"))
-    except (ValueError, RecursionError):  # no JSON, or no UTF-8
-        return None
 
 
 def summary(days: Mapping[date, Mapping[str, str]]) -> str:

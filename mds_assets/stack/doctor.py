@@ -1,6 +1,6 @@
 """`mds doctor`: what is wrong with the files of a lake, and what to do about it.
 
-It reads listings and footers, rows only if told to, and changes nothing unless told to.
+It reads listings and footers, rows only with `--deep`, and changes nothing without `--fix`.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping

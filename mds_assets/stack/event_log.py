@@ -22,7 +22,7 @@ from dagster._core.definitions.asset_checks.asset_check_evaluation import (
 from dagster._core.events import DagsterEventBatchMetadata, generate_event_batch_id
 
 from mds_assets.stack.audit import Verdict
-from mds_assets.stack.lake.layout import Partition
+from mds_assets.stack.lake.layout import Partition, partition_key
 from mds_assets.stack.names import IS_VALID
 
 
@@ -31,7 +31,7 @@ def report_materializations(step: StepExecutionContext, key: AssetKey, partition
 
     For a step that is about to fail: Dagster records the others itself.
     """
-    for partition in map(_key_of, partitions):
+    for partition in map(partition_key, partitions):
         facts = {**(step.get_asset_metadata(key) or {}), **(step.get_asset_metadata(key, partition) or {})}
         DagsterEvent.asset_materialization(step, AssetMaterialization(key, metadata=facts, partition=partition))
 
@@ -48,8 +48,8 @@ def report_verdicts(step: StepExecutionContext, key: AssetKey, verdicts: Mapping
             target_materialization_data=targets.get(partition),
             severity=severity_of(key, verdict),
             description=verdict.description or None,
-            blocking=not key.has_prefix(["raw"]),
-            partition=_key_of(partition),
+            blocking=is_blocking(key, IS_VALID),
+            partition=partition_key(partition),
         )
         for partition, verdict in verdicts.items()
     ]
@@ -77,9 +77,14 @@ def evaluation_of(step: StepExecutionContext, result: AssetCheckResult, partitio
         target_materialization_data=_newest(step, result.asset_key, partition),
         severity=result.severity,
         description=result.description,
-        blocking=result.check_name == IS_VALID and not result.asset_key.has_prefix(["raw"]),
-        partition=_key_of(partition),
+        blocking=is_blocking(result.asset_key, result.check_name),
+        partition=partition_key(partition),
     )
+
+
+def is_blocking(key: AssetKey, check_name: str) -> bool:
+    """Whether a failure of the check stops what reads the table. Of raw, none does: staging has its own audit."""
+    return check_name == IS_VALID and not key.has_prefix(["raw"])
 
 
 def severity_of(key: AssetKey, verdict: Verdict) -> AssetCheckSeverity:
@@ -101,13 +106,13 @@ def _targets(
 ) -> dict[Partition, _Target]:
     """The materialization that each verdict is about: Dagster shows the verdict until the partition has a newer one."""
     # In a range, one query for all days that this run has published.
-    published = {_key_of(partition) for partition, verdict in verdicts.items() if verdict.passed and len(verdicts) > 1}
+    published = {str(day) for day, verdict in verdicts.items() if day and verdict.passed and len(verdicts) > 1}
     storage_ids = step.instance.event_log_storage.get_latest_storage_id_by_partition(
-        key, DagsterEventType.ASSET_MATERIALIZATION, {partition for partition in published if partition}
+        key, DagsterEventType.ASSET_MATERIALIZATION, published
     )
     targets: dict[Partition, _Target] = {}
     for partition in verdicts:
-        name = _key_of(partition)
+        name = partition_key(partition)
         if storage_id := storage_ids.get(name or ""):
             targets[partition] = _Target(storage_id=storage_id, run_id=step.run_id, timestamp=time.time())
         elif newest := _newest(step, key, partition):
@@ -123,7 +128,3 @@ def _newest(step: StepExecutionContext, key: AssetKey, partition: Partition) -> 
         return None
     (newest,) = found
     return _Target(storage_id=newest.storage_id, run_id=newest.run_id, timestamp=newest.timestamp)
-
-
-def _key_of(partition: Partition) -> str | None:
-    return str(partition) if partition else None

@@ -40,24 +40,20 @@ def daily_refresh_schedule(*, partitioned: bool) -> Any:
 
 def prune_schedule(prune: JobDefinition) -> ScheduleDefinition:
     """The schedule of the job `prune`. Deletion is irreversible: switch it on in the UI, after a dry run."""
-    return ScheduleDefinition(
-        name="prune_schedule",
-        description="On Sundays at 03:00 UTC, records of old runs.",
-        job=prune,
-        cron_schedule="0 3 * * 0",
-        execution_timezone="UTC",
-        tags={TRIGGER: "schedule"},
-        default_status=DefaultScheduleStatus.STOPPED,
-    )
+    return _on_sundays(prune, 3, "records of old runs")
 
 
 def compact_schedule(compact: JobDefinition) -> ScheduleDefinition:
     """The schedule of the job `compact`. Only lakes with many loads a day need it: switch it on in the UI."""
+    return _on_sundays(compact, 4, "raw days with many loads")
+
+
+def _on_sundays(job: JobDefinition, hour: int, what: str) -> ScheduleDefinition:
     return ScheduleDefinition(
-        name="compact_schedule",
-        description="On Sundays at 04:00 UTC, raw days with many loads.",
-        job=compact,
-        cron_schedule="0 4 * * 0",
+        name=f"{job.name}_schedule",
+        description=f"On Sundays at {hour:02}:00 UTC, {what}.",
+        job=job,
+        cron_schedule=f"0 {hour} * * 0",
         execution_timezone="UTC",
         tags={TRIGGER: "schedule"},
         default_status=DefaultScheduleStatus.STOPPED,

@@ -106,11 +106,13 @@ def _add_views(con: duckdb.DuckDBPyConnection, lake: Lake, spec: AssetSpec, log:
         landed, same_columns = _columns(con.cursor(), patterns, types, is_raw=layer == ["raw"])
     except duckdb.Error:
         # One file that cannot be read would fail every query: until it is gone, the view lists the others by name.
-        left_out = _unreadable(con, files)
+        listed = _files(lake, spec.key, partitioned=partitioned)
+        left_out = {file: reason for file in listed if (reason := why_unreadable(file))}
         if not left_out:
             raise
-        log.error("%s: its view leaves out %s", spec.key.to_user_string(), "; ".join(left_out.values()))
-        patterns = [glob.escape(file) for file in _matching(con, files) if file not in left_out]
+        named = "; ".join(f"{file}: {reason}" for file, reason in left_out.items())
+        log.error("%s: its view leaves out %s", spec.key.to_user_string(), named)
+        patterns = [glob.escape(str(file.absolute())) for file in listed if file not in left_out]
         landed, same_columns = _columns(con, patterns, types, is_raw=layer == ["raw"])
     # List the columns one by one: DuckDB before 2.0 fails on a view of `*` once a file has an additional one.
     days = {DAY: "DATE"} if partitioned else {}
@@ -149,14 +151,10 @@ def _columns(
     return {}, _all_have(con, listed, types)
 
 
-def _matching(con: duckdb.DuckDBPyConnection, pattern: str) -> list[str]:
-    return [file for (file,) in con.sql(f"SELECT file FROM glob({literal(pattern)}) ORDER BY file").fetchall()]  # noqa: S608
-
-
-def _unreadable(con: duckdb.DuckDBPyConnection, pattern: str) -> dict[str, str]:
-    """The matching files that cannot be read, each with a message that names it."""
-    reasons = {file: why_unreadable(UPath(file)) for file in _matching(con, pattern)}
-    return {file: f"{file}: {reason}" for file, reason in reasons.items() if reason}
+def _files(lake: Lake, key: AssetKey, *, partitioned: bool) -> list[UPath]:
+    """All files of a table, early ones included."""
+    partitions = [*lake.days(key), *lake.early_days(key)] if partitioned else [None]
+    return [file for files in lake.read_set(key, partitions).values() for file in files]
 
 
 def _all_have(con: duckdb.DuckDBPyConnection, files: str, types: dict[str, str]) -> bool:

@@ -16,7 +16,7 @@ from upath import UPath
 from mds_assets.stack.blocks.definition import CODE, Columns, as_table, code, make_asset, set_parameters
 from mds_assets.stack.io_managers.duckdb import read, select
 from mds_assets.stack.lake import Files
-from mds_assets.stack.lake.footers import footer
+from mds_assets.stack.lake.footers import recorded
 from mds_assets.stack.lake.layout import Partition
 from mds_assets.stack.names import MERGED
 from mds_assets.stack.session import Session
@@ -146,12 +146,11 @@ def _all_days(session: Session, source: AssetKey) -> dict[Partition, Files]:
 
 def _merged_days(own: Files) -> dict[str, str]:
     """The days that are merged into the table, each with the hash of the files that it had; none if it is unknown."""
-    return {day: version for file in own for day, version in json.loads(_footer(file).get(MERGED, b"{}")).items()}
-
-
-def _footer(file: UPath) -> Mapping[str, bytes]:
-    metadata = footer(file).metadata or {}
-    return {name.decode(): value for name, value in metadata.items()}
+    merged: dict[str, str] = {}
+    for file in own:
+        found = recorded(file, MERGED)
+        merged |= found if isinstance(found, dict) else {}
+    return merged
 
 
 def _hash(files: Files) -> str:

@@ -26,7 +26,7 @@ from mds_assets.stack.blocks.definition import CODE, Columns, as_table, code_of,
 from mds_assets.stack.completeness import scope_of
 from mds_assets.stack.io_managers.io_manager import file_metadata, preview
 from mds_assets.stack.lake import Files
-from mds_assets.stack.lake.layout import Partition, is_landed, load_file
+from mds_assets.stack.lake.layout import Partition, is_landed, load_file, partition_key
 from mds_assets.stack.landing.days import Days, SkippedError, snapshot_day
 from mds_assets.stack.names import SKIPPED
 from mds_assets.stack.partitions import DAILY, to_days
@@ -206,7 +206,7 @@ def _land(
                 **(days.facts_once if partition == requested[-1] else {}),
                 "rows_landed": load.rows.get(partition or yesterday, 0),
             },
-            partition_key=str(partition) if partition else None,
+            partition_key=partition_key(partition),
         )
 
 

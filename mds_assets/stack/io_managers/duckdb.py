@@ -133,8 +133,7 @@ def write(
     )
     options = "FORMAT parquet, COMPRESSION snappy"
     if footer:
-        facts = ", ".join(f"{key}: {literal(value)}" for key, value in footer.items())
-        options += f", KV_METADATA {{{facts}}}"
+        options += f", {kv_metadata(footer)}"
     if days is None or len(days) == 1:
         # One day needs no split, and a plain COPY takes half the time of a partitioned one.
         target = folder / (f"{DAY}={days[0]}" if days else "") / DATA_FILE
@@ -151,6 +150,11 @@ def write(
         options += f", PARTITION_BY ({DAY})"
     copied = select(relation, "output_rows", f"COPY ({rows}) TO {literal(target)} ({options}, RETURN_FILES)")
     return [Path(file) for _, files in copied.fetchall() for file in files]
+
+
+def kv_metadata(facts: Mapping[str, str]) -> str:
+    """The option of COPY that records these facts in the footer."""
+    return f"KV_METADATA {{{', '.join(f'{name}: {literal(value)}' for name, value in facts.items())}}}"
 
 
 def _arrow_schema(relation: duckdb.DuckDBPyRelation) -> pa.Schema:

@@ -33,7 +33,7 @@ from mds_assets.stack.io_managers import duckdb as duckdb_engine
 from mds_assets.stack.io_managers import polars as polars_engine
 from mds_assets.stack.io_managers.value_errors import value_errors
 from mds_assets.stack.lake.footers import footer
-from mds_assets.stack.lake.layout import DATA_FILE, Partition, partition_folder
+from mds_assets.stack.lake.layout import DATA_FILE, Partition, partition_folder, partition_key
 from mds_assets.stack.partitions import days_between, to_days, window_of
 from mds_assets.stack.session import Session
 from mds_assets.stack.table import COLUMN_LINEAGE, COLUMN_SCHEMA, DAY, SchemaError, Table, declared_table
@@ -163,20 +163,25 @@ class LakeIOManager(IOManager):
 
     def _write(self, key: AssetKey, obj: Rows, table: Table, days: Sequence[date] | None, folder: Path) -> Written:
         name = key.to_user_string()
-        written = self._write_rows(key, obj, table, days, folder)
+        written = self._write_rows(name, obj, table, days, folder, self._session.footers.get(key, {}))
         return Written(_by_day(name, written, days) if days else {None: written[0]})
 
     def _write_rows(
-        self, key: AssetKey, obj: Rows, table: Table, days: Sequence[date] | None, folder: Path
+        self,
+        name: str,
+        obj: Rows,
+        table: Table,
+        days: Sequence[date] | None,
+        folder: Path,
+        recorded: Mapping[str, str],
     ) -> list[Path]:
-        name = key.to_user_string()
         what = f"cannot be written for {days[0]}...{days[-1]}" if days else "cannot be written"
         with value_errors(what, name, table, quote_values=self._session.preview_rows > 0):
             if isinstance(obj, pl.LazyFrame | pl.DataFrame):
                 return polars_engine.write(name, obj.lazy(), table, days, folder)
             if isinstance(obj, duckdb.DuckDBPyRelation | pa.Table | pa.RecordBatchReader):
                 relation = duckdb_engine.to_relation(self._session.connection, obj)
-                return duckdb_engine.write(name, relation, table, days, folder, self._session.footers.get(key, {}))
+                return duckdb_engine.write(name, relation, table, days, folder, recorded)
         raise SchemaError(f"{name} returned a {type(obj).__name__}: return one of {Rows}")
 
 
@@ -224,7 +229,7 @@ def publish(
         facts[next(reversed(facts))][COLUMN_LINEAGE] = lineage
     shared = {COLUMN_SCHEMA: table.dagster_schema, "seconds": round(time.perf_counter() - started, 3)}
     for partition, of_partition in facts.items():
-        step.add_asset_metadata(of_partition | shared, key, partition_key=str(partition) if partition else None)
+        step.add_asset_metadata(of_partition | shared, key, partition_key=partition_key(partition))
     if len(facts) < len(partitions):
         # Dagster would call all partitions of a step that succeeds materialized, and none of one that fails.
         report_materializations(step, key, facts)

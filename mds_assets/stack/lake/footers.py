@@ -1,7 +1,8 @@
 """The footers of Parquet files: what a file says of its rows, and whether it can be read at all."""
 
+import json
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -10,6 +11,9 @@ from upath import UPath
 from mds_assets.stack.lake.backend import StoreError
 
 AnyPath: TypeAlias = Path | UPath
+
+# What reading a file that is no whole Parquet file raises: a name that is not UTF-8 is a ValueError.
+UNREADABLE = (ValueError, OSError, pa.ArrowException)
 
 _BATCH_ROWS = 16_384  # bounds the memory for a file with large values
 
@@ -24,6 +28,14 @@ def footer(file: AnyPath) -> pq.FileMetaData:
     """
     with file.open("rb") as opened:
         return pq.read_metadata(opened)
+
+
+def recorded(file: AnyPath, name: str) -> Any:
+    """A value of the file's footer; None if there is none, or another program wrote something else under this name."""
+    try:
+        return json.loads((footer(file).metadata or {}).get(name.encode(), b"null"))
+    except (ValueError, RecursionError):  # no JSON, or no UTF-8
+        return None
 
 
 def why_unreadable(file: AnyPath, *, deep: bool = False) -> str | None:
@@ -43,7 +55,7 @@ def why_unreadable(file: AnyPath, *, deep: bool = False) -> str | None:
             footer(file)
     except StoreError:
         raise
-    except (ValueError, OSError, pa.ArrowException) as error:
+    except UNREADABLE as error:
         return next(iter(str(error).splitlines()), "") or type(error).__name__
     return None
 

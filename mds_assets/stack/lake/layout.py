@@ -28,7 +28,7 @@ DATA_FILE = "data.parquet"
 _PARQUET = ".parquet"
 _EARLY = ".early.parquet"
 _COMPACTED = ".compacted"
-# The day in the path of a partition's file, for engines that cannot be told which folders are partitions.
+# The day in the path of a partition's file, for engines that take no list of the folders that are partitions.
 DAY_IN_PATH = rf"/{DAY}=([0-9-]+)/[^/]*$"
 
 _DAY_FOLDER = re.compile(rf"{DAY}=(\d{{4}}-\d\d-\d\d)")
@@ -37,6 +37,11 @@ _DAY_FOLDER = re.compile(rf"{DAY}=(\d{{4}}-\d\d-\d\d)")
 def partition_folder(partition: Partition) -> str:
     """A partition's folder within the table's folder; empty for a table without days."""
     return f"{DAY}={partition}" if partition else ""
+
+
+def partition_key(partition: Partition) -> str | None:
+    """Dagster's key of a partition; None for a table without days."""
+    return str(partition) if partition else None
 
 
 def load_file(load: str, *, early: bool = False) -> str:

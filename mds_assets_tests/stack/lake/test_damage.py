@@ -6,10 +6,11 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import polars as pl
 import pytest
 import typer
-from dagster import AssetKey, AssetSpec
+from dagster import AssetKey, AssetSpec, DagsterInstance, ResourceDefinition, materialize
 
 from mds_assets.stack import cli, doctor
 from mds_assets.stack.blocks.raw import SNAPSHOT
@@ -18,8 +19,11 @@ from mds_assets.stack.lake import Lake
 from mds_assets.stack.lake.backend import StoreError
 from mds_assets.stack.lake.footers import why_unreadable
 from mds_assets.stack.lake.layout import partition_folder
+from mds_assets.stack.names import WAREHOUSE
 from mds_assets.stack.partitions import DAILY, days_between
 from mds_assets.stack.settings import settings
+from mds_assets.stack.table import column, table
+from mds_assets.stack.warehouse import warehouse
 from mds_assets_tests.stack.lake.files import RAW, TABLE, replace
 
 TODAY = datetime.now(UTC).date()
@@ -32,6 +36,7 @@ def spec(key: AssetKey, *deps: AssetKey, **options: Any) -> AssetSpec:
     return AssetSpec(key, deps=deps, partitions_def=DAILY, **options)
 
 
+VIEWS = ("raw.orders", "staging.orders")
 TABLES = [spec(RAW), spec(TABLE, RAW), spec(MART, TABLE)]
 
 
@@ -104,6 +109,33 @@ def test_files_that_are_damaged_or_foreign_are_found_and_moved(lake: Lake, file:
         if each.fix:
             each.fix()
     assert lake.path("quarantine", "staging", "orders", "notes.txt.again").read_text() == "again"
+
+
+def test_a_view_leaves_out_what_cannot_be_read_in_a_store_too(lake: Lake, file: Path, tmp_path: Path):
+    land(lake, file, *DAYS[:2])
+    make(lake, file, *DAYS[:2], keys=(TABLE,))
+    file.write_bytes(file.read_bytes()[:-10])
+    land(lake, file, DAYS[0], load="2")
+    make(lake, file, DAYS[0], keys=(TABLE,))
+    declared = table([column("id", "BIGINT", "It.")]).metadata
+    specs = [spec(RAW, metadata=declared), spec(TABLE, RAW, metadata=declared)]
+    with DagsterInstance.ephemeral() as instance:
+        ran = materialize(
+            [warehouse(specs)],
+            instance=instance,
+            selection=["warehouse"],
+            resources={"lake": ResourceDefinition.hardcoded_resource(lake)},
+        )
+        logged = str([entry.user_message for entry in instance.all_logs(ran.run_id)])
+    assert f"day={DAYS[0]}/2.parquet: " in logged
+    assert f"day={DAYS[0]}/data.parquet: " in logged
+    (tmp_path / WAREHOUSE).write_bytes(lake.path(WAREHOUSE).read_bytes())
+    with duckdb.connect(tmp_path / WAREHOUSE, read_only=True) as con:
+        lake.register(con)
+        counts = {
+            name: con.sql(f"FROM {name} SELECT day, count(*) GROUP BY day ORDER BY day").fetchall() for name in VIEWS
+        }
+    assert counts == {"raw.orders": [(DAYS[0], 3), (DAYS[1], 3)], "staging.orders": [(DAYS[1], 3)]}
 
 
 def test_a_file_that_a_run_has_replaced_meanwhile_stays(lake: Lake, file: Path):
