@@ -150,7 +150,7 @@ def test_a_sound_lake_has_no_findings(runs: Runs):
     assert findings(runs) == {}
 
 
-def test_the_doctor_finds_everything_and_changes_nothing_until_told(runs: Runs):
+def test_the_doctor_finds_everything_and_changes_nothing_without_fix(runs: Runs):
     truncated = runs.lake / f"staging/orders/day={DAYS[3]}/data.parquet"
     truncated.write_bytes(truncated.read_bytes()[:-10])
     foreign = [

@@ -20,7 +20,7 @@ from mds_assets.stack import build
 from mds_assets.stack.settings import settings
 from mds_assets_tests.stack import toy
 
-# Everything else that a run of the project could be told: none of it names a place or a secret.
+# All other config that a run of the project accepts: none of it names a place or a secret.
 HARMLESS = {
     "execution.config.marker_to_close",  # a label in the event log
     "execution.config.step_dependency_config.require_upstream_step_success",

@@ -1,4 +1,4 @@
-"""A run that is over: what GitHub showed it, what it met, and what it said."""
+"""A run that is over: what GitHub showed it, which faults it met, and how it ended."""
 
 import re
 from collections import Counter
@@ -25,7 +25,7 @@ class Ended:
         number: Of the run in its schedule; it marks the rows that GitHub showed it.
         days: First and last.
         world: What GitHub showed it.
-        well: It said that it succeeded.
+        well: It succeeded, by its exit code.
         killed: It was killed.
         hung: It did not end.
         excused: It met a fault that it need not get over.

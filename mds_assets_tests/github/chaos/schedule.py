@@ -15,7 +15,7 @@ from mds_assets.stack.partitions import days_between
 from mds_assets_tests.github.chaos.faults import FATAL, HOSTILE, Fault
 from mds_assets_tests.github.recordings import jenkinsci, npm_days
 
-REFUSED = "other-company"  # the organisation that GitHub refuses, where one is asked for
+REFUSED = "other-company"  # the organisation that GitHub refuses, where one is configured
 
 
 class Kill(StrEnum):
@@ -94,7 +94,7 @@ class Schedule:
         organisation: Of the recordings.
         on_disk: Whether Dagster's records lie in files that all runs share.
         stages: One after the other, while the world moves on.
-        refusal: The status that GitHub answers with for a second organisation; None if only one is asked for.
+        refusal: The status that GitHub answers with for a second organisation; None if only one is configured.
     """
 
     seed: int

@@ -192,7 +192,7 @@ def test_a_lake_that_cannot_be_written_is_named(lake: Lake):
         raise OSError(errno.ECONNRESET, "Connection reset")
 
 
-def test_a_file_that_is_gone_before_it_is_looked_at_is_no_file(lake: Lake, tmp_path: Path):
+def test_a_file_that_vanishes_after_its_folder_was_listed_is_no_file(lake: Lake, tmp_path: Path):
     """A link to nothing is listed too, and fails in the same way."""
     lake.add(RAW, "1", {D1: written(tmp_path, "a")})
     Path(str(lake.folder(RAW)), f"day={D1}", "0.parquet").symlink_to(tmp_path / "nothing")
