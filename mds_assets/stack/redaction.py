@@ -14,6 +14,7 @@ import traceback
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -43,7 +44,9 @@ def _redact(text: str) -> str:
 def guard_output() -> None:
     """Clean the log records, the warnings and the uncaught exceptions of this process."""
     make = logging.getLogRecordFactory()
-    logging.setLogRecordFactory(lambda *args, **options: _cleaned(make(*args, **options)))
+    # Once, though `mds` guards its output before the definitions guard theirs: cleaning a record takes time.
+    if not (isinstance(make, partial) and make.func is _make_clean):
+        logging.setLogRecordFactory(partial(_make_clean, make))
     sys.excepthook = _print_exception
     # The text of `showwarning`, which `catch_warnings` resets to Python's own.
     warnings.formatwarning = _format_warning
@@ -52,6 +55,10 @@ def guard_output() -> None:
         threading.excepthook = _print_exception_of_thread
     if sys.unraisablehook is sys.__unraisablehook__:
         sys.unraisablehook = _print_unraisable
+
+
+def _make_clean(make: Callable[..., logging.LogRecord], *args: Any, **options: Any) -> logging.LogRecord:
+    return _cleaned(make(*args, **options))
 
 
 def _cleaned(record: logging.LogRecord) -> logging.LogRecord:

@@ -1,4 +1,4 @@
-"""Promises of `prune`: old runs go with all they left, and the catalog keeps what it knows of each day of each table."""
+"""Promises of `prune`: old runs go with all they left, and the catalog keeps what it knows of each table and day."""
 
 import sqlite3
 from collections.abc import Iterator

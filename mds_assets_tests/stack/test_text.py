@@ -164,6 +164,17 @@ def test_a_webhook_gets_that_block(text: str):
         assert webhook.texts == [chat_text(text)]
 
 
+def test_guarding_output_twice_cleans_each_record_once():
+    before = logging.getLogRecordFactory()
+    try:
+        guard_output()
+        once = logging.getLogRecordFactory()
+        guard_output()
+        assert logging.getLogRecordFactory() is once
+    finally:
+        logging.setLogRecordFactory(before)
+
+
 @pytest.fixture
 def logged() -> Iterator[Callable[[], list[str]]]:
     """What a logger wrote, by line."""
