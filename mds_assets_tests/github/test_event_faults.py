@@ -16,7 +16,7 @@ from mds_assets.github.session import Session
 from mds_assets_tests.github.recordings import Events, sliced_quicwg
 from mds_assets_tests.github.server import GitHubHandler, GitHubServer
 from mds_assets_tests.github.sessions import MARCH, TOKEN, Clock, rows_of, serving, session_with
-from mds_assets_tests.github.test_connection import LIMITS, PASSING, Fault, answers, nothing_left, on
+from mds_assets_tests.github.test_connection import LIMITS, PASSING, Fault, answers, nothing_left, on, timeout_for
 
 GAINED = {day: day.day % 3 for day in MARCH}
 
@@ -44,13 +44,15 @@ def serving_quicwg(intercept: Callable[[GitHubHandler, int], bool] | None = None
 
 
 def read(
-    table: Callable[[Session], Reading], intercept: Callable[[GitHubHandler, int], bool] | None = None
+    table: Callable[[Session], Reading],
+    intercept: Callable[[GitHubHandler, int], bool] | None = None,
+    timeout: tuple[float, float] = (5, 60),
 ) -> tuple[list[Json], Reading, Clock, GitHubServer]:
     """A table's rows without `observed_at`, with the reading, the clock and the server."""
     clock = Clock()
     with (
         serving_quicwg(intercept) as server,
-        session_with(server, "quicwg", clock=clock, timeout=(5, 0.5)) as session,
+        session_with(server, "quicwg", clock=clock, timeout=timeout) as session,
     ):
         reading = table(session)
         rows = [{name: value for name, value in row.items() if name != "observed_at"} for row in rows_of(reading)]
@@ -68,7 +70,7 @@ def without_faults(table: Callable[[Session], Reading]) -> tuple[list[Json], int
 @every_table
 @pytest.mark.parametrize("fault", PASSING.values(), ids=PASSING)
 def test_a_transient_fault_changes_no_row(table: Callable[[Session], Reading], fault: Fault):
-    rows, _, clock, server = read(table, on({2}, fault))
+    rows, _, clock, server = read(table, on({2}, fault), timeout_for(fault))
     assert (rows, len(server.requests) - 1) == without_faults(table)
     assert [1 <= wait <= 2 for wait in clock.waits] == [True]
 
