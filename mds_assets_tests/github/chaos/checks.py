@@ -371,11 +371,11 @@ def _failure(run: Ended) -> Violation:
 
 
 def _whose(rows: list[dict[str, Any]], day: date, runs: Sequence[Ended]) -> Ended | None:
-    """The run that landed these rows. An empty load is of a run that saw nothing, rather of one that went well."""
+    """The run that landed these rows. An empty load is of a run that saw nothing, rather of one that has landed all."""
     marks = {row.get("chaos_run") for row in rows}
     fitting = [
         run
-        for run in sorted(runs, key=lambda run: not run.well)
+        for run in sorted(runs, key=lambda run: not (run.well or run.unpublished))
         if day in run.expected and (marks == {run.number} if rows else not run.expected[day])
     ]
     return fitting[0] if fitting else None
