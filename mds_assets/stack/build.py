@@ -33,6 +33,7 @@ from mds_assets.stack.blocks.definition import CODE
 from mds_assets.stack.blocks.mart_step import share_steps
 from mds_assets.stack.blocks.raw import SNAPSHOT
 from mds_assets.stack.checks import CheckedTable, checks_of
+from mds_assets.stack.code_version import function_version
 from mds_assets.stack.compact import compact_job
 from mds_assets.stack.io_managers.io_manager import LakeIOManager
 from mds_assets.stack.io_managers.pages import PageIOManager
@@ -111,7 +112,7 @@ def build_definitions(
     others = [each for each in sources.assets or () if not isinstance(each, AssetsDefinition)]
     assets = [_in_one_run(each) for each in share_steps(given)]
     following = followers(assets)
-    assets = [automated(each, following) for each in assets]
+    assets = [_with_code_version(automated(each, following)) for each in assets]
     tables = [spec for each in assets for spec in each.specs if TABLE in spec.metadata]
     checks = [checks_of(subject) for subject in _checked_tables(assets)]
     prune = prune_job([key for each in checks for key in each.check_keys])
@@ -191,6 +192,19 @@ def _with_code(definition: AssetsDefinition) -> AssetsDefinition:
         return definition
     (linked,) = with_source_code_references([definition])
     return linked  # pyright: ignore[reportReturnType]  # Dagster returns the type it was given
+
+
+def _with_code_version(definition: AssetsDefinition) -> AssetsDefinition:
+    """The building blocks version their code; this does it for plain assets."""
+    if all(spec.code_version for spec in definition.specs) or not definition.is_executable:
+        return definition
+    function = getattr(definition.op.compute_fn, "decorated_fn", None) if definition.node_def else None
+    if function is None or any(spec.key.has_prefix(["raw"]) for spec in definition.specs):
+        return definition
+    version = function_version(function)
+    return definition.map_asset_specs(
+        lambda spec: spec if spec.code_version else spec.replace_attributes(code_version=version)
+    )
 
 
 def _partitioned(assets: Sequence[AssetsDefinition]) -> set[AssetKey]:

@@ -8,6 +8,9 @@ SCOPE = "mds_scope"  # the key of a raw file's footer that holds what its load c
 LEFT_OUT = "mds_left_out"  # the same for what it should cover and lacks: a JSON object of parts and reasons
 LOADS = "mds_loads"  # the same, for a file into which `compact` merged several: the names of the loads' files
 MERGED = "mds_merged"  # the same for a current table: a JSON object of the merged days and the versions of their files
+LOAD = "mds_load"  # the same, for a raw file: its load's run, days, requests and times, as a JSON object
+PROVENANCE = "mds_provenance"  # the same for a derived file: what it was made from, see `provenance`
+SETTINGS = "mds/settings"  # the metadata of an asset that holds the settings its rows depend on
 SKIPPED = "skipped"  # the metadata of a raw table's observation that holds why a run landed nothing
 
 IS_VALID = "is_valid"  # the check that a table's files are as declared

@@ -19,6 +19,7 @@ from mds_assets.stack.io_managers import polars as polars_engine
 from mds_assets.stack.lake import Files, Index, InputsChangedError, Lake, Partition
 from mds_assets.stack.lake.footers import why_unreadable
 from mds_assets.stack.lake.layout import is_landed
+from mds_assets.stack.provenance import Footer, Versions, file_versions, read_footers
 from mds_assets.stack.table import Table, literal
 
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ class Session:
         preview_rows: How many rows of a table the event log may show.
         public_rows: How many rows that their table declares public it may show at least.
         verdicts: What the run's audits have found so far, by table and partition.
-        footers: What the footer of a table's files shall record, by table.
+        footers: What the footer of a table's files shall record beside their provenance, by table.
+        merged_before: By table, the files that a previous run merged into it, with their versions, by table and day.
     """
 
     def __init__(
@@ -55,10 +57,12 @@ class Session:
         self.public_rows = public_rows
         self.verdicts: dict[AssetKey, Mapping[Partition, Verdict]] = {}
         self.footers: dict[AssetKey, Mapping[str, str]] = {}
+        self.merged_before: dict[AssetKey, Mapping[str, Mapping[Partition, Versions]]] = {}
         self._duckdb_config = dict(duckdb_config or {})
         self._closing = ExitStack()
         self._connection: duckdb.DuckDBPyConnection | None = None
-        self._unreadable: dict[tuple[UPath, str], str | None] = {}
+        self._unreadable: dict[tuple[UPath, str], str] = {}
+        self._footers: dict[tuple[UPath, str], Footer] = {}
         self._reads: dict[tuple[str, int], dict[tuple[AssetKey, Partition], Files]] = {}
         self._lost: dict[tuple[str, int], dict[Partition, str]] = {}
 
@@ -108,10 +112,31 @@ class Session:
         Each file is looked at once. In a store none is before a query has failed: a put is whole or not at all.
         """
         files = [(file, version) for of_partition in read_set.values() for file, version in of_partition.items()]
-        for file in files:
-            if file not in self._unreadable:
-                self._unreadable[file] = None if self.lake.is_remote else why_unreadable(file[0])
-        return {file: reason for file, version in files if (reason := self._unreadable[file, version])}
+        if not self.lake.is_remote:
+            self._read_footers(files)
+        return {file: reason for file, version in files if (reason := self._unreadable.get((file, version)))}
+
+    def _read_footers(self, files: Iterable[tuple[UPath, str]]) -> None:
+        new = dict(each for each in files if each not in self._footers and each not in self._unreadable)
+        for file, footer in read_footers(self.lake, new.keys()).items():
+            if isinstance(footer, str):
+                self._unreadable[file, new[file]] = footer
+            else:
+                self._footers[file, new[file]] = footer
+
+    def inputs(self, step: StepExecutionContext, key: AssetKey) -> dict[str, dict[Partition, Versions]]:
+        """What the step has read for a table, by table and partition: the versions of the files."""
+        reads = {each: files for each, files in self._reads.get(_attempt(step), {}).items() if each[0] != key}
+        self._read_footers((file, version) for files in reads.values() for file, version in files.items())
+        inputs: dict[str, dict[Partition, Versions]] = {}
+        for (table, partition), files in reads.items():
+            footers = {
+                file.name: footer
+                for file, version in files.items()
+                if (footer := self._footers.get((file, version))) and (file, version) not in self._unreadable
+            }
+            inputs.setdefault(table.to_user_string(), {})[partition] = file_versions(footers)
+        return inputs
 
     def read(
         self, step: StepExecutionContext, key: AssetKey, partitions: Iterable[Partition]
@@ -187,7 +212,7 @@ class Session:
             self.lake.refuse_changed(inputs)
             files = {file: version for found in inputs.values() for file, version in found.items()}
             damaged = {file: reason for file in files if (reason := why_unreadable(file, deep=True))}
-            new = {file: reason for file, reason in damaged.items() if not self._unreadable.get((file, files[file]))}
+            new = {file: reason for file, reason in damaged.items() if (file, files[file]) not in self._unreadable}
             self._unreadable |= {(file, files[file]): reason for file, reason in new.items()}
             if new:
                 raise InputsChangedError(f"{next(iter(new))} is damaged, and left out from now on") from None

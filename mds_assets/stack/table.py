@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from hashlib import sha256
 from typing import Any
 
 import pyarrow as pa
@@ -189,6 +190,12 @@ class Table:
 
         deps = {name: [dependency(origin) for origin in origins] for name, origins in self.lineage.items()}
         return TableColumnLineage(deps) if deps else None
+
+    @cached_property
+    def version(self) -> str:
+        """Changes with whatever decides about rows: names, types, nulls, rules, the key, what is rejected."""
+        columns = [(each.name, each.type, each.nullable, each.rule) for each in self.columns]
+        return sha256(repr((columns, self.key, self.rules, self.rejects)).encode()).hexdigest()[:12]
 
     @property
     def metadata(self) -> dict[str, Any]:

@@ -4,12 +4,15 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from functools import cached_property
 from typing import Any
 
 import polars as pl
 from dagster import AssetExecutionContext, AssetIn, AssetKey, AssetsDefinition
 
+from mds_assets.stack.code_version import function_version
 from mds_assets.stack.partitions import lookback, window
+from mds_assets.stack.provenance import digest
 from mds_assets.stack.session import Session
 from mds_assets.stack.settings import settings
 from mds_assets.stack.table import DAY, Table, declared_table
@@ -55,6 +58,19 @@ class Mart:
     def days_read(self) -> int:
         """How many days it reads from the tables that it looks back on."""
         return settings.lookback_days + self.extra_days
+
+    @cached_property
+    def code_version(self) -> str:
+        """Changes with the function, the stack's rules that build its frames, and how it reads its tables."""
+        rules = function_version(self.function, Frames, newest_rows)
+        reads = [sorted(each.items()) for each in (self.latest, self.window, self.same_day, self.current)]
+        return digest(repr((rules, reads, self.extra_days)).encode())
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings that its rows depend on."""
+        looks_back = self.latest or self.window or "as_of" in inspect.signature(self.function).parameters
+        return {"lookback_days": settings.lookback_days} if looks_back else {}
 
     @property
     def inputs(self) -> dict[AssetKey, AssetIn]:

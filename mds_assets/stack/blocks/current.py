@@ -14,11 +14,13 @@ from dagster import AssetExecutionContext, AssetKey, AssetsDefinition
 from upath import UPath
 
 from mds_assets.stack.blocks.definition import CODE, Columns, as_table, code, make_asset, set_parameters
+from mds_assets.stack.code_version import function_version
 from mds_assets.stack.io_managers.duckdb import read, select
 from mds_assets.stack.lake import Files
 from mds_assets.stack.lake.footers import recorded
 from mds_assets.stack.lake.layout import Partition
-from mds_assets.stack.names import MERGED
+from mds_assets.stack.names import MERGED, PROVENANCE
+from mds_assets.stack.provenance import Provenance, digest
 from mds_assets.stack.session import Session
 from mds_assets.stack.table import DAY, Column, Table, quote
 
@@ -66,6 +68,8 @@ def current_table(
         newest = f"the newest listing of its {' and '.join(listed_by)}"
         added += (Column(IS_LISTED, "BOOLEAN", f"Whether {newest} still has it."),)
     declared = replace(kept, columns=(*kept.columns, *added), reconciles=None, lineage={})
+    rules = function_version(_merged, _spans, _rows)
+    code_version: str = options.setdefault("code_version", digest(repr((rules, history, listed_by)).encode()))
 
     def merge(context: AssetExecutionContext, session: Session) -> duckdb.DuckDBPyRelation:
         step, table = context.get_step_execution_context(), context.asset_key
@@ -78,12 +82,19 @@ def current_table(
             changed = session.read(step, source, days)
             before = read(session.connection, own, declared, partitioned=False)
             before = _spans(before, kept, *((FIRST_SEEN, LAST_SEEN) if history else (DAY, DAY)), replaced=days)
-            is_known = bool(own) and merged.keys() <= now.keys()
+            made_from = _made_from(own)
+            is_known = merged.keys() <= now.keys() and made_from is not None
+            if made_from and (made_from.code, made_from.declaration) != (code_version, declared.version):
+                is_known = False
             if not is_known or _is_row_removed(session, before, kept, changed, history=history):
                 changed = session.read(step, source, map(date.fromisoformat, now))
-                merged, before = {}, None
+                merged, before, made_from = {}, None, None
             read_days = {str(day): _hash(files) for day, files in changed.items() if files}
             session.footers[table] = {MERGED: json.dumps(merged | read_days, separators=(",", ":"))}
+            session.merged_before[table] = {
+                each: {day: files for day, files in days.items() if str(day) in merged}
+                for each, days in (made_from.inputs.items() if made_from else ())
+            }
             rows = _rows(session, kept, changed)
             return select(rows.union(before) if before else rows, "spans", _merged(kept, history, listed_by))
 
@@ -151,6 +162,13 @@ def _merged_days(own: Files) -> dict[str, str]:
         found = recorded(file, MERGED)
         merged |= found if isinstance(found, dict) else {}
     return merged
+
+
+def _made_from(own: Files) -> Provenance | None:
+    for file in own:
+        if made_from := Provenance.from_json(json.dumps(recorded(file, PROVENANCE))):
+            return made_from
+    return None
 
 
 def _hash(files: Files) -> str:

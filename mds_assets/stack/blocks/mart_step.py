@@ -16,6 +16,7 @@ from mds_assets.stack.io_managers.io_manager import Written, publish
 from mds_assets.stack.io_managers.polars import typed
 from mds_assets.stack.io_managers.value_errors import VALUE_ERRORS, reason
 from mds_assets.stack.lake.layout import DATA_FILE, Partition, partition_folder
+from mds_assets.stack.names import SETTINGS
 from mds_assets.stack.partitions import DAILY, SINGLE_RUN, to_days
 from mds_assets.stack.session import Session
 from mds_assets.stack.table import SchemaError
@@ -89,10 +90,16 @@ def _out(mart: Mart) -> AssetOut:
     metadata = {
         **mart.table.metadata,
         MART: ObjectMetadataValue(mart),
+        **({SETTINGS: mart.settings} if mart.settings else {}),
         CODE: code_of(mart.function),
         **mart.options.get("metadata", {}),
     }
-    defaults: dict[str, Any] = {"key": mart.key, "io_manager_key": "polars_io_manager", "is_required": False}
+    defaults: dict[str, Any] = {
+        "key": mart.key,
+        "io_manager_key": "polars_io_manager",
+        "is_required": False,
+        "code_version": mart.code_version,
+    }
     return AssetOut(**defaults | options, metadata=metadata)
 
 

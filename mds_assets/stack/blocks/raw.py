@@ -1,6 +1,7 @@
 """`@raw_table`: land what a source sends, all or nothing, as one file per day."""
 
 import inspect
+import json
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -26,9 +27,10 @@ from mds_assets.stack.blocks.definition import CODE, Columns, as_table, code_of,
 from mds_assets.stack.completeness import scope_of
 from mds_assets.stack.io_managers.io_manager import file_metadata, preview
 from mds_assets.stack.lake import Files
+from mds_assets.stack.lake.key_values import add_key_values
 from mds_assets.stack.lake.layout import Partition, is_landed, load_file, partition_key
 from mds_assets.stack.landing.days import Days, SkippedError, snapshot_day
-from mds_assets.stack.names import SKIPPED
+from mds_assets.stack.names import LOAD, SKIPPED
 from mds_assets.stack.partitions import DAILY, to_days
 from mds_assets.stack.session import Session
 from mds_assets.stack.settings import has_source_secrets, redact
@@ -150,7 +152,7 @@ def _land(
         for partition in requested:
             context.add_asset_metadata({"rows_landed": 0, "observable": False}, partition_key=str(partition))
         return
-    started = time.perf_counter()
+    began, started = datetime.now(UTC), time.perf_counter()
     with session.lake.workspace() as folder:
         try:
             load = land(
@@ -176,6 +178,15 @@ def _land(
             if getattr(reason, "retryable", False):
                 raise RetryRequested(max_retries=_RETRIES, seconds_to_wait=_RETRY_SECONDS) from failure
             raise failure from None
+        published = {
+            "run": context.run_id,
+            "days": [str(days.dates[0]), str(days.dates[-1])],
+            "requests": days.requests,
+            "began": began.isoformat(),
+            "published": datetime.now(UTC).isoformat(),
+        }
+        for file in (*load.files.values(), *load.early.values()):
+            add_key_values(file, {LOAD: json.dumps(published)})
         files: dict[Partition, Path] = {None: load.files[yesterday]} if requested == [None] else {**load.files}
         if files:
             if has_source_secrets():

@@ -10,8 +10,10 @@ import duckdb
 from dagster import AssetExecutionContext, AssetIn, AssetsDefinition, MetadataValue
 
 from mds_assets.stack.blocks.definition import CODE, Columns, as_table, code, make_asset, parameter, set_parameters
+from mds_assets.stack.code_version import sql_version
 from mds_assets.stack.io_managers.value_errors import value_errors
 from mds_assets.stack.partitions import DAILY, to_days
+from mds_assets.stack.provenance import digest
 from mds_assets.stack.session import Session
 from mds_assets.stack.table import DAY, SchemaError
 
@@ -65,6 +67,7 @@ def staging_table(
             relation.create_view(view, replace=True)
         return session.connection.sql(query)
 
+    options.setdefault("code_version", digest(repr((sql_version(query), views)).encode()))
     inputs = [parameter(view, duckdb.DuckDBPyRelation) for view in views]
     set_parameters(stage, inputs, returns=duckdb.DuckDBPyRelation)
     return make_asset(

@@ -104,7 +104,6 @@ def write(
     table: Table,
     days: Sequence[date] | None,
     folder: Path,
-    footer: Mapping[str, str] | None = None,
 ) -> list[Path]:
     """COPY a relation, in one pass, to one file in `folder/day=D` per day with rows.
 
@@ -114,7 +113,6 @@ def write(
         table: Its declaration.
         days: The days of the run; None for a table without partitions, whose only file goes into `folder`.
         folder: Where to write.
-        footer: What each file's footer records beside the schema.
 
     Returns:
         The files written.
@@ -132,8 +130,6 @@ def write(
         for column in table.columns
     )
     options = "FORMAT parquet, COMPRESSION snappy"
-    if footer:
-        options += f", {kv_metadata(footer)}"
     if days is None or len(days) == 1:
         # One day needs no split, and a plain COPY takes half the time of a partitioned one.
         target = folder / (f"{DAY}={days[0]}" if days else "") / DATA_FILE

@@ -31,9 +31,12 @@ from mds_assets.stack.audit import SCHEMA, Verdict, audit
 from mds_assets.stack.event_log import report_materializations, report_verdicts
 from mds_assets.stack.io_managers import duckdb as duckdb_engine
 from mds_assets.stack.io_managers import polars as polars_engine
+from mds_assets.stack.io_managers.provenances import provenances
 from mds_assets.stack.io_managers.value_errors import value_errors
 from mds_assets.stack.lake.footers import footer
+from mds_assets.stack.lake.key_values import add_key_values
 from mds_assets.stack.lake.layout import DATA_FILE, Partition, partition_folder, partition_key
+from mds_assets.stack.names import PROVENANCE
 from mds_assets.stack.partitions import days_between, to_days, window_of
 from mds_assets.stack.session import Session
 from mds_assets.stack.table import COLUMN_LINEAGE, COLUMN_SCHEMA, DAY, SchemaError, Table, declared_table
@@ -163,25 +166,17 @@ class LakeIOManager(IOManager):
 
     def _write(self, key: AssetKey, obj: Rows, table: Table, days: Sequence[date] | None, folder: Path) -> Written:
         name = key.to_user_string()
-        written = self._write_rows(name, obj, table, days, folder, self._session.footers.get(key, {}))
+        written = self._write_rows(name, obj, table, days, folder)
         return Written(_by_day(name, written, days) if days else {None: written[0]})
 
-    def _write_rows(
-        self,
-        name: str,
-        obj: Rows,
-        table: Table,
-        days: Sequence[date] | None,
-        folder: Path,
-        recorded: Mapping[str, str],
-    ) -> list[Path]:
+    def _write_rows(self, name: str, obj: Rows, table: Table, days: Sequence[date] | None, folder: Path) -> list[Path]:
         what = f"cannot be written for {days[0]}...{days[-1]}" if days else "cannot be written"
         with value_errors(what, name, table, quote_values=self._session.preview_rows > 0):
             if isinstance(obj, pl.LazyFrame | pl.DataFrame):
                 return polars_engine.write(name, obj.lazy(), table, days, folder)
             if isinstance(obj, duckdb.DuckDBPyRelation | pa.Table | pa.RecordBatchReader):
                 relation = duckdb_engine.to_relation(self._session.connection, obj)
-                return duckdb_engine.write(name, relation, table, days, folder, recorded)
+                return duckdb_engine.write(name, relation, table, days, folder)
         raise SchemaError(f"{name} returned a {type(obj).__name__}: return one of {Rows}")
 
 
@@ -217,8 +212,11 @@ def publish(
         verdicts = dict(written.verdicts or audit(session, table, {each: [file] for each, file in files.items()}))
         lost = session.lost(step)
         verdicts |= {each: Verdict(((SCHEMA, lost[each]),)) for each in partitions if each in lost}
+        provenance = provenances(session, step, key, table)
         for partition, file in files.items():
             if verdicts[partition].passed:
+                made_from = {PROVENANCE: provenance(partition).to_json()}
+                add_key_values(file, {**session.footers.get(key, {}), **made_from})
                 targets[file] = _target(partition)
                 # Of the file as it was written: once published, another run may replace it at any time.
                 facts[partition] = file_metadata([file], session.lake.folder(key) / _target(partition))

@@ -7,9 +7,11 @@ from pathlib import Path
 
 from dagster import InputContext, IOManager, MetadataValue, OutputContext
 
+from mds_assets.stack.io_managers.provenances import provenances
 from mds_assets.stack.lake import Index
 from mds_assets.stack.lake.layout import partition_folder
 from mds_assets.stack.partitions import to_days
+from mds_assets.stack.provenance import page_with
 from mds_assets.stack.session import Session
 
 PAGE, LATEST, INDEX = "report.html", "latest.html", "index.html"
@@ -45,10 +47,11 @@ class PageIOManager(IOManager):
         pages = obj if isinstance(obj, Pages) else Pages(obj)
         key, days = context.asset_key, to_days(context.asset_partition_keys)
         index = (INDEX, pages.index) if pages.index else None
+        provenance = provenances(self._session, context.step_context, key)
         with self._session.replacing(context.step_context, key, LATEST, index) as (folder, targets):
             for day in days:
                 file = folder / f"{day}.html"
-                file.write_text(pages.by_day[day], encoding="utf-8", newline="\n")
+                file.write_text(page_with(pages.by_day[day], provenance(day)), encoding="utf-8", newline="\n")
                 targets[file] = Path(partition_folder(day), PAGE)
         for day in days:
             file = self._session.lake.folder(key) / partition_folder(day) / PAGE

@@ -92,6 +92,10 @@ class Backend(ABC):
         """
 
     @abstractmethod
+    def read_ends(self, sizes: Mapping[UPath, int]) -> dict[UPath, bytes | OSError]:
+        """The last bytes of each file, as many as given or all; why it can't be opened; nothing if it is gone."""
+
+    @abstractmethod
     def move(self, file: UPath, target: UPath) -> None:
         """Give a file another path in the lake, where no file is.
 

@@ -125,6 +125,14 @@ class Lake:
         """The bytes of these files."""
         return sum(file.stat().st_size for file in files)
 
+    def read_ends(self, sizes: Mapping[UPath, int]) -> dict[UPath, bytes | OSError]:
+        """The last bytes of each file, as many as given or all; why it can't be opened; nothing if it is gone.
+
+        Raises:
+            StoreError: The store does not respond.
+        """
+        return self.backend.read_ends(sizes)
+
     def days(self, key: AssetKey) -> list[date]:
         """The landed days, in order: those with a file that is not an early one."""
         return sorted(day for day, names in self._days(key) if is_landed(names))

@@ -10,6 +10,7 @@ import os
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, timedelta
@@ -31,6 +32,7 @@ from mds_assets.stack.lake.object_files import ObjectFiles, ReplacedError, objec
 from mds_assets.stack.settings import settings
 
 if TYPE_CHECKING:
+    from obstore import GetOptions
     from obstore.store import RetryConfig, S3Config, S3Credential
 
 # Wait out a store's restart: about 15 s, 30 at most.
@@ -43,6 +45,8 @@ _ATTEMPTS = 6  # for a put that conflicts with one in progress
 
 # A listing page has a thousand objects: for more folders than this, listing the whole table is faster.
 _FEW = 4
+
+_READS = 32  # at once
 
 # botocore renews a temporary key at least 10 minutes before it expires, so every key it returns is valid that long.
 _VALID = timedelta(minutes=10)
@@ -169,6 +173,21 @@ class ObjectStoreBackend(Backend):
             found = self._files.find(folder.path, detail=True).values()
         start = len(folder.path.rstrip("/")) + 1
         return {details["name"][start:]: details["last_modified"].timestamp() for details in found}
+
+    def read_ends(self, sizes: Mapping[UPath, int]) -> dict[UPath, bytes | OSError]:
+        """One request a file, many at once."""
+
+        def read_end(file: UPath) -> bytes | None:
+            options: GetOptions = {"range": {"suffix": sizes[file]}}
+            try:
+                with one_line(file.path):
+                    return obstore.get(self._store, object_key(file.path), options=options).bytes().to_bytes()
+            except FileNotFoundError:
+                return None
+
+        with self.explaining(), ThreadPoolExecutor(_READS) as threads:
+            read = zip(sizes, threads.map(read_end, sizes), strict=True)
+            return {file: end for file, end in read if end is not None}
 
     def move(self, file: UPath, target: UPath) -> None:
         """Copy the object within the store, then delete it: a process that dies in between leaves both."""

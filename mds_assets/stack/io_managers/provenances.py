@@ -1,0 +1,54 @@
+"""What the files that a step writes are made from, of what the step has read."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from dagster import AssetKey, AssetSpec, StepExecutionContext
+
+from mds_assets.stack.lake.layout import Partition
+from mds_assets.stack.names import SETTINGS
+from mds_assets.stack.partitions import window_of
+from mds_assets.stack.provenance import Provenance, inputs_of
+from mds_assets.stack.session import Session
+from mds_assets.stack.table import Table
+
+
+def provenances(
+    session: Session, step: StepExecutionContext, key: AssetKey, table: Table | None = None
+) -> Callable[[Partition], Provenance]:
+    """The provenance of each partition of a table or report, once the step has read everything.
+
+    Raises:
+        ValueError: The step belongs to no asset.
+    """
+    asset = step.assets_def
+    if not asset:
+        raise ValueError(f"{key.to_user_string()} is no asset")
+    spec = asset.specs_by_key[key]
+    reads = session.inputs(step, key)
+    mappings = {
+        each.to_user_string(): asset.get_partition_mapping(each)
+        for each in asset.keys_by_input_name.values()
+        if spec.partitions_def and None not in reads.get(each.to_user_string(), {})
+    }
+    merged_before = session.merged_before.get(key, {})
+
+    def of(partition: Partition) -> Provenance:
+        windows = {each: window_of(mapping, partition) for each, mapping in mappings.items()} if partition else {}
+        inputs = inputs_of(reads, windows)
+        return Provenance(
+            code=spec.code_version or "",
+            declaration=table.version if table else "",
+            settings=settings_of(spec),
+            inputs=inputs | {each: {**days, **inputs.get(each, {})} for each, days in merged_before.items()},
+            run=step.run_id,
+        )
+
+    return of
+
+
+def settings_of(spec: AssetSpec) -> Mapping[str, Any]:
+    """The settings that a table's rows depend on, as its asset declares them."""
+    declared = spec.metadata.get(SETTINGS, {})
+    value = getattr(declared, "value", declared)
+    return value if isinstance(value, Mapping) else {}

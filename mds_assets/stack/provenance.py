@@ -1,0 +1,236 @@
+"""What each derived file was made from, as its own metadata says: no database, and the same on any machine.
+
+A Parquet file has it in its footer under `mds_provenance`, a page in its last line. A version says what a file was made
+from, not when: making it again from the same inputs, by the same code, gives the same version, so nothing downstream of
+it becomes stale.
+"""
+
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from functools import cached_property
+from hashlib import sha256
+from typing import Any, TypeAlias
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from upath import UPath
+
+from mds_assets.stack.lake import Lake
+from mds_assets.stack.lake.footers import UNREADABLE
+from mds_assets.stack.lake.layout import DATA_FILE, Partition, partition_key
+from mds_assets.stack.names import LOAD, PROVENANCE
+
+# A partition's files with their versions.
+Versions: TypeAlias = Mapping[str, str]
+
+_DIGITS = 12  # of a version
+_ABSENT = "." * _DIGITS
+_END_BYTES = 65_536  # of a file: has the whole footer of nearly all
+_PAGE_START, _PAGE_END = f"<!-- {PROVENANCE} ", " -->"
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What a file of a derived table was made from.
+
+    Attributes:
+        code: The version of the table's SQL or function, and of the stack's own rules that it depends on.
+        declaration: The version of the table's declaration.
+        settings: The settings that matter, such as the lookback window.
+        inputs: The files that its partition was made from, with their versions, by table and partition. Partitions
+            without files are left out.
+        run: The id of the run that made it.
+        version: The version of the file: a digest of everything but the run.
+    """
+
+    code: str
+    declaration: str
+    settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    inputs: Mapping[str, Mapping[Partition, Versions]] = field(default_factory=dict[str, Mapping[Partition, Versions]])
+    run: str = ""
+    version: str = ""
+
+    def __post_init__(self) -> None:
+        """Compute the version, unless a file said it."""
+        if not self.version:
+            object.__setattr__(self, "version", digest(json.dumps(self._facts(), sort_keys=True).encode()))
+
+    def to_json(self) -> str:
+        """As one line of JSON."""
+        return json.dumps(self._facts() | {"run": self.run, "version": self.version}, separators=(",", ":"))
+
+    def _facts(self) -> dict[str, Any]:
+        inputs = {table: _compact(days) for table, days in sorted(self.inputs.items()) if any(days.values())}
+        return {
+            "code": self.code,
+            "declaration": self.declaration,
+            "settings": dict(self.settings),
+            "inputs": inputs,
+        }
+
+    @classmethod
+    def from_json(cls, text: str) -> "Provenance | None":
+        """From `to_json`; None for anything else that another program may have written there."""
+        try:
+            facts = json.loads(text)
+            return cls(
+                code=str(facts["code"]),
+                declaration=str(facts["declaration"]),
+                settings=dict(facts["settings"]),
+                inputs={table: _expanded(days) for table, days in facts["inputs"].items()},
+                run=str(facts["run"]),
+                version=str(facts["version"]),
+            )
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            return None
+
+
+def _compact(partitions: Mapping[Partition, Versions]) -> Any:
+    """The versions of one file a day as a first day and a text of equal parts: a window of a year has 366 of them."""
+    days = sorted(day for day, files in partitions.items() if day and files)
+    if days and all(set(files) <= {DATA_FILE} for files in partitions.values()):
+        between = (days[0] + timedelta(offset) for offset in range((days[-1] - days[0]).days + 1))
+        versions = (partitions.get(day, {}).get(DATA_FILE, _ABSENT) for day in between)
+        return [str(days[0]), "".join(versions)]
+    return {partition_key(each) or "": dict(sorted(files.items())) for each, files in partitions.items() if files}
+
+
+def _expanded(compact: Any) -> dict[Partition, Versions]:
+    if isinstance(compact, dict):
+        return {date.fromisoformat(day) if day else None: dict(files) for day, files in compact.items()}
+    first, text = compact
+    versions = [text[start : start + _DIGITS] for start in range(0, len(text), _DIGITS)]
+    return {
+        date.fromisoformat(first) + timedelta(offset): {DATA_FILE: version}
+        for offset, version in enumerate(versions)
+        if version != _ABSENT
+    }
+
+
+@dataclass(frozen=True)
+class Footer:
+    """What the end of a Parquet file says of it.
+
+    Attributes:
+        rows: How many rows it has.
+        facts: Its key-value metadata.
+        digest: A digest of the footer.
+    """
+
+    rows: int
+    facts: Mapping[bytes, bytes]
+    digest: str
+
+    @classmethod
+    def parse(cls, end: bytes) -> "Footer | int":
+        """From the last bytes of a file; or how many bytes it takes, if these are too few.
+
+        Raises:
+            pyarrow.ArrowException: It is not a whole Parquet file; or one of `footers.UNREADABLE`.
+        """
+        size = int.from_bytes(end[-8:-4], "little") + 8
+        if end[-4:] == b"PAR1" and size > len(end) >= _END_BYTES:
+            return size
+        metadata = pq.read_metadata(pa.BufferReader(end))
+        return cls(metadata.num_rows, metadata.metadata or {}, digest(end[-size:]))
+
+    @cached_property
+    def provenance(self) -> Provenance | None:
+        """What the file was made from; None for raw, and for files written before that was recorded."""
+        text = self.facts.get(PROVENANCE.encode())
+        return Provenance.from_json(text.decode(errors="replace")) if text else None
+
+    @property
+    def version(self) -> str:
+        """What the file was made from, or a digest of the footer: it has the statistics of all rows."""
+        return self.provenance.version if self.provenance else self.digest
+
+    def loads(self, name: str) -> dict[str, Mapping[str, Any]]:
+        """The facts of each load that the file holds, by the name of its file: several if it is compacted.
+
+        Each has its `version` at least.
+
+        Args:
+            name: The name of the file.
+        """
+        try:
+            facts = json.loads(self.facts.get(LOAD.encode(), b"{}"))
+        except (ValueError, RecursionError):
+            facts = {}
+        if not isinstance(facts, dict):
+            facts = {}
+        merged = facts.get("loads")
+        if isinstance(merged, dict) and all(isinstance(each, dict) and "version" in each for each in merged.values()):
+            return merged
+        return {name: {**facts, "version": self.version}}
+
+
+def file_versions(footers: Mapping[str, Footer]) -> dict[str, str]:
+    """The version of each file of a partition; of a compacted one, those of the loads it holds."""
+    return {
+        load: str(facts["version"]) for name, footer in footers.items() for load, facts in footer.loads(name).items()
+    }
+
+
+def read_footers(lake: Lake, files: Collection[UPath]) -> dict[UPath, Footer | str]:
+    """The footer of each Parquet file, or in one line why it has none; without files that are gone.
+
+    Raises:
+        StoreError: The store does not respond.
+    """
+    read: dict[UPath, Footer | str] = {}
+    sizes = dict.fromkeys(files, _END_BYTES)
+    while sizes:
+        ends = lake.read_ends(sizes)
+        sizes = {}
+        for file, end in ends.items():
+            try:
+                if isinstance(end, OSError):
+                    raise end
+                footer = Footer.parse(end)
+            except UNREADABLE as error:
+                footer = next(iter(str(error).splitlines()), "") or type(error).__name__
+            if isinstance(footer, int):
+                sizes[file] = footer
+            else:
+                read[file] = footer
+    return read
+
+
+def page_with(page: str, provenance: Provenance) -> str:
+    """The page, with its provenance as a comment in its last line."""
+    text = provenance.to_json().replace("--", r"\u002d-")  # which would end the comment
+    return f"{page.rstrip()}\n{_PAGE_START}{text}{_PAGE_END}\n"
+
+
+def page_provenance(end: bytes) -> Provenance | None:
+    """The provenance in the last bytes of a page, if it has one."""
+    text = end.decode(errors="replace")
+    _, found, rest = text.rpartition(_PAGE_START)
+    return Provenance.from_json(rest.rpartition(_PAGE_END)[0]) if found else None
+
+
+def digest(data: bytes) -> str:
+    """The first digits of a SHA-256."""
+    return sha256(data).hexdigest()[:_DIGITS]
+
+
+def inputs_of(
+    reads: Mapping[str, Mapping[Partition, Versions]], windows: Mapping[str, Sequence[Partition] | None]
+) -> dict[str, dict[Partition, Versions]]:
+    """What one partition was made from, of what its step has read.
+
+    Args:
+        reads: What the step has read for all its partitions, by table.
+        windows: The partitions that this one reads of each table; None for all.
+    """
+    return {
+        table: {each: partitions[each] for each in _within(partitions, windows.get(table)) if partitions.get(each)}
+        for table, partitions in reads.items()
+    }
+
+
+def _within(partitions: Iterable[Partition], window: Sequence[Partition] | None) -> Iterable[Partition]:
+    return partitions if window is None else window
