@@ -7,12 +7,11 @@ import glob
 import importlib
 import importlib.util
 import inspect
-import logging
 import os
 import pkgutil
 import sys
 import webbrowser
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory, mkdtemp
@@ -20,17 +19,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import click
 import typer
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from mds_assets.stack.redaction import guard_output, shown
+from mds_assets.stack.running import first_failure, materialize, selected, use_project_home
+from mds_assets.stack.terminal import UNBOUNDED, console, fitting, rich_table, say
 from mds_assets.stack.text import FORMULA, FORMULA_AS_TEXT, json_text, printable
 
 if TYPE_CHECKING:
     import polars as pl
-    from dagster import AssetSpec, DagsterEvent, ExecuteInProcessResult, LoggerDefinition
+    from dagster import AssetKey, AssetSpec, ExecuteInProcessResult
     from duckdb import DuckDBPyConnection, DuckDBPyRelation
 
     from mds_assets.stack.lake import Lake
@@ -43,8 +40,6 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-console = Console(emoji=False)  # `:tada:` was never an emoji
-_UNBOUNDED = console.options.update(width=sys.maxsize)
 
 HEADLINE = "mds/headline"  # the tag that orders the marts which `mds run` and `mds show` print
 
@@ -61,12 +56,6 @@ def main() -> None:
     except click.ClickException as error:  # typer vendors its own click, which doesn't recognise this exception class
         click.echo(f"Error: {shown(error.format_message())}", err=True)
         sys.exit(error.exit_code)
-
-
-def _say(*parts: str | tuple[str, str]) -> None:
-    """Print one line: plain text, or pairs of text and style. Nothing in it is markup or an emoji's name."""
-    styled = [(part, "") if isinstance(part, str) else part for part in parts]
-    console.print(Text.assemble(*((shown(text), style) for text, style in styled)), soft_wrap=True)
 
 
 def run(
@@ -87,9 +76,18 @@ def run(
         str | None,
         typer.Option(help="The tables, in Dagster's asset selection syntax, such as 'group:marts'; default all."),
     ] = None,
+    missing: Annotated[
+        bool, typer.Option("--missing", help="Only what `mds plan` calls missing, and what follows from it.")
+    ] = False,
+    stale: Annotated[
+        bool, typer.Option("--stale", help="Only what `mds plan` calls stale, and what follows from it.")
+    ] = False,
     **source_options: str | None,
 ) -> None:
-    """Materialize the tables for a range of days, by default the window ending yesterday, and print a summary."""
+    """Materialize the tables for a range of days, by default the window ending yesterday, and print a summary.
+
+    With --missing or --stale, the range is by default everything since the first landed day.
+    """
     variables = {name: variable for name, (variable, _) in source_run_options().items()}
     for variable, value in (
         ("MDS_LOOKBACK_DAYS", lookback_days),
@@ -99,25 +97,121 @@ def run(
             os.environ[variable] = str(value)
     from mds_assets.stack.settings import loaded_sources, settings
 
-    if days and first:
-        raise click.ClickException("--days and --from both set the start: use only one")
-    yesterday = datetime.now(UTC).date() - timedelta(days=1)
-    end = last.date() if last else yesterday
-    start_of_window = end - timedelta(days=(days or settings.lookback_days) - 1)
-    start = first.date() if first else max(start_of_window, settings.start_date)
-    if not settings.start_date <= start <= end <= yesterday:
-        raise click.ClickException(
-            f"{start} to {end} is not a range of days between {settings.start_date} (MDS_START_DATE) and {yesterday}, "
-            "the last day that has ended (UTC)"
-        )
+    if missing or stale:
+        return _heal(_range(days, first, last), select, missing=missing, stale=stale, skip_ingest=skip_ingest)
+    start, end = _range(days or (None if first else settings.lookback_days), first, last)
+    if not start:
+        raise AssertionError("a range without --missing or --stale has a start")
     period = f"{(end - start).days + 1} days, {start} to {end}" if start < end else f"{end}"
     summaries = ", ".join(filter(None, (source.summary() for source in loaded_sources())))
-    _say(period, *((", of ", (summaries, "bold")) if summaries else ()))
-    result = _materialize(start, end, select, skip_ingest=skip_ingest)
+    say(period, *((", of ", (summaries, "bold")) if summaries else ()))
+    from mds_assets.definitions import defs
+
+    keys = {key for key in selected(defs, select) if not (skip_ingest and key.has_prefix(["raw"]))}
+    result = materialize(defs, start, end, keys)
+    if not result.success:
+        raise click.ClickException(first_failure(result))
     _show_made(result)
     _show_skipped(result)
     _show_marts(end)
     _show_where_next()
+
+
+def _range(days: int | None, first: datetime | None, last: datetime | None) -> tuple[date | None, date]:
+    """The first and last day that the options ask for; no first day if neither `days` nor `first` is given.
+
+    Raises:
+        ClickException: Both are given, or it is not a range of days that have partitions.
+    """
+    from mds_assets.stack.settings import settings
+
+    if days and first:
+        raise click.ClickException("--days and --from both set the start: use only one")
+    yesterday = datetime.now(UTC).date() - timedelta(days=1)
+    end = last.date() if last else yesterday
+    start = max(end - timedelta(days=days - 1), settings.start_date) if days else None
+    start = first.date() if first else start
+    if not settings.start_date <= (start or end) <= end <= yesterday:
+        raise click.ClickException(
+            f"{start or end} to {end} is not a range of days between {settings.start_date} (MDS_START_DATE) and "
+            f"{yesterday}, the last day that has ended (UTC)"
+        )
+    return start, end
+
+
+def _heal(days: tuple[date | None, date], select: str | None, *, missing: bool, stale: bool, skip_ingest: bool) -> None:
+    """Make what is missing or stale, and downstream of it."""
+    from dagster import AssetKey
+
+    from mds_assets.definitions import defs
+    from mds_assets.stack.plan.heal import heal
+    from mds_assets.stack.plan.plan import make_plan
+    from mds_assets.stack.plan.states import State
+
+    lake, keys = _lake(), selected(defs, select)
+    keys = {key for key in keys if not (skip_ingest and key.has_prefix(["raw"]))}
+    acts_on = {State.MISSING, State.EARLY_ONLY} if missing else set[State]()
+    acts_on |= {State.STALE} if stale else set()
+    warehouse = {key for key in keys if key == AssetKey(["warehouse"])}
+
+    def run_once(start: date, end: date, made: "Collection[AssetKey]") -> str:
+        result = materialize(defs, start, end, {*made, *warehouse})
+        _show_made(result)
+        _show_skipped(result)
+        if result.success:
+            return ""
+        reason = first_failure(result)
+        say(("✗", "red"), f" {reason}")
+        return reason
+
+    number, failures = heal(
+        lambda given_up: make_plan(defs, lake, *days, keys, acts_on=acts_on, given_up=given_up),
+        run_once,
+        lambda _, run, left: say(
+            (f"{run.first}" if run.days == 1 else f"{run.first} to {run.last}", "bold"),
+            f": {len(run.keys)} tables, {left} more runs after this one",
+        ),
+    )
+    if not number:
+        say("Nothing is missing or stale." if missing and stale else f"Nothing is {'missing' if missing else 'stale'}.")
+    if failures:
+        raise click.ClickException(f"{len(failures)} of {number} runs failed: {failures[0]}")
+    if number:
+        _show_where_next()
+
+
+@app.command()
+def plan(
+    days: Annotated[int | None, typer.Option(min=1, help="How many days; default since the first landed day.")] = None,
+    first: Annotated[
+        datetime | None, typer.Option("--from", formats=["%Y-%m-%d"], help="First day (UTC), instead of --days.")
+    ] = None,
+    last: Annotated[
+        datetime | None, typer.Option("--to", formats=["%Y-%m-%d"], help="Last day (UTC); default yesterday.")
+    ] = None,
+    select: Annotated[
+        str | None,
+        typer.Option(help="The tables, in Dagster's asset selection syntax, such as 'group:marts'; default all."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the whole plan as JSON.")] = False,
+) -> None:
+    """Show which days of which tables are there, missing or stale, why, and what a run would make; changes nothing."""
+    from dagster import DagsterInstance
+
+    from mds_assets.definitions import defs
+    from mds_assets.stack.plan.plan import make_plan
+    from mds_assets.stack.plan.show import show, to_json
+    from mds_assets.stack.settings import loaded_sources
+
+    start, end = _range(days, first, last)
+    use_project_home()
+    with DagsterInstance.get() as instance:
+        made = make_plan(defs, _lake(), start, end, selected(defs, select), instance=instance)
+    sources = {type(source).__module__.split(".")[-2]: source for source in loaded_sources()}
+    if as_json:
+        sys.stdout.write(json_text(to_json(made, sources) + "\n"))
+    else:
+        show(made, sources)
 
 
 def source_run_options(package: str = "mds_assets.defs") -> dict[str, tuple[str, str]]:
@@ -172,7 +266,7 @@ def show() -> None:
         if spec.key.has_prefix(["marts"]):
             newest += days[-1:]
     columns = {"table": False, "days": True, "first": False, "last": False, "missing between": True}
-    console.print(_rich_table(columns, rows))
+    console.print(rich_table(columns, rows))
     if newest:
         _show_marts(max(newest))
     _show_where_next()
@@ -195,13 +289,13 @@ def doctor(
     for each in findings:
         if fix and each.fix:
             each.fix()
-            _say(("moved " if each.needs_run else "fixed ", "green"), (each.kind, "bold"), f" {each.what}")
+            say(("moved " if each.needs_run else "fixed ", "green"), (each.kind, "bold"), f" {each.what}")
         else:
-            _say((each.kind, "bold"), f" {each.what}")
-        _say("  ", (each.way_out, "dim"))
+            say((each.kind, "bold"), f" {each.what}")
+        say("  ", (each.way_out, "dim"))
     if not findings:
         read = "all rows of every file can be read" if deep else "every file has a whole footer (--deep reads the rows)"
-        _say(
+        say(
             f"Nothing found in {lake.root}: {read} and belongs to a table, and no day is older than what it is made "
             "from, or missing while other days or tables show that it was there."
         )
@@ -310,116 +404,6 @@ def _lake() -> "Lake":
     return Lake(settings.data_dir)
 
 
-def _materialize(start: date, end: date, select: str | None, *, skip_ingest: bool) -> "ExecuteInProcessResult":
-    """Run the Dagster job `daily_refresh` once over these days; a failure ends the command with one line."""
-    from dagster import AssetSelection, DagsterError, DagsterInstance, Definitions
-
-    from mds_assets.definitions import defs
-    from mds_assets.stack.names import FIRST_DAY_TAG, LAST_DAY_TAG
-    from mds_assets.stack.settings import PROJECT_ROOT
-
-    # It warns of each check of a table that was skipped, though nothing downstream of it runs.
-    logging.getLogger("dagster._core.execution.plan.active").setLevel(logging.ERROR)
-    # The instance that `make dev` uses, so that its UI shows this run.
-    os.environ.setdefault("DAGSTER_HOME", str(PROJECT_ROOT / ".dagster"))
-    with DagsterInstance.get() as instance, console.status("Starting") as status:
-        progress = Definitions(loggers={"progress": _progress_logger(lambda step: status.update(step))})
-        job = Definitions.merge(defs, progress).resolve_job_def("daily_refresh")
-        keys = job.asset_layer.executable_asset_keys
-        try:
-            if select:
-                keys = AssetSelection.from_string(select).resolve(defs.resolve_asset_graph())
-        except DagsterError as error:
-            raise click.ClickException(f"--select {select!r}: {error}") from None
-        if not keys:
-            raise click.ClickException(f"--select {select!r} selects no table: `mds show` lists them")
-        result = job.execute_in_process(
-            instance=instance,
-            asset_selection=[key for key in keys if not (skip_ingest and key.has_prefix(["raw"]))],
-            # With a partition key, Dagster shows the run's day; it has no such display for ranges.
-            partition_key=str(end) if start == end else None,
-            tags={FIRST_DAY_TAG: str(start), LAST_DAY_TAG: str(end)} if start < end else None,
-            run_config={"loggers": {"progress": {}}},
-            raise_on_error=False,
-        )
-    if not result.success:
-        raise click.ClickException(_first_failure(result))
-    return result
-
-
-def _progress_logger(on_step: Callable[[str], None]) -> "LoggerDefinition":
-    """A Dagster logger that prints steps as they start and end, and the assets' own log messages."""
-    from dagster import AssetCheckSeverity, InitLoggerContext, logger
-
-    # By check step: whether each check of a table passed. In a range, `is_valid` comes once for each day, then for all.
-    checks: dict[str | None, dict[tuple[str, str], bool]] = {}
-    tables: dict[str | None, list[str]] = {}  # by step: its tables, once each, though every day is materialized
-
-    class Handler(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            event: DagsterEvent | None = getattr(record, "dagster_event", None)
-            if event is None and record.levelno >= logging.INFO:  # an asset's own message
-                message: str = getattr(record, "dagster_meta", {}).get("orig_message", record.getMessage())
-                if message.startswith("Skipping step "):  # Dagster's; `_show_skipped` has one line for all of them
-                    return
-                styles = {logging.INFO: "dim", logging.WARNING: "yellow"}
-                _say("  ", (message, styles.get(record.levelno, "red")))
-            elif event is None:
-                return
-            elif event.event_type_value == "STEP_START":
-                on_step(_table(event))
-            elif event.event_type_value == "ASSET_MATERIALIZATION" and event.asset_key:
-                table = event.asset_key.to_user_string()
-                if table not in tables.setdefault(event.step_key, []):
-                    tables[event.step_key].append(table)
-            elif event.event_type_value == "STEP_UP_FOR_RETRY":
-                retry = event.step_retry_data
-                cause = retry.error and retry.error.cause
-                wait = f"again in {retry.seconds_to_wait} s" if retry.seconds_to_wait else "again"
-                _say("  ", (f"{cause.message.strip() if cause else ''} {wait}", "yellow"))
-            elif event.event_type_value == "ASSET_CHECK_EVALUATION":
-                check = event.asset_check_evaluation_data
-                table = check.asset_key.to_user_string()
-                passed = checks.setdefault(event.step_key, {})
-                is_known = (table, check.check_name) in passed
-                passed[table, check.check_name] = passed.get((table, check.check_name), True) and check.passed
-                if not check.passed and (check.partition or not is_known):
-                    sign = ("!", "yellow") if check.severity == AssetCheckSeverity.WARN else ("✗", "red")
-                    of_day = f" of {check.partition}" if check.partition else ""
-                    _say("  ", sign, f" {table} {check.check_name}{of_day}: ", (check.description or "", "dim"))
-            elif event.event_type_value == "STEP_SUCCESS" and event.step_key in checks:
-                if sound := [table for (table, _), is_sound in checks[event.step_key].items() if is_sound]:
-                    _say("  ", ("✓", "green"), f" {len(sound)} checks of {', '.join(dict.fromkeys(sound))}")
-            elif event.event_type_value == "STEP_SUCCESS":
-                seconds = event.step_success_data.duration_ms / 1000
-                if made := tables.get(event.step_key):  # nothing if a raw table was skipped
-                    _say("  ", ("✓", "green"), f" {', '.join(made)} ", (f"{seconds:.1f} s", "dim"))
-
-    @logger
-    def progress(_: InitLoggerContext) -> logging.Logger:
-        handling = logging.Logger("progress", logging.INFO)
-        handling.setLevel(logging.DEBUG)
-        handling.addHandler(Handler())
-        return handling
-
-    return progress
-
-
-def _table(event: "DagsterEvent") -> str:
-    return (event.step_key or "").replace("__", "/", 1)
-
-
-def _first_failure(result: "ExecuteInProcessResult") -> str:
-    """Why the first failed step failed, in one line."""
-    from mds_assets.stack.failures import reason
-
-    for event in result.all_events:
-        if event.is_step_failure:
-            failure = event.step_failure_data.user_failure_data
-            return reason(event) if failure and failure.description else f"{_table(event)}: {reason(event)}"
-    return "the run failed before its first step: `make dev` shows its log"
-
-
 def _tables() -> "list[AssetSpec]":
     """The assets that are tables of the lake (they declare columns), in layer order."""
     from mds_assets.definitions import defs
@@ -442,7 +426,7 @@ def _show_made(result: "ExecuteInProcessResult") -> None:
             days.setdefault(name, set()).update([event.partition] if event.partition else [])
     order = {spec.key.to_user_string(): None for spec in _tables()}
     made = [(name, len(days[name]) or "", f"{rows[name]:,}") for name in order if name in rows]
-    console.print(_rich_table({"made": False, "days": True, "rows": True}, made))
+    console.print(rich_table({"made": False, "days": True, "rows": True}, made))
 
 
 def _show_skipped(result: "ExecuteInProcessResult") -> None:
@@ -456,7 +440,7 @@ def _show_skipped(result: "ExecuteInProcessResult") -> None:
             if reason := observation.metadata.get(SKIPPED):
                 skipped.setdefault(str(reason.value), []).append(event.asset_key.to_user_string())
     for reason, tables in skipped.items():
-        _say((f"Skipped {', '.join(tables)} and everything downstream:", "yellow"), f" {reason}")
+        say((f"Skipped {', '.join(tables)} and everything downstream:", "yellow"), f" {reason}")
 
 
 def _show_marts(day: date) -> None:
@@ -482,24 +466,12 @@ def _show_marts(day: date) -> None:
         frame = scan(lake.files(spec.key, day), table, polars_options=lake.polars_options)
         rows = (frame if previews_allowed() else _without_private(frame, table)).drop(DAY).collect()
         shown = f", {_MAX_ROWS} of {rows.height} rows" if rows.height > _MAX_ROWS else ""
-        fitting, hidden = _fitting(rows.head(_MAX_ROWS))
+        shown_rows, hidden = fitting(rows.head(_MAX_ROWS))
         without = f", without {', '.join(hidden)}" if hidden else ""
-        _say(f"{name} as of {day}{shown}{without}")  # a table's own title wraps where the table is narrow
-        console.print(fitting)
+        say(f"{name} as of {day}{shown}{without}")  # a table's own title wraps where the table is narrow
+        console.print(shown_rows)
     if others := [spec.key.to_user_string() for spec in marts[_MAX_MARTS:]]:
-        _say(f"Also as of {day}: {', '.join(others)}")
-
-
-def _fitting(rows: "pl.DataFrame") -> tuple[Table, list[str]]:
-    """The rows as a table, without the last columns if the console is too narrow for them, and their names."""
-    numeric = {column: dtype.is_numeric() for column, dtype in rows.schema.items()}
-    hidden: list[str] = []
-    while True:
-        table = _rich_table(numeric, rows.select(list(numeric)).iter_rows())
-        if len(numeric) == 1 or console.measure(table, options=_UNBOUNDED).maximum <= console.width:
-            return table, hidden
-        hidden.insert(0, list(numeric)[-1])
-        del numeric[hidden[0]]
+        say(f"Also as of {day}: {', '.join(others)}")
 
 
 def _without_private(frame: "pl.LazyFrame", table: "DeclaredTable") -> "pl.LazyFrame":
@@ -522,16 +494,16 @@ def _show_result(result: "DuckDBPyRelation") -> None:
         name: of_type.endswith(("int", "integer", "decimal", "float", "double"))
         for name, of_type in zip(result.columns, types, strict=True)
     }
-    table = _rich_table(numeric, rows, keep="\n" if "explain_value" in numeric else "")  # a drawing of DuckDB's
-    if rows and console.measure(table, options=_UNBOUNDED).minimum > console.width:
+    table = rich_table(numeric, rows, keep="\n" if "explain_value" in numeric else "")  # a drawing of DuckDB's
+    if rows and console.measure(table, options=UNBOUNDED).minimum > console.width:
         for row in rows:
-            record = _rich_table({"column": False, "value": False}, zip(numeric, row, strict=True))
+            record = rich_table({"column": False, "value": False}, zip(numeric, row, strict=True))
             record.show_header = False
             console.print(record)
     else:
         console.print(table)
     if more:
-        _say(f"The first {_MAX_SQL_ROWS} rows: --csv or --json print all.")
+        say(f"The first {_MAX_SQL_ROWS} rows: --csv or --json print all.")
 
 
 def _write_csv(result: "DuckDBPyRelation") -> None:
@@ -555,23 +527,10 @@ def _as_text(result: "DuckDBPyRelation") -> "DuckDBPyRelation":
     return result.project("COLUMNS(*)::VARCHAR")
 
 
-def _rich_table(numeric: Mapping[str, bool], rows: Iterable[Sequence[object]], keep: str = "") -> Table:
-    """Rows as a table. `numeric` maps each column to whether it is numeric. Text is truncated if space is short."""
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for name, is_number in numeric.items():
-        if is_number:
-            table.add_column(Text(shown(name)), justify="right", no_wrap=True)
-        else:
-            table.add_column(Text(shown(name)), overflow="ellipsis", no_wrap=True)
-    for row in rows:
-        table.add_row(*(Text("NULL", "dim") if value is None else Text(shown(str(value), keep)) for value in row))
-    return table
-
-
 def _show_where_next() -> None:
     from mds_assets.stack.settings import loaded_sources, settings
 
-    _say(f"Lake: {settings.data_dir}")
+    say(f"Lake: {settings.data_dir}")
     for hint in _hints():
         console.print(f"Next: {hint}", soft_wrap=True)
     for source in loaded_sources():

@@ -117,6 +117,10 @@ class SourceSettings(EnvironmentSettings):
         """What to do next, for the last lines of `mds run`, in rich markup; empty by default."""
         return ()
 
+    def requests_per_hour(self) -> int | None:
+        """The source's rate limit, for the duration that `mds plan` estimates; None, the default, if it has none."""
+        return None
+
 
 _Settings = TypeVar("_Settings", bound=EnvironmentSettings)
 

@@ -1,0 +1,145 @@
+"""Prints a plan: a matrix of tables and days, why each is as it is, and what a run would do."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import date
+from typing import Any
+
+from rich.text import Text
+
+from mds_assets.stack.environment import SourceSettings
+from mds_assets.stack.lake.layout import Partition, partition_key
+from mds_assets.stack.plan.plan import Plan
+from mds_assets.stack.plan.runs import in_a_row
+from mds_assets.stack.plan.states import Cell, State
+from mds_assets.stack.terminal import console, rich_table, say
+
+_FAILED = "x"
+_SIGNS = {
+    State.THERE: ("·", "dim"),
+    State.NOT_OBSERVABLE: ("-", "dim"),
+    State.EARLY_ONLY: ("e", "yellow"),
+    State.STALE: ("s", "yellow"),
+    State.MISSING: ("m", "red"),
+}
+_LEGEND = "· there   m missing   s stale   e early rows only   x failed a check   - not observable any more"
+_URGENCY = [*_SIGNS]
+_MAX_REASONS = 12
+_MAX_RANGES = 3
+
+
+def show(plan: Plan, sources: Mapping[str, SourceSettings]) -> None:
+    """Print a plan for people."""
+    _show_matrix(plan)
+    reasons = [*_reasons(plan)]
+    for what, why in reasons[:_MAX_REASONS]:
+        say((what, "bold"), f": {why}")
+    if len(reasons) > _MAX_REASONS:
+        say(f"and {len(reasons) - _MAX_REASONS} more: --json has all of them")
+    if not plan.runs:
+        say("Nothing is missing or stale.")
+        return
+    number = sum(len(partitions) for partitions in plan.states.to_make.values())
+    runs = "1 run" if len(plan.runs) == 1 else f"{len(plan.runs)} runs"
+    say(("mds run --missing --stale", "bold"), f" would make {number:,} partitions in {runs}:")
+    rows = [
+        (number, str(run.first) if run.days == 1 else f"{run.first} to {run.last}", run.days, _names(plan, run.keys))
+        for number, run in enumerate(plan.runs, start=1)
+    ]
+    console.print(rich_table({"run": True, "days": False, "number": True, "tables": False}, rows))
+    minutes = plan.minutes(sources)
+    for each in plan.requests:
+        requests = "an unknown number of" if each.number is None else f"some {each.number:,}"
+        say(f"{each.table}: {requests} requests for {_count(each.days, 'day')}, as in its last loads")
+    for source, duration in minutes.items():
+        say(f"{source}: {_count(duration, 'minute')} at its rate limit")
+
+
+def _show_matrix(plan: Plan) -> None:
+    """One line a table; one character a day, or several days if the terminal is too narrow."""
+    names = {key: plan.nodes[key].name for key in plan.states.cells}
+    width = max(map(len, names.values()), default=0) + 2
+    each = -(-len(plan.days) // max(10, console.width - width))
+    groups = [plan.days[start : start + each] for start in range(0, len(plan.days), each)]
+    per = f", {each} days a character" if each > 1 else ""
+    say(f"{_count(len(plan.days), 'day')}, {plan.days[0]} to {plan.days[-1]}{per}")
+    for key, cells in plan.states.cells.items():
+        line = Text(names[key].ljust(width))
+        for group in [[None]] if None in cells else groups:
+            line.append(*_sign([cells[day] for day in group]))
+        console.print(line, soft_wrap=True)
+    say((_LEGEND, "dim"))
+
+
+def _sign(cells: Iterable[Cell]) -> tuple[str, str]:
+    """The most urgent of some cells."""
+    cells = list(cells)
+    if any(cell.failure for cell in cells):
+        return _FAILED, "red"
+    return _SIGNS[max((cell.state for cell in cells), key=_URGENCY.index)]
+
+
+def _reasons(plan: Plan) -> Iterator[tuple[str, str]]:
+    """Why partitions are not as they should be; without those that only follow others."""
+    for key, cells in plan.states.cells.items():
+        by_reason: dict[str, list[Partition]] = {}
+        for partition, cell in cells.items():
+            if cell.failure:
+                by_reason.setdefault(f"{cell.failure}; its last good file stays", []).append(partition)
+            elif cell.state not in {State.THERE, State.NOT_OBSERVABLE} and not cell.follows:
+                by_reason.setdefault(f"{cell.state}: {cell.reason}", []).append(partition)
+        for reason, partitions in by_reason.items():
+            days = ranges(day for day in partitions if day)
+            yield f"{plan.nodes[key].name}{f' {days}' if days else ''}", reason
+
+
+def ranges(days: Iterable[date]) -> str:
+    """Days in words, those in a row as a range."""
+    words = [f"{first} to {last}" if first < last else f"{first}" for first, last in in_a_row(days)]
+    more = f" and {len(words) - _MAX_RANGES} more" if len(words) > _MAX_RANGES else ""
+    return ", ".join(words[:_MAX_RANGES]) + more
+
+
+def _names(plan: Plan, keys: Sequence[Any]) -> str:
+    names = [plan.nodes[key].name for key in keys]
+    return ", ".join(names)
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number:,} {thing}{'s' * (number != 1)}"
+
+
+def to_json(plan: Plan, sources: Mapping[str, SourceSettings]) -> str:
+    """The whole plan, for programs."""
+    return json.dumps(
+        {
+            "from": str(plan.days[0]),
+            "to": str(plan.days[-1]),
+            "tables": [
+                {
+                    "table": plan.nodes[key].name,
+                    "partitions": [
+                        {
+                            "day": partition_key(partition),
+                            "state": cell.state,
+                            "reason": cell.reason,
+                            "failure": cell.failure,
+                            "is_made": partition in plan.states.to_make[key],
+                        }
+                        for partition, cell in cells.items()
+                    ],
+                }
+                for key, cells in plan.states.cells.items()
+            ],
+            "runs": [
+                {"from": str(run.first), "to": str(run.last), "tables": [plan.nodes[key].name for key in run.keys]}
+                for run in plan.runs
+            ],
+            "requests": [
+                {"table": each.table, "source": each.source, "days": each.days, "requests": each.number}
+                for each in plan.requests
+            ],
+            "minutes": plan.minutes(sources),
+        },
+        indent=2,
+    )
