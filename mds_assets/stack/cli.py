@@ -11,7 +11,7 @@ import os
 import pkgutil
 import sys
 import webbrowser
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory, mkdtemp
@@ -27,10 +27,11 @@ from mds_assets.stack.text import FORMULA, FORMULA_AS_TEXT, json_text, printable
 
 if TYPE_CHECKING:
     import polars as pl
-    from dagster import AssetKey, AssetSpec, ExecuteInProcessResult
+    from dagster import AssetSpec, ExecuteInProcessResult
     from duckdb import DuckDBPyConnection, DuckDBPyRelation
 
     from mds_assets.stack.lake import Lake
+    from mds_assets.stack.plan.runs import Run
     from mds_assets.stack.table import Table as DeclaredTable
 
 # Dagster and the project are imported inside the commands, after the options have been turned into settings.
@@ -154,8 +155,12 @@ def _heal(days: tuple[date | None, date], select: str | None, *, missing: bool, 
     acts_on |= {State.STALE} if stale else set()
     warehouse = {key for key in keys if key == AssetKey(["warehouse"])}
 
-    def run_once(start: date, end: date, made: "Collection[AssetKey]") -> str:
-        result = materialize(defs, start, end, {*made, *warehouse})
+    def make(run: "Run", left: int) -> str:
+        days = f"{run.first}" if run.days == 1 else f"{run.first} to {run.last}"
+        then = f", then {left} more runs" if left > 1 else ", then 1 more run" if left else ""
+        say((days, "bold"), f": {', '.join(key.to_user_string() for key in run.keys)}{then}")
+        # Once, at the end: its views show whatever is there.
+        result = materialize(defs, run.first, run.last, [*run.keys, *(() if left else warehouse)])
         _show_made(result)
         _show_skipped(result)
         if result.success:
@@ -165,12 +170,7 @@ def _heal(days: tuple[date | None, date], select: str | None, *, missing: bool, 
         return reason
 
     number, failures = heal(
-        lambda given_up: make_plan(defs, lake, *days, keys, acts_on=acts_on, given_up=given_up),
-        run_once,
-        lambda _, run, left: say(
-            (f"{run.first}" if run.days == 1 else f"{run.first} to {run.last}", "bold"),
-            f": {len(run.keys)} tables, {left} more runs after this one",
-        ),
+        lambda given_up: make_plan(defs, lake, *days, keys, acts_on=acts_on, given_up=given_up), make
     )
     if not number:
         say("Nothing is missing or stale." if missing and stale else f"Nothing is {'missing' if missing else 'stale'}.")

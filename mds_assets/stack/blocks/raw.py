@@ -179,7 +179,7 @@ def _land(
                 raise RetryRequested(max_retries=_RETRIES, seconds_to_wait=_RETRY_SECONDS) from failure
             raise failure from None
         published = {
-            "run": context.run_id,
+            "run": context.run.run_id,
             "days": [str(days.dates[0]), str(days.dates[-1])],
             "requests": days.requests,
             "began": began.isoformat(),

@@ -1,7 +1,6 @@
 """Makes what is missing or stale, in the fewest runs. What fails does not stop the rest."""
 
-from collections.abc import Callable, Collection
-from datetime import date
+from collections.abc import Callable
 
 from dagster import AssetKey
 
@@ -12,8 +11,7 @@ from mds_assets.stack.plan.runs import Run
 
 def heal(
     plan: Callable[[dict[AssetKey, set[Partition]]], Plan],
-    run: Callable[[date, date, Collection[AssetKey]], str],
-    on_run: Callable[[Plan, Run, int], None] = lambda _plan, _run, _number: None,
+    make: Callable[[Run, int], str],
 ) -> tuple[int, list[str]]:
     """Make the runs of a plan, in order.
 
@@ -21,27 +19,23 @@ def heal(
 
     Args:
         plan: Makes the plan, without the partitions that were given up.
-        run: Runs some assets for some days, and returns why it failed, or an empty string.
-        on_run: Is called before each run, with the plan, the run, and how many are left.
+        make: Makes a run, given how many are left after it. Returns why it failed, or an empty string.
 
     Returns:
         How many runs there were, and why those failed that did.
     """
     given_up: dict[AssetKey, set[Partition]] = {}
     failures: list[str] = []
-    made, current = 0, plan(given_up)
-    left = list(current.runs)
+    made, left = 0, list(plan(given_up).runs)
     while left:
         each = left.pop(0)
-        on_run(current, each, len(left))
         made += 1
-        if not (failure := run(each.first, each.last, each.keys)):
+        if not (failure := make(each, len(left))):
             continue
         failures.append(failure)
         again = plan(given_up)
         for key in each.keys:
             days = {day for day in again.states.to_make.get(key, ()) if day is None or each.first <= day <= each.last}
             given_up.setdefault(key, set()).update(days)
-        current = plan(given_up)
-        left = list(current.runs)
+        left = list(plan(given_up).runs)
     return made, failures

@@ -12,7 +12,7 @@ from mds_assets.stack.lake.layout import Partition, partition_key
 from mds_assets.stack.plan.plan import Plan
 from mds_assets.stack.plan.runs import in_a_row
 from mds_assets.stack.plan.states import Cell, State
-from mds_assets.stack.terminal import console, rich_table, say
+from mds_assets.stack.terminal import console, say
 
 _FAILED = "x"
 _SIGNS = {
@@ -26,6 +26,7 @@ _LEGEND = "· there   m missing   s stale   e early rows only   x failed a check
 _URGENCY = [*_SIGNS]
 _MAX_REASONS = 12
 _MAX_RANGES = 3
+_MAX_NAMES = 4
 
 
 def show(plan: Plan, sources: Mapping[str, SourceSettings]) -> None:
@@ -42,11 +43,9 @@ def show(plan: Plan, sources: Mapping[str, SourceSettings]) -> None:
     number = sum(len(partitions) for partitions in plan.states.to_make.values())
     runs = "1 run" if len(plan.runs) == 1 else f"{len(plan.runs)} runs"
     say(("mds run --missing --stale", "bold"), f" would make {number:,} partitions in {runs}:")
-    rows = [
-        (number, str(run.first) if run.days == 1 else f"{run.first} to {run.last}", run.days, _names(plan, run.keys))
-        for number, run in enumerate(plan.runs, start=1)
-    ]
-    console.print(rich_table({"run": True, "days": False, "number": True, "tables": False}, rows))
+    for run in plan.runs:
+        days = f"{run.first}" if run.days == 1 else f"{run.first} to {run.last}"
+        say(f"  {days}: {_names(plan, run.keys)}")
     minutes = plan.minutes(sources)
     for each in plan.requests:
         requests = "an unknown number of" if each.number is None else f"some {each.number:,}"
@@ -101,8 +100,8 @@ def ranges(days: Iterable[date]) -> str:
 
 
 def _names(plan: Plan, keys: Sequence[Any]) -> str:
-    names = [plan.nodes[key].name for key in keys]
-    return ", ".join(names)
+    names = [plan.nodes[key].name for key in keys[:_MAX_NAMES]]
+    return ", ".join(names) + (f" and {len(keys) - _MAX_NAMES} more" if len(keys) > _MAX_NAMES else "")
 
 
 def _count(number: int, thing: str) -> str:
