@@ -14,16 +14,20 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from dagster import AssetKey, DagsterInstance, Definitions
 from upath import UPath
 
+from mds_assets.stack import build
 from mds_assets.stack.lake import InputsChangedError, Lake, LakeError
 from mds_assets.stack.lake.footers import recorded
 from mds_assets.stack.lake.object_store import SIDE_LAKES, StoreOptions
-from mds_assets.stack.names import LEFT_OUT, LOADS, SCOPE
+from mds_assets.stack.names import FIRST_DAY_TAG, LAST_DAY_TAG, LEFT_OUT, LOADS, SCOPE
 from mds_assets.stack.side_lake import Loads, add_loads_before, loads_before, new_side_lake, side_lake
+from mds_assets.stack.side_run import run_in
+from mds_assets_tests.stack import toy
 from mds_assets_tests.stack.lake.conftest import OpenLake
 from mds_assets_tests.stack.lake.files import D1, D2, D3, RAW, TABLE, content, names, replace, written
-from mds_assets_tests.store import BUCKET
+from mds_assets_tests.store import BUCKET, Store
 
 T = datetime(2026, 3, 10, 12, tzinfo=UTC)
 NOON = T.timestamp()
@@ -185,6 +189,24 @@ def test_what_a_killed_process_leaves_in_a_store_is_removed_a_day_later(
     with side_lake(lake, {}):
         assert left.days(TABLE) == []
     assert content(lake, TABLE, D1) == ["old"]
+
+
+def test_a_run_in_a_side_lake_of_a_store_changes_no_object_of_the_lake(stored_lake: Lake, store: Store):
+    sources = Definitions(assets=[toy.orders, toy.staged, toy.revenue], resources={"shop": toy.sales()})
+    project = build.build_definitions(sources, resource_overrides={"lake": stored_lake})
+    first, last = (datetime.now(UTC).date() - timedelta(days=days) for days in (3, 2))
+    landed = project.resolve_job_def("daily_refresh").execute_in_process(
+        instance=DagsterInstance.ephemeral(),
+        asset_selection=[RAW],
+        tags={FIRST_DAY_TAG: str(first), LAST_DAY_TAG: str(last)},
+        run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+    )
+    assert landed.success
+    before = store.contents(stored_lake.root)
+    with side_lake(stored_lake, {RAW: stored_lake.read_set(RAW, [first, last])}) as side:
+        run_in(project, side, [TABLE, AssetKey(["marts", "revenue"])], first, last)
+        assert side.days(TABLE) == side.days(AssetKey(["marts", "revenue"])) == [first, last]
+    assert store.contents(stored_lake.root) == before
 
 
 # Raw as it was
