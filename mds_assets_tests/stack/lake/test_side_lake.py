@@ -206,7 +206,8 @@ def test_a_run_in_a_side_lake_of_a_store_changes_no_object_of_the_lake(stored_la
     with side_lake(stored_lake, {RAW: stored_lake.read_set(RAW, [first, last])}) as side:
         run_in(project, side, [TABLE, AssetKey(["marts", "revenue"])], first, last)
         assert side.days(TABLE) == side.days(AssetKey(["marts", "revenue"])) == [first, last]
-    assert store.contents(stored_lake.root) == before
+    # This server keeps the folders of deleted objects, without an ETag; S3 has no folders.
+    assert {name: etag for name, etag in store.contents(stored_lake.root).items() if etag != '""'} == before
 
 
 # Raw as it was
