@@ -38,6 +38,7 @@ TOGETHER = (
     "test_checks.py",
     "test_daemon.py",
     "lake/test_lake.py",
+    "lake/test_side_lake.py",
     "test_object_store.py",
     "test_openapi.py",
     "test_report.py",

@@ -104,6 +104,26 @@ class Backend(ABC):
         """
 
     @abstractmethod
+    def link(self, files: Mapping[UPath, UPath]) -> None:
+        """Give files of this or another lake, in the same bucket or on this machine, a path in this lake as well.
+
+        Nothing is at these paths yet. Where a file can't have two paths, it is copied.
+
+        Raises:
+            FileNotFoundError: A file is gone. Some of the others may have their path.
+        """
+
+    @abstractmethod
+    def side_root(self) -> AbstractContextManager[str]:
+        """An empty root for a lake that holds some of this one's files, removed with all its contents at the end.
+
+        No reader of this lake takes what is below it for a table.
+
+        Raises:
+            LakeError: It cannot be written, or the lake cannot be reached.
+        """
+
+    @abstractmethod
     def adding(self, name: str, targets: Collection[UPath]) -> AbstractContextManager[Move]:
         """Write targets that must not exist yet, while no other process exchanges their folders.
 
@@ -187,8 +207,8 @@ class Backend(ABC):
                 folder.mkdir()
                 yield folder
 
-    def leftovers(self) -> Iterator[Path]:
-        """The workspaces whose process was killed."""
+    def leftovers(self) -> Iterator[Path | UPath]:
+        """The workspaces, and in a store the side lakes, whose process was killed."""
         for lock_file in self.scratch.glob("*.lock"):
             with suppress(Timeout, FileNotFoundError):
                 if _is_leftover(lock_file):
@@ -196,9 +216,9 @@ class Backend(ABC):
                         pass
                     yield lock_file.with_suffix("")
 
-    def remove(self, folder: Path) -> None:
-        """Remove a workspace, unless a process holds its lock."""
-        with suppress(Timeout), locked(folder.with_suffix(".lock"), folder, blocking=False):
+    def remove(self, folder: Path | UPath) -> None:
+        """Remove one of the `leftovers`, unless a process holds its lock."""
+        with suppress(Timeout), locked(Path(f"{folder}.lock"), Path(str(folder)), blocking=False):
             pass
 
 

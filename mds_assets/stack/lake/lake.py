@@ -60,6 +60,10 @@ class Lake:
 
         return ObjectStoreBackend(self.root, self._store_options or read_options())
 
+    def at(self, root: str) -> "Lake":
+        """A lake at another root, reached in the same way."""
+        return Lake(root, self._store_options)
+
     def path(self, *names: str) -> UPath:
         """A path below the root."""
         return self.backend.path(*names)

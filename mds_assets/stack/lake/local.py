@@ -86,6 +86,20 @@ class LocalBackend(Backend):
             target.parent.mkdir(parents=True, exist_ok=True)
             Path(str(file)).rename(str(target))
 
+    def link(self, files: Mapping[UPath, UPath]) -> None:
+        """Make hard links. They are safe because whoever replaces a file renames another one to its path."""
+        with self.explaining():
+            for folder in {target.parent for target in files.values()}:
+                folder.mkdir(parents=True, exist_ok=True)
+            for file, target in files.items():
+                _link_or_copy(Path(str(file)), Path(str(target)))
+
+    @contextmanager
+    def side_root(self) -> Generator[str]:
+        """A folder in a workspace: on the file system of the lake, and removed like all workspaces after a kill."""
+        with self.workspace() as folder:
+            yield str(folder / "lake")
+
     @contextmanager
     def adding(self, name: str, targets: Collection[UPath]) -> Generator[Move]:
         """Reject existing targets before anything is moved; wait while the table's folders are exchanged."""
@@ -182,6 +196,15 @@ def _add_without_links(file: Path, target: UPath) -> None:
         os.replace(file, str(target))
     finally:
         claim.unlink()
+
+
+def _link_or_copy(file: Path, target: Path) -> None:
+    try:
+        os.link(file.resolve(), target)  # on Linux, the link of a symbolic link would be one, too
+    except OSError as error:
+        if error.errno not in _UNSUPPORTED | {errno.EXDEV}:
+            raise
+        shutil.copy2(file, target)
 
 
 def _flush(paths: Iterable[Path]) -> None:

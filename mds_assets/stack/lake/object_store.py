@@ -6,8 +6,10 @@ the writer saw.
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
 """
 
+import logging
 import os
 import tempfile
+import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +21,7 @@ from getpass import getuser
 from pathlib import Path
 from stat import S_ISDIR
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import obstore
 from obstore.store import S3Store
@@ -34,6 +37,14 @@ from mds_assets.stack.settings import settings
 if TYPE_CHECKING:
     from obstore import GetOptions
     from obstore.store import RetryConfig, S3Config, S3Credential
+
+_LOG = logging.getLogger(__name__)
+
+# Where side lakes are. Engines that list a bucket themselves (Spark, Trino, crawlers) take names with a dot as hidden.
+SIDE_LAKES = ".side_lakes"
+# A store has no locks that end with a process. A run writes something more often than once in this time.
+_ABANDONED_SECONDS = 86_400
+_COPIES = 16  # at once: a copy within the store takes some 20 to 100 ms, and nearly all of it is waiting
 
 # Wait out a store's restart: about 15 s, 30 at most.
 _RETRIES: "RetryConfig" = {
@@ -192,10 +203,43 @@ class ObjectStoreBackend(Backend):
     def move(self, file: UPath, target: UPath) -> None:
         """Copy the object within the store, then delete it: a process that dies in between leaves both."""
         with self.explaining():
-            with one_line(file.path):
-                obstore.copy(self._store, object_key(file.path), object_key(target.path))
+            self._copy(file, target)
             file.unlink()
-            self._files.invalidate_cache(target.path)
+
+    def link(self, files: Mapping[UPath, UPath]) -> None:
+        """Copy objects within the bucket: the store does it, and nothing is downloaded."""
+        with self.explaining(), ThreadPoolExecutor(_COPIES) as threads:
+            list(threads.map(self._copy, files, files.values()))  # an error cancels those that have not begun
+
+    @contextmanager
+    def side_root(self) -> Generator[str]:
+        """A prefix below the root. A killed process leaves it: a day later, the next side lake removes it."""
+        with self.explaining():
+            self.reach()
+            for folder in self._abandoned():
+                self._delete(folder)
+        root = self.path(SIDE_LAKES, uuid4().hex)
+        try:
+            yield str(root)
+        finally:
+            try:
+                self._delete(root)
+            except StoreError as error:  # must not hide why the block failed, nor make it fail
+                _LOG.warning("%s stays for a day: %s", root, error)
+
+    def leftovers(self) -> Iterator[Path | UPath]:
+        """The workspaces of killed processes, and the side lakes to which nothing has been added for a day."""
+        yield from super().leftovers()
+        with self.explaining():
+            yield from self._abandoned()
+
+    def remove(self, folder: Path | UPath) -> None:
+        """Remove one of the `leftovers`."""
+        if isinstance(folder, Path):
+            super().remove(folder)
+        else:
+            with self.explaining():
+                self._delete(folder)
 
     @contextmanager
     def adding(self, name: str, targets: Collection[UPath]) -> Generator[Move]:
@@ -227,6 +271,27 @@ class ObjectStoreBackend(Backend):
         if isinstance(error, StoreError):
             return _unreachable(self._url, str(error))
         return explain_unwritable(error, f"TMPDIR={tempfile.gettempdir()!r}", "TMPDIR")
+
+    def _copy(self, file: UPath, target: UPath) -> None:
+        with one_line(file.path):
+            obstore.copy(self._store, object_key(file.path), object_key(target.path))
+        self._files.invalidate_cache(target.path)
+
+    def _abandoned(self) -> list[UPath]:
+        """The side lakes that no process can be using any more."""
+        newest: dict[str, float] = {}
+        for path, changed in self.find(self.path(SIDE_LAKES)).items():
+            name = path.partition("/")[0]
+            newest[name] = max(changed, newest.get(name, 0))
+        return [self.path(SIDE_LAKES, name) for name, at in newest.items() if time.time() - at > _ABANDONED_SECONDS]
+
+    def _delete(self, folder: UPath) -> None:
+        """Delete all objects below a folder, several at a time."""
+        with one_line(folder.path):
+            keys = [meta["path"] for metas in obstore.list(self._store, object_key(folder.path)) for meta in metas]
+            obstore.delete(self._store, keys)
+        for key in keys:
+            self._files.invalidate_cache(f"{self._files.bucket}/{key}")
 
     def _list(self, folder: UPath, below: Iterable[str]) -> dict[str, str]:
         """The ETag of each object in these folders or files of a folder, by path within the folder.
