@@ -152,7 +152,7 @@ def _heal(days: tuple[date | None, date], select: str | None, *, missing: bool, 
     lake, keys = _lake(), selected(defs, select)
     keys = {key for key in keys if not (skip_ingest and key.has_prefix(["raw"]))}
     acts_on = {State.MISSING, State.EARLY_ONLY} if missing else set[State]()
-    acts_on |= {State.STALE} if stale else set()
+    acts_on |= {State.STALE} if stale else set[State]()
     warehouse = {key for key in keys if key == AssetKey(["warehouse"])}
 
     def make(run: "Run", left: int) -> str:
@@ -170,7 +170,11 @@ def _heal(days: tuple[date | None, date], select: str | None, *, missing: bool, 
         return reason
 
     number, failures = heal(
-        lambda given_up: make_plan(defs, lake, *days, keys, acts_on=acts_on, given_up=given_up), make
+        lambda given_up, states, only: make_plan(
+            defs, lake, *days, keys if only is None else keys & only, acts_on=states, given_up=given_up
+        ),
+        acts_on,
+        make,
     )
     if not number:
         say("Nothing is missing or stale." if missing and stale else f"Nothing is {'missing' if missing else 'stale'}.")
