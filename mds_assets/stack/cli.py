@@ -171,7 +171,7 @@ def _heal(days: tuple[date | None, date], select: str | None, *, missing: bool, 
 
     number, failures = heal(
         lambda given_up, states, only: make_plan(
-            defs, lake, *days, keys if only is None else keys & only, acts_on=states, given_up=given_up
+            defs, lake, *days, keys if only is None else keys.intersection(only), acts_on=states, given_up=given_up
         ),
         acts_on,
         make,

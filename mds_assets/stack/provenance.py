@@ -6,7 +6,7 @@ it becomes stale.
 """
 
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from functools import cached_property
@@ -25,8 +25,8 @@ from mds_assets.stack.names import LOAD, PROVENANCE
 # A partition's files with their versions.
 Versions: TypeAlias = Mapping[str, str]
 
-_DIGITS = 12  # of a version
-_ABSENT = "." * _DIGITS
+DIGITS = 12  # of a version
+ABSENT = "." * DIGITS
 _END_BYTES = 65_536  # of a file: has the whole footer of nearly all
 _PAGE_START, _PAGE_END = f"<!-- {PROVENANCE} ", " -->"
 
@@ -62,7 +62,7 @@ class Provenance:
         return json.dumps(self._facts() | {"run": self.run, "version": self.version}, separators=(",", ":"))
 
     def _facts(self) -> dict[str, Any]:
-        inputs = {table: _compact(days) for table, days in sorted(self.inputs.items()) if any(days.values())}
+        inputs = {table: compact(days) for table, days in sorted(self.inputs.items()) if any(days.values())}
         return {
             "code": self.code,
             "declaration": self.declaration,
@@ -79,7 +79,7 @@ class Provenance:
                 code=str(facts["code"]),
                 declaration=str(facts["declaration"]),
                 settings=dict(facts["settings"]),
-                inputs={table: _expanded(days) for table, days in facts["inputs"].items()},
+                inputs=Inputs(facts["inputs"]),
                 run=str(facts["run"]),
                 version=str(facts["version"]),
             )
@@ -87,25 +87,64 @@ class Provenance:
             return None
 
 
-def _compact(partitions: Mapping[Partition, Versions]) -> Any:
+class Inputs(Mapping[str, Mapping[Partition, Versions]]):
+    """The inputs of a file as it says them, taken apart on first use: a year of windows has a hundred thousand.
+
+    Attributes:
+        said: As in the file, see `compact`.
+    """
+
+    def __init__(self, said: Mapping[str, Any]) -> None:
+        """Check only that there are tables."""
+        self.said = dict(said)
+
+    def __getitem__(self, table: str) -> dict[Partition, Versions]:
+        """The partitions of a table.
+
+        Raises:
+            KeyError: The file was not made from this table.
+        """
+        try:
+            return _expanded(self.said[table])
+        except (ValueError, TypeError, AttributeError):  # another program wrote it
+            return {}
+
+    def __iter__(self) -> Iterator[str]:
+        """The tables."""
+        return iter(self.said)
+
+    def __len__(self) -> int:
+        """How many tables."""
+        return len(self.said)
+
+
+def compact(partitions: Mapping[Partition, Versions]) -> Any:
     """The versions of one file a day as a first day and a text of equal parts: a window of a year has 366 of them."""
     days = sorted(day for day, files in partitions.items() if day and files)
     if days and all(set(files) <= {DATA_FILE} for files in partitions.values()):
         between = (days[0] + timedelta(offset) for offset in range((days[-1] - days[0]).days + 1))
-        versions = (partitions.get(day, {}).get(DATA_FILE, _ABSENT) for day in between)
+        versions = (partitions.get(day, {}).get(DATA_FILE, ABSENT) for day in between)
         return [str(days[0]), "".join(versions)]
     return {partition_key(each) or "": dict(sorted(files.items())) for each, files in partitions.items() if files}
 
 
-def _expanded(compact: Any) -> dict[Partition, Versions]:
-    if isinstance(compact, dict):
-        return {date.fromisoformat(day) if day else None: dict(files) for day, files in compact.items()}
-    first, text = compact
-    versions = [text[start : start + _DIGITS] for start in range(0, len(text), _DIGITS)]
+def said_days(said: Any) -> list[date]:
+    """The first and last day of what `compact` made of one file a day; none for anything else."""
+    if not isinstance(said, list):
+        return []
+    first = date.fromisoformat(said[0])
+    return [first, first + timedelta(days=len(said[1]) // DIGITS - 1)]
+
+
+def _expanded(said: Any) -> dict[Partition, Versions]:
+    if isinstance(said, dict):
+        return {date.fromisoformat(day) if day else None: dict(files) for day, files in said.items()}
+    first, text = said
+    versions = [text[start : start + DIGITS] for start in range(0, len(text), DIGITS)]
     return {
         date.fromisoformat(first) + timedelta(offset): {DATA_FILE: version}
         for offset, version in enumerate(versions)
-        if version != _ABSENT
+        if version != ABSENT
     }
 
 
@@ -214,7 +253,7 @@ def page_provenance(end: bytes) -> Provenance | None:
 
 def digest(data: bytes) -> str:
     """The first digits of a SHA-256."""
-    return sha256(data).hexdigest()[:_DIGITS]
+    return sha256(data).hexdigest()[:DIGITS]
 
 
 def inputs_of(

@@ -101,7 +101,8 @@ def make_plan(
     first = first or _first_day(lake, nodes.values(), last)
     days = days_between(first, last)
     keys = nodes.keys() if selected is None else [key for key in nodes if key in selected]
-    snapshot = read_snapshot(lake, nodes.values(), _days_to_read(lake, nodes, first, last))
+    read = {key for each in keys for key in (each, *nodes[each].reads)}
+    snapshot = read_snapshot(lake, [nodes[key] for key in read], _days_to_read(lake, nodes, keys, first, last))
     states = compare(
         nodes,
         keys,
@@ -136,18 +137,18 @@ def _first_day(lake: Lake, nodes: Iterable[Node], last: date) -> date:
     return min(last, max(begin, settings.start_date))
 
 
-def _days_to_read(lake: Lake, nodes: Mapping[AssetKey, Node], first: date, last: date) -> dict[AssetKey, list[date]]:
+def _days_to_read(
+    lake: Lake, nodes: Mapping[AssetKey, Node], keys: Iterable[AssetKey], first: date, last: date
+) -> dict[AssetKey, list[date]]:
     """The days of each table that the states depend on: those compared, and those that they read."""
     earliest = dict.fromkeys(nodes, first)
-    for node in reversed(list(nodes.values())):
-        if node.is_partitioned:
-            for key, window in node.reads.items():
-                if window:
-                    earliest[key] = min(earliest[key], earliest[node.key] + timedelta(days=window[0]))
+    for key in keys:
+        for each, window in nodes[key].reads.items():
+            earliest[each] = min(earliest[each], first + timedelta(days=window[0] if window else 0))
     days = {key: days_between(max(day, settings.start_date), last) for key, day in earliest.items()}
-    for node in nodes.values():
-        if not node.is_partitioned:
-            days |= {key: lake.days(key) for key in node.reads if nodes[key].is_partitioned}
+    for key in keys:
+        if not nodes[key].is_partitioned:
+            days |= {each: lake.days(each) for each in nodes[key].reads if nodes[each].is_partitioned}
     return days
 
 

@@ -48,8 +48,9 @@ def show(plan: Plan, sources: Mapping[str, SourceSettings]) -> None:
         say(f"  {days}: {_names(plan, run.keys)}")
     minutes = plan.minutes(sources)
     for each in plan.requests:
-        requests = "an unknown number of" if each.number is None else f"some {each.number:,}"
-        say(f"{each.table}: {requests} requests for {_count(each.days, 'day')}, as in its last loads")
+        if each.number is not None:
+            requests = _count(each.number, "request")
+            say(f"{each.table}: some {requests} for {_count(each.days, 'day')}, going by its last loads")
     for source, duration in minutes.items():
         say(f"{source}: {_count(duration, 'minute')} at its rate limit")
 

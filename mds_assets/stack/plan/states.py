@@ -10,7 +10,7 @@ from dagster import AssetKey
 from mds_assets.stack.lake.layout import Partition, partition_key
 from mds_assets.stack.plan.graph import Node, days_read
 from mds_assets.stack.plan.snapshot import Snapshot
-from mds_assets.stack.provenance import Provenance, Versions
+from mds_assets.stack.provenance import Inputs, Provenance, Versions, said_days
 
 _MAX_NAMED = 3  # inputs that a reason names
 
@@ -176,7 +176,11 @@ def _changed_input(
             return ""
         reads: Collection[Partition] = snapshot.versions[table].keys()
     else:
-        reads = [day for day in days_read(node, table, partition) if day and day >= start]
+        days = [day for day in days_read(node, table, partition) if day and day >= start]
+        said = made_from.inputs.said.get(table.to_user_string()) if isinstance(made_from.inputs, Inputs) else None
+        if days and snapshot.are_same(table, days, said):
+            return ""
+        reads = days
     before = made_from.inputs.get(table.to_user_string(), {})
     return _difference(table, before, snapshot.versions[table], {*reads, *before})
 
@@ -184,9 +188,13 @@ def _changed_input(
 def _changed_other_inputs(node: Node, made_from: Provenance, snapshot: Snapshot) -> Iterator[str]:
     """How tables differ that it has read without declaring it."""
     declared = {each.to_user_string() for each in node.reads}
-    known = {key.to_user_string(): key for key in snapshot.versions}
-    for name, before in made_from.inputs.items():
-        if name not in declared and name in known and None not in before:
+    known = {key.to_user_string(): key for key in snapshot.versions if key not in node.reads}
+    said = made_from.inputs.said if isinstance(made_from.inputs, Inputs) else {}
+    for name in made_from.inputs.keys() - declared:
+        if name not in known or snapshot.are_same(known[name], said_days(said.get(name)), said.get(name)):
+            continue
+        before = made_from.inputs[name]
+        if None not in before:
             now = snapshot.versions[known[name]]
             if text := _difference(known[name], before, now, before.keys() & now.keys()):
                 yield text

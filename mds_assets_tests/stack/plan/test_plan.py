@@ -113,7 +113,7 @@ def file_of(runs: Runs, table: str, day: int | None) -> Path:
 
 def rewrite(file: Path, **provenance: Any) -> None:
     """Write a file again with another provenance, as another version of the project would have."""
-    table = pq.read_table(file, partitioning=None)
+    table = pq.ParquetFile(file).read()
     made_from = Provenance.from_json(pq.read_metadata(file).metadata[PROVENANCE.encode()].decode())
     assert made_from
     facts = {name: getattr(made_from, name) for name in ("code", "declaration", "settings", "inputs", "run")}
@@ -124,7 +124,7 @@ def rewrite(file: Path, **provenance: Any) -> None:
 def tables(runs: Runs) -> dict[str, Rows]:
     """All rows of all tables; of raw, without the id of the load."""
     rows = {table: runs.rows(table) for table in ("staging/orders", "marts/revenue")}
-    now = pq.read_table(runs.lake / "staging/orders_now/data.parquet", partitioning=None).to_pylist()
+    now = pq.ParquetFile(runs.lake / "staging/orders_now/data.parquet").read().to_pylist()
     return rows | {"staging/orders_now": sorted(tuple(row.values()) for row in now)}
 
 
@@ -205,7 +205,7 @@ def test_an_older_version_of_the_project_makes_a_day_stale(runs: Runs, change: M
 
 def test_files_of_before_provenance_and_unreadable_ones_are_stale(runs: Runs):
     file = file_of(runs, "staging/orders", 1)
-    pq.write_table(pq.read_table(file, partitioning=None).replace_schema_metadata(None), file)
+    pq.write_table(pq.ParquetFile(file).read().replace_schema_metadata(None), file)
     file_of(runs, "staging/orders", 6).write_bytes(b"PAR1")
     plan = plan_of(runs)
     assert states_of(plan, "staging/orders") == {State.STALE: [1, 6]}
@@ -288,7 +288,12 @@ def test_requests_are_estimated_from_the_last_loads(runs: Runs):
 CHANGES = ("gone", "replaced", "aged", "unsaid")
 
 
-@settings(max_examples=6, phases=[Phase.explicit, Phase.generate], deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=6,
+    phases=[Phase.explicit, Phase.generate],
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(
     changes=st.lists(
         st.tuples(
@@ -310,10 +315,10 @@ def test_any_holes_and_edits_end_equal_to_a_lake_built_from_nothing(
                 file.unlink()
             elif table == "raw/orders":
                 # Another load in its place: fewer rows, other totals.
-                rows = pl.DataFrame(pq.read_table(file, partitioning=None))
+                rows = pl.DataFrame(pq.ParquetFile(file).read())
                 rows.head(2).with_columns(total=pl.col("total") + 1).write_parquet(file)
             elif change == "unsaid":
-                pq.write_table(pq.read_table(file, partitioning=None).replace_schema_metadata(None), file)
+                pq.write_table(pq.ParquetFile(file).read().replace_schema_metadata(None), file)
             else:
                 rewrite(file, **({"code": "0" * 12} if change == "aged" else {"inputs": {}}))
         assert healed(runs)[1] == []
