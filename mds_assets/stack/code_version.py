@@ -169,12 +169,12 @@ class _Walk:
         if statement in self._seen:
             return
         self._seen.add(statement)
-        self.parts.append(" ".join(_normalized(statement)))
-        for path in dict.fromkeys(_references(statement)):
+        code = _read(statement)
+        self.parts.append(code.text)
+        for path in code.names:
             self.resolve(module.name, path)
-        for each in ast.walk(statement):
-            if isinstance(each, ast.Import | ast.ImportFrom):
-                self._add_import(module, each)
+        for each in code.imports:
+            self._add_import(module, each)
 
     def _add_import(self, module: _Module, node: ast.Import | ast.ImportFrom) -> None:
         for each in node.names:
@@ -240,39 +240,59 @@ def _module(name: str, top: str | None, loaded: str | None) -> _Module | None:
     return next((_Module(name, each) for each in places if each.suffix == ".py" and each.is_file()), None)
 
 
-def _references(node: ast.AST) -> Iterator[_Path]:
-    """All names in a piece of code, with the attributes behind them; local ones too."""
-    if isinstance(node, ast.Attribute):
-        path, value = [node.attr], node.value
-        while isinstance(value, ast.Attribute):
-            path.append(value.attr)
-            value = value.value
-        if isinstance(value, ast.Name):
-            yield (value.id, *reversed(path))
-            return
-    elif isinstance(node, ast.Name):
-        yield (node.id,)
-    for each in ast.iter_child_nodes(node):
-        yield from _references(each)
+class _Code:
+    """What counts of a statement.
+
+    Attributes:
+        text: All of it, the same in all versions of Python: `ast.dump` and `ast.unparse` differ between them.
+        names: The names in it, with the attributes behind them; local ones too.
+        imports: The imports in it, such as those inside functions.
+    """
+
+    def __init__(self, statement: ast.stmt) -> None:
+        self._parts: list[str] = []
+        self.names: dict[_Path, None] = {}
+        self.imports: list[ast.Import | ast.ImportFrom] = []
+        self._visit(statement)
+        self.text = " ".join(self._parts)
+
+    def _visit(self, node: object) -> None:
+        if isinstance(node, ast.AST):
+            if isinstance(node, ast.Name | ast.Attribute):
+                self._visit_name(node)
+                return
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                self.imports.append(node)
+            self._parts.append(type(node).__name__)
+            for name in node._fields:
+                value = getattr(node, name, None)
+                # A field that a newer Python adds is empty in code that older ones understand.
+                if value is not None and value != [] and name not in {"kind", "type_comment"}:
+                    self._parts.append(name)
+                    self._visit(
+                        [each for each in value if not _is_docstring(each)] if isinstance(value, list) else value
+                    )
+        elif isinstance(node, list):
+            for each in node:
+                self._visit(each)
+            self._parts.append("]")
+        else:
+            self._parts.append(ascii(node))
+
+    def _visit_name(self, node: ast.expr) -> None:
+        path: list[str] = []
+        while isinstance(node, ast.Attribute):
+            path.append(node.attr)
+            node = node.value
+        if isinstance(node, ast.Name):
+            path.append(node.id)
+            self.names[tuple(reversed(path))] = None
+        else:
+            self._visit(node)
+        self._parts.append(".".join(path))
 
 
-def _normalized(node: object) -> Iterator[str]:
-    """A piece of code as text, the same in all versions of Python: `ast.dump` and `ast.unparse` differ between them."""
-    if isinstance(node, ast.AST):
-        yield type(node).__name__
-        for name in node._fields:
-            value = getattr(node, name, None)
-            if name == "body" and isinstance(value, list):
-                value = [each for each in value if not _is_docstring(each)]
-            if name not in {"ctx", "kind", "type_comment"} and value not in (None, []):
-                yield name
-                yield from _normalized(value)
-    elif isinstance(node, list):
-        for each in node:
-            yield from _normalized(each)
-        yield "]"
-    else:
-        yield ascii(node)
+_read = cache(_Code)
 
 
 def _is_docstring(node: object) -> bool:
