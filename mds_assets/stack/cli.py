@@ -44,6 +44,7 @@ app = typer.Typer(
 
 HEADLINE = "mds/headline"  # the tag that orders the marts which `mds run` and `mds show` print
 
+_NO_CHANGE = "No table's code, declaration or settings changed since these days were made.\n"
 _LAYERS = ("raw", "staging", "marts")
 _MAX_ROWS, _MAX_SQL_ROWS, _MAX_MARTS = 12, 100, 2
 _FREE_TEXT = {"varchar", "blob", "enum", "union", "variant"}  # DuckDB's types whose text may begin with anything
@@ -83,6 +84,13 @@ def run(
     stale: Annotated[
         bool, typer.Option("--stale", help="Only what `mds plan` calls stale, and what follows from it.")
     ] = False,
+    known_at: Annotated[
+        datetime | None,
+        typer.Option(
+            formats=["%Y-%m-%dT%H:%MZ", "%Y-%m-%dT%H:%M:%SZ"],
+            help="Rebuild staging and marts in another lake, from the loads that were there at this time (UTC).",
+        ),
+    ] = None,
     **source_options: str | None,
 ) -> None:
     """Materialize the tables for a range of days, by default the window ending yesterday, and print a summary.
@@ -98,6 +106,10 @@ def run(
             os.environ[variable] = str(value)
     from mds_assets.stack.settings import loaded_sources, settings
 
+    if known_at:
+        if missing or stale or skip_ingest or select:
+            raise click.ClickException("--known-at makes everything anew: it takes no other choice than the days")
+        return _known_at(known_at.replace(tzinfo=UTC), _range(days, first, last))
     if missing or stale:
         return _heal(_range(days, first, last), select, missing=missing, stale=stale, skip_ingest=skip_ingest)
     start, end = _range(days or (None if first else settings.lookback_days), first, last)
@@ -184,6 +196,22 @@ def _heal(days: tuple[date | None, date], select: str | None, *, missing: bool, 
         _show_where_next()
 
 
+def _known_at(at: datetime, days: tuple[date | None, date]) -> None:
+    """Make a lake as it would have been at a time, beside the lake."""
+    from mds_assets.definitions import defs
+    from mds_assets.stack import recompute
+
+    lake = _lake()
+    root = f"{lake.root}-known-at-{at:%Y%m%dT%H%M%SZ}"
+    with console.status("Making tables"):
+        side = recompute.known_at(defs, lake, at, root, *days)
+    for spec in _tables():
+        if spec.partitions_def and (landed := side.days(spec.key)):
+            say(f"  {spec.key.to_user_string()}: {len(landed)} days, {landed[0]} to {landed[-1]}")
+    say(f"As known at {at:%Y-%m-%d %H:%M:%S} UTC: ", (root, "bold"))
+    say("Next: ", (f"MDS_DATA_DIR={root} .venv/bin/mds show", "bold"), " prints its marts; delete it when you are done")
+
+
 @app.command()
 def plan(
     days: Annotated[int | None, typer.Option(min=1, help="How many days; default since the first landed day.")] = None,
@@ -216,6 +244,80 @@ def plan(
         sys.stdout.write(json_text(to_json(made, sources) + "\n"))
     else:
         show(made, sources)
+
+
+@app.command()
+def diff(
+    days: Annotated[int, typer.Option(min=1, help="How many days, ending with the last landed one.")] = 7,
+    first: Annotated[
+        datetime | None, typer.Option("--from", formats=["%Y-%m-%d"], help="First day (UTC), instead of --days.")
+    ] = None,
+    last: Annotated[
+        datetime | None, typer.Option("--to", formats=["%Y-%m-%d"], help="Last day (UTC); default the last landed one.")
+    ] = None,
+    select: Annotated[
+        str | None,
+        typer.Option(help="The tables, in Dagster's asset selection syntax; default those whose code changed."),
+    ] = None,
+    fail_on_change: Annotated[bool, typer.Option("--fail-on-change", help="Exit with 1 if rows differ.")] = False,
+) -> None:
+    """Show what edited SQL, marts or settings change in the data, as Markdown for a pull request; replaces nothing.
+
+    Makes the tables whose code changed, and all downstream, in a side lake, and compares them by key.
+    """
+    from mds_assets.definitions import defs
+    from mds_assets.stack import recompute
+    from mds_assets.stack.compare import to_markdown
+    from mds_assets.stack.settings import previews_allowed
+
+    lake = _lake()
+    landed = [day for spec in _tables() if spec.key.has_prefix(["raw"]) and (day := lake.newest_day(spec.key))]
+    if not landed:
+        raise click.ClickException(f"{lake.root} has no landed day to compare: `mds run` makes some")
+    start, end = _range(None if first else days, first, last or datetime.combine(max(landed), datetime.min.time()))
+    differences = recompute.diff(
+        defs, lake, start or end, end, selected(defs, select) if select else None, show_values=previews_allowed()
+    )
+    title = f"Data diff, {start} to {end}"
+    sys.stdout.write(json_text(to_markdown(differences, title=title)) if differences else _NO_CHANGE)
+    if fail_on_change and any(not each.is_empty for each in differences):
+        raise typer.Exit(1)
+
+
+@app.command()
+def verify(
+    days: Annotated[int | None, typer.Option(min=1, help="How many days; default since the first landed day.")] = None,
+    first: Annotated[
+        datetime | None, typer.Option("--from", formats=["%Y-%m-%d"], help="First day (UTC), instead of --days.")
+    ] = None,
+    last: Annotated[
+        datetime | None, typer.Option("--to", formats=["%Y-%m-%d"], help="Last day (UTC); default yesterday.")
+    ] = None,
+    select: Annotated[
+        str | None, typer.Option(help="The tables, in Dagster's asset selection syntax; default all.")
+    ] = None,
+) -> None:
+    """Make days again from raw in a side lake, and compare them value by value; exit code 1 if one differs.
+
+    Finds edits by hand, damage that reads well, and code whose result depends on more than its inputs.
+    """
+    from mds_assets.definitions import defs
+    from mds_assets.stack import recompute
+    from mds_assets.stack.compare import to_markdown
+    from mds_assets.stack.settings import previews_allowed
+
+    start, end = _range(days, first, last)
+    keys = selected(defs, select) if select else None
+    found = recompute.verify(defs, _lake(), start, end, keys, show_values=previews_allowed())
+    different = [each for each in found.differences if not each.is_empty]
+    if different:
+        sys.stdout.write(json_text(to_markdown(different, title="Not as made again from raw")))
+    tables = len(found.differences)
+    say(f"{found.partitions:,} partitions of {tables} tables made again from raw: {len(different)} tables differ.")
+    if found.stale:
+        say(f"{found.stale:,} partitions that are missing or stale were left out: `mds plan` says why.")
+    if different:
+        raise typer.Exit(1)
 
 
 def source_run_options(package: str = "mds_assets.defs") -> dict[str, tuple[str, str]]:

@@ -24,7 +24,8 @@ from mds_assets.stack.io_managers.duckdb import kv_metadata
 from mds_assets.stack.lake import Files, InputsChangedError, Lake, LakeError
 from mds_assets.stack.lake.footers import recorded
 from mds_assets.stack.lake.layout import compacted_file, is_landed
-from mds_assets.stack.names import LEFT_OUT, LOADS, SCOPE
+from mds_assets.stack.names import LEFT_OUT, LOAD, LOADS, SCOPE
+from mds_assets.stack.provenance import Footer
 from mds_assets.stack.session import Session
 from mds_assets.stack.table import literal
 
@@ -99,18 +100,21 @@ def _merge(session: Session, lake: Lake, key: AssetKey, day: date, files: Files,
         for group in groups:
             name = compacted_file(file.name for file in group)
             merged[name] = folder / name
-            _write(session.connection, group, merged[name])
+            _write(session.connection, lake, group, merged[name])
         replaced = {file: files[file] for group in groups for file in group}
         lake.replace_loads(key, day, replaced, merged, folder)
 
 
-def _write(con: duckdb.DuckDBPyConnection, files: Sequence[UPath], target: Path) -> None:
+def _write(con: duckdb.DuckDBPyConnection, lake: Lake, files: Sequence[UPath], target: Path) -> None:
     """Write the rows of these files to one, and read it again to be sure.
 
     Raises:
         LakeError: It does not read like the files. Nothing has changed in the lake.
     """
     facts = {name: json.dumps(sorted(set(values))) for name, values in _facts(files).items()}
+    # With their versions: what was made from the loads is not stale.
+    loads = {name: load for file in files for name, load in Footer.of(lake, file).loads(file.name).items()}
+    facts[LOAD] = json.dumps({"loads": loads})
     if missing := left_out(files):
         facts[LEFT_OUT] = json.dumps(missing)
     before = _select(files)

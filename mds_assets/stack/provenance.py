@@ -17,10 +17,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from upath import UPath
 
-from mds_assets.stack.lake import Lake
+from mds_assets.stack.lake import Lake, LakeError
 from mds_assets.stack.lake.footers import UNREADABLE
 from mds_assets.stack.lake.layout import DATA_FILE, Partition, partition_key
-from mds_assets.stack.names import LOAD, PROVENANCE
+from mds_assets.stack.names import LOAD, LOADS, PROVENANCE
 
 # A partition's files with their versions.
 Versions: TypeAlias = Mapping[str, str]
@@ -185,6 +185,35 @@ class Footer:
     def version(self) -> str:
         """What the file was made from, or a digest of the footer: it has the statistics of all rows."""
         return self.provenance.version if self.provenance else self.digest
+
+    @classmethod
+    def of(cls, lake: Lake, file: UPath) -> "Footer":
+        """The footer of one file.
+
+        Raises:
+            LakeError: It has none, or the store does not respond.
+        """
+        footer = read_footers(lake, [file]).get(file, "it is gone")
+        if isinstance(footer, str):
+            raise LakeError(f"{file} cannot be read: {footer}")
+        return footer
+
+    def text(self, name: str) -> str | None:
+        """One of its facts."""
+        value = self.facts.get(name.encode())
+        return value.decode(errors="replace") if value else None
+
+    def load_names(self, name: str) -> list[str]:
+        """The files of the loads that it holds, also of those whose facts were not recorded.
+
+        Args:
+            name: The name of the file.
+        """
+        try:
+            names = json.loads(self.facts.get(LOADS.encode(), b"null"))
+        except (ValueError, RecursionError):
+            names = None
+        return [str(each) for each in names] if isinstance(names, list) else [name]
 
     def loads(self, name: str) -> dict[str, Mapping[str, Any]]:
         """The facts of each load that the file holds, by the name of its file: several if it is compacted.

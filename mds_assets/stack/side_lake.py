@@ -12,7 +12,6 @@ import errno
 import json
 import os
 from collections.abc import Generator, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -28,18 +27,15 @@ from upath import UPath
 
 from mds_assets.stack.io_managers.duckdb import SETTINGS, kv_metadata
 from mds_assets.stack.lake import Files, InputsChangedError, Lake, LakeError, Partition
-from mds_assets.stack.lake.backend import StoreError
-from mds_assets.stack.lake.footers import UNREADABLE, footer
 from mds_assets.stack.lake.layout import compacted_file, is_landed, load_of, partition_folder
-from mds_assets.stack.names import LEFT_OUT, LOADS, SCOPE
+from mds_assets.stack.names import LEFT_OUT, LOAD, LOADS, SCOPE
+from mds_assets.stack.provenance import Footer, read_footers
 from mds_assets.stack.table import literal, quote
 
 # Files of tables, by partition: what `Lake.read_set` returns, or a part of it.
 ReadSets: TypeAlias = Mapping[AssetKey, Mapping[Partition, Iterable[UPath]]]
 
-_LOAD = "mds_load"  # a raw file's footer: {"published": <ISO time just before the load became visible>, ...}
 _LOAD_ID = "_dlt_load_id"
-_FOOTERS = 8  # read at once: in a store, each is a request
 
 
 @dataclass(frozen=True)
@@ -140,7 +136,7 @@ def add_loads_before(lake: Lake, side: Lake, tables: Mapping[AssetKey, Iterable[
             con.execute(SETTINGS)
             lake.register(con)
             for part in parts:
-                _add_part(con, side, *part)
+                _add_part(con, lake, side, *part)
 
 
 def loads_before(lake: Lake, key: AssetKey, partitions: Iterable[Partition], at: datetime) -> dict[Partition, Loads]:
@@ -161,11 +157,11 @@ def loads_before(lake: Lake, key: AssetKey, partitions: Iterable[Partition], at:
     listed = [file for files in read.values() for file in files]
     # A load is published after it has started: no footer changes anything for one that had not.
     begun = [file for file in listed if _is_compacted(file) or (_started(file.name) or at) <= at]
-    try:
-        with lake.backend.explaining(), ThreadPoolExecutor(_FOOTERS) as threads:
-            there = dict(zip(begun, threads.map(lambda file: _loads_in(lake, file, at), begun), strict=True))
-    except FileNotFoundError as error:
-        raise InputsChangedError(f"{error.filename or key.to_user_string()} was removed meanwhile") from None
+    with lake.backend.explaining():
+        footers = read_footers(lake, begun)
+    if gone := [file for file in begun if file not in footers]:
+        raise InputsChangedError(f"{gone[0]} was removed meanwhile")
+    there = {file: _loads_in(lake, file, footers[file], at) for file in begun}
     return {
         partition: Loads(
             {file: version for file, version in files.items() if there.get(file) is True},
@@ -175,37 +171,15 @@ def loads_before(lake: Lake, key: AssetKey, partitions: Iterable[Partition], at:
     }
 
 
-def _loads_in(lake: Lake, file: UPath, at: datetime) -> bool | list[str]:
-    """Whether all rows of a file were there at a time, or which of its loads were."""
-    facts = _facts(file)
-    names = facts.get(LOADS)
-    if not isinstance(names, list):
-        return (_published(facts.get(_LOAD)) or _started(file.name) or _written(lake, file)) <= at
-    published = facts.get(_LOAD)
-    of_load = published if isinstance(published, dict) else {}
-    there = [
-        name
-        for name in map(str, names)
-        if (_published(of_load.get(name)) or _started(name) or _written(lake, file)) <= at
-    ]
+def _loads_in(lake: Lake, file: UPath, footer: Footer | str, at: datetime) -> bool | list[str]:
+    """Whether all rows of a file were there at a time, or which of its loads were.
+
+    One that cannot be read has no footer: it is for those to say who need its rows.
+    """
+    facts = {file.name: {}} if isinstance(footer, str) else footer.loads(file.name)
+    names = facts.keys() if isinstance(footer, str) else footer.load_names(file.name)
+    there = [name for name in names if (_published(facts.get(name)) or _started(name) or _written(lake, file)) <= at]
     return True if len(there) == len(names) else there
-
-
-def _facts(file: UPath) -> dict[str, Any]:
-    """What a footer records; nothing if the file cannot be read, which is for those to say who need its rows."""
-    try:
-        recorded = footer(file).metadata or {}
-    except (StoreError, FileNotFoundError):
-        raise
-    except UNREADABLE:
-        return {}
-    facts: dict[str, Any] = {}
-    for name in (LOADS, _LOAD, SCOPE, LEFT_OUT):
-        try:
-            facts[name] = json.loads(recorded.get(name.encode(), b"null"))
-        except (ValueError, RecursionError):
-            facts[name] = None
-    return facts
 
 
 def _published(fact: Any) -> datetime | None:
@@ -236,20 +210,28 @@ def _is_compacted(file: UPath) -> bool:
 
 
 def _add_part(
-    con: duckdb.DuckDBPyConnection, side: Lake, key: AssetKey, partition: Partition, file: UPath, names: Sequence[str]
+    con: duckdb.DuckDBPyConnection,
+    lake: Lake,
+    side: Lake,
+    key: AssetKey,
+    partition: Partition,
+    file: UPath,
+    names: Sequence[str],
 ) -> None:
     """Add a copy of a compacted file with the rows of these loads only."""
     newest = max(names)
     ids = ", ".join(literal(load_of(name)) for name in names)
-    facts = _facts(file) | {LOADS: sorted(names)}
-    recorded = kv_metadata({name: json.dumps(facts[name]) for name in (SCOPE, LEFT_OUT, LOADS) if facts.get(name)})
+    footer = Footer.of(lake, file)
+    kept = {name: facts for name, facts in footer.loads(file.name).items() if name in names}
+    recorded = {LOADS: json.dumps(sorted(names)), LOAD: json.dumps({"loads": kept})}
+    recorded |= {name: text for name in (SCOPE, LEFT_OUT) if (text := footer.text(name))}
     rows = f"FROM read_parquet({literal(escape(str(file)))}, hive_partitioning = false)"
     with side.workspace() as folder:
         target = folder / "part"
         try:
             con.execute(
                 f"COPY ({rows} WHERE {quote(_LOAD_ID)} IN ({ids})) "
-                f"TO {literal(target)} (FORMAT parquet, COMPRESSION zstd, {recorded})"
+                f"TO {literal(target)} (FORMAT parquet, COMPRESSION zstd, {kv_metadata(recorded)})"
             )
         except duckdb.BinderException:
             raise LakeError(

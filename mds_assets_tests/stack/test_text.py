@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from jinja2 import Environment
 
 from mds_assets.stack import cli
+from mds_assets.stack.terminal import console, rich_table, say
 from mds_assets.stack.redaction import guard_output
 from mds_assets.stack.sensors import post
 from mds_assets.stack.text import FORMULA, chat_text, json_text, log_text, printable, svg_text
@@ -75,8 +76,8 @@ def test_joiners_stay_where_they_join():
 @fuzz
 @given(TEXT, TEXT)
 def test_a_terminal_gets_no_control_but_our_own_colours(terminal: Callable[[], str], text: str, other: str):
-    cli._say("  ", (text, "yellow"), f" {other}")  # pyright: ignore[reportPrivateUsage]
-    cli.console.print(cli._rich_table({text: False}, [[other]]))  # pyright: ignore[reportPrivateUsage]
+    say("  ", (text, "yellow"), f" {other}")
+    console.print(rich_table({text: False}, [[other]]))
     line, *table = re.sub(r"\x1b\[[\d;]*m", "", terminal()).split("\n")
     assert not acting(line)
     assert line == f"  {printable(text)} {printable(other)}"

@@ -37,12 +37,14 @@ class Cell:
         reason: Why it is missing or stale; empty if it is there.
         failure: What its last failed check reported, if Dagster's log knows one.
         follows: Whether it is only stale because something that it reads will be made.
+        redefined: Whether its code, declaration or settings changed.
     """
 
     state: State
     reason: str = ""
     failure: str = ""
     follows: bool = False
+    redefined: bool = False
 
 
 @dataclass(frozen=True)
@@ -135,7 +137,9 @@ def _compare_derived(
     made_from = snapshot.made_from[key, partition]
     if made_from is None:
         return Cell(State.STALE, "its file does not say what it was made from: another version of the stack made it")
-    reason = next(_changes(node, partition, made_from, snapshot, start), "")
+    if reason := _redefinition(node, made_from):
+        return Cell(State.STALE, reason, redefined=True)
+    reason = _changed_inputs(node, partition, made_from, snapshot, start)
     return Cell(State.STALE, reason) if reason else Cell(State.THERE)
 
 
@@ -151,20 +155,25 @@ def _absent(
     return Cell(State.MISSING, "was never made")
 
 
-def _changes(node: Node, partition: Partition, made_from: Provenance, snapshot: Snapshot, start: date) -> Iterator[str]:
-    """What is different from when the file was made, the most general first."""
+def _redefinition(node: Node, made_from: Provenance) -> str:
+    """How the table is defined differently from when the file was made; empty if it is not."""
     if made_from.code != node.code:
-        yield f"its code changed ({made_from.code} to {node.code})"
+        return f"its code changed ({made_from.code} to {node.code})"
     if node.table and made_from.declaration != node.table.version:
-        yield "its declaration changed: columns, key or rules"
+        return "its declaration changed: columns, key or rules"
     for name in sorted(made_from.settings.keys() | node.settings.keys()):
         before, now = made_from.settings.get(name), node.settings.get(name)
         if before != now:
-            yield f"{name} was {before} and is {now}"
+            return f"{name} was {before} and is {now}"
+    return ""
+
+
+def _changed_inputs(node: Node, partition: Partition, made_from: Provenance, snapshot: Snapshot, start: date) -> str:
+    """How what it reads differs from what the file was made from; empty if it does not."""
     changed = [_changed_input(node, each, partition, made_from, snapshot, start) for each in node.reads]
     changed = [*filter(None, changed), *_changed_other_inputs(node, made_from, snapshot)]
-    if changed:
-        yield "; ".join(changed[:_MAX_NAMED]) + (f" and {len(changed) - _MAX_NAMED} more" * (len(changed) > _MAX_NAMED))
+    more = f" and {len(changed) - _MAX_NAMED} more" if len(changed) > _MAX_NAMED else ""
+    return "; ".join(changed[:_MAX_NAMED]) + more
 
 
 def _changed_input(

@@ -303,7 +303,7 @@ def test_of_a_compacted_file_only_the_loads_that_were_there_are_copied(lake: Lak
 
 def test_a_compacted_file_may_say_when_each_of_its_loads_was_published(lake: Lake):
     loads = [f"{at(-2)}.parquet", f"{at(-1)}.parquet"]
-    facts = {LOADS: loads, "mds_load": {loads[1]: published(5)["mds_load"]}}
+    facts = {LOADS: loads, "mds_load": {"loads": {loads[1]: {"version": "0", **published(5)["mds_load"]}}}}
     land(lake, f"{at(-1)}.compacted", D1, [], facts)
     assert before(lake) == ([], {f"{at(-1)}.compacted.parquet": loads[:1]})
 
