@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory, mkdtemp
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import click
 import typer
@@ -56,8 +56,17 @@ def main() -> None:
     try:
         app()
     except click.ClickException as error:  # typer vendors its own click, which doesn't recognise this exception class
-        click.echo(f"Error: {shown(error.format_message())}", err=True)
-        sys.exit(error.exit_code)
+        _fail(error.format_message(), error.exit_code)
+    except Exception as error:
+        lake = sys.modules.get("mds_assets.stack.lake")  # a command that has not imported it cannot have failed in it
+        if not lake or not isinstance(error, (lake.LakeError, lake.InputsChangedError)):
+            raise
+        _fail(str(error), 1)
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    click.echo(f"Error: {shown(message)}", err=True)
+    sys.exit(code)
 
 
 def run(

@@ -19,7 +19,7 @@ from mds_assets.stack.plan.graph import Node, days_read, tables_of
 from mds_assets.stack.plan.plan import Plan, make_plan
 from mds_assets.stack.plan.runs import fewest_runs
 from mds_assets.stack.plan.states import State
-from mds_assets.stack.side_lake import add_loads_before, new_side_lake, side_lake
+from mds_assets.stack.side_lake import add_loads_before, loads_before, new_side_lake, side_lake
 from mds_assets.stack.side_run import run_in
 
 
@@ -128,14 +128,17 @@ def known_at(defs: Definitions, lake: Lake, at: datetime, root: str, first: date
         for key, node in nodes.items()
         if node.is_raw
     }
+    there = {key: loads_before(lake, key, partitions, at) for key, partitions in raw.items()}
+    if not any(each.whole or each.parts for of_key in there.values() for each in of_key.values()):
+        raise LakeError(f"{lake.root} has no load that was there at {at.isoformat()}.")
     side = new_side_lake(lake, root, {})
     add_loads_before(lake, side, raw, at)
     landed = sorted({day for key in raw if nodes[key].is_partitioned for day in side.days(key) if day <= last})
-    if not landed:
-        raise LakeError(f"no load was there at {at.isoformat()}: {lake.root} has none that is older.")
     days = days_between(max(first or landed[0], landed[0]), landed[-1])
     keys = _derived(nodes, nodes)
     _run(defs, side, nodes, {key: days if nodes[key].is_partitioned else [None] for key in keys}, days[-1])
+    if warehouse := {AssetKey(["warehouse"])} & defs.resolve_asset_graph().executable_asset_keys:
+        run_in(defs, side, warehouse, days[-1], days[-1])
     return side
 
 

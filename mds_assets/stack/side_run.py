@@ -30,14 +30,13 @@ if TYPE_CHECKING:
     from dagster import DagsterEvent
 
 _JOB = "side_run"
-_WAREHOUSE = AssetKey("warehouse")
 # Dagster warns here of each check of a table that was skipped.
 _NOISY = ("dagster._core.execution.plan.active",)
 
 
 def can_run_aside(key: AssetKey) -> bool:
-    """Whether `run_in` runs this asset: raw would query its source, and the warehouse is of the real lake alone."""
-    return not key.has_prefix(["raw"]) and key != _WAREHOUSE
+    """Whether `run_in` runs this asset: raw would query its source."""
+    return not key.has_prefix(["raw"])
 
 
 def run_in(
@@ -56,14 +55,14 @@ def run_in(
     Args:
         defs: The project's definitions.
         lake: Where to read and write.
-        keys: The assets, without raw tables and the warehouse: see `can_run_aside`.
+        keys: The assets, without raw tables.
         first: The first day.
         last: The last day.
         instance: Where Dagster records the run; by default nowhere.
 
     Raises:
         click.ClickException: A table could not be made. One line that names it.
-        ValueError: One of the keys is that of a raw table or the warehouse, or there is none.
+        ValueError: One of the keys is that of a raw table, or there is none.
     """
     if not keys or not all(map(can_run_aside, keys)):
         refused = ", ".join(key.to_user_string() for key in keys if not can_run_aside(key)) or "nothing"

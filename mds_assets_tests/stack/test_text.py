@@ -22,9 +22,9 @@ from hypothesis import strategies as st
 from jinja2 import Environment
 
 from mds_assets.stack import cli
-from mds_assets.stack.terminal import console, rich_table, say
 from mds_assets.stack.redaction import guard_output
 from mds_assets.stack.sensors import post
+from mds_assets.stack.terminal import console, rich_table, say
 from mds_assets.stack.text import FORMULA, chat_text, json_text, log_text, printable, svg_text
 from mds_assets_tests.hostile import HOSTILE, TEXT, acting
 from mds_assets_tests.runs import Runs
