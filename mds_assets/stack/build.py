@@ -40,6 +40,7 @@ from mds_assets.stack.io_managers.pages import PageIOManager
 from mds_assets.stack.jobs import daily_refresh, table_checks
 from mds_assets.stack.lake import Lake
 from mds_assets.stack.partitions import SINGLE_RUN, is_same_day
+from mds_assets.stack.plan.schedule import heal_schedule
 from mds_assets.stack.prune import prune_job
 from mds_assets.stack.redaction import guard_dagster, guard_output
 from mds_assets.stack.schedules import compact_schedule, daily_refresh_schedule, prune_schedule, table_checks_schedule
@@ -117,7 +118,7 @@ def build_definitions(
     checks = [checks_of(subject) for subject in _checked_tables(assets)]
     prune = prune_job([key for each in checks for key in each.check_keys])
     compact = compact_job(sorted(key for key in _partitioned(assets) if key.has_prefix(["raw"])))
-    return Definitions(
+    built = Definitions(
         assets=[*map(_with_code, [*assets, warehouse(tables, _optional(assets))]), *others],
         asset_checks=[*checks, *(sources.asset_checks or ())],
         jobs=_unless_named([daily_refresh, table_checks, prune, compact], sources.jobs),
@@ -127,6 +128,7 @@ def build_definitions(
                 table_checks_schedule,
                 prune_schedule(prune),
                 compact_schedule(compact),
+                heal_schedule(lambda: built, settings),
             ],
             sources.schedules,
         ),
@@ -139,6 +141,7 @@ def build_definitions(
         executor=in_process_executor,
         component_tree=sources.component_tree,
     )
+    return built
 
 
 def _fixed(resources: Mapping[str, Any]) -> dict[str, ResourceDefinition]:

@@ -126,6 +126,21 @@ class Settings(EnvironmentSettings):
         title="The first daily partition.",
         description="a past date as YYYY-MM-DD",
     )
+    heal_days: int = Field(
+        default=0,
+        ge=0,
+        le=366,
+        validation_alias="MDS_HEAL_DAYS",
+        title="In how many past days the schedule `heal` makes what is missing or stale, once an hour. 0: none.",
+        description="a whole number of days, 0 to 366",
+    )
+    heal_requests: int = Field(
+        default=500,
+        ge=0,
+        validation_alias="MDS_HEAL_REQUESTS",
+        title="How many requests to sources one run of that schedule may make, going by the last loads.",
+        description="a whole number of requests",
+    )
     sources: tuple[str, ...] = Field(
         default=(),
         validation_alias="MDS_SOURCES",
