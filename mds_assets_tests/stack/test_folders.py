@@ -25,6 +25,10 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "mds run": ("mds", "run", "--days", "2"),
     "mds show": ("mds", "show"),
     "mds doctor": ("mds", "doctor"),
+    "mds plan": ("mds", "plan"),
+    "mds why": ("mds", "why", "marts/revenue", str(YESTERDAY)),
+    "mds diff": ("mds", "diff", "--select", "key:marts/revenue", "--days", "1"),
+    "mds verify": ("mds", "verify", "--days", "1"),
     "mds dictionary": ("mds", "dictionary"),
     "mds sql": ("mds", "sql", "--csv", "SELECT count(*) AS n FROM marts.revenue"),
     "mds report": ("mds", "report", "--no-open"),
@@ -34,7 +38,14 @@ COMMANDS: dict[str, tuple[str, ...]] = {
 }
 WAYS_IN = ("mds show", "dagster asset", "dg launch")
 # Of each of them, a word that it prints.
-PRINTED = {"mds run": "Lake: ", "mds show": "staging/orders", "mds dictionary": "revenue", "mds sql": "n\n"}
+PRINTED = {
+    "mds run": "Lake: ",
+    "mds plan": "marts/revenue",
+    "mds verify": "0 tables differ",
+    "mds show": "staging/orders",
+    "mds dictionary": "revenue",
+    "mds sql": "n\n",
+}
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
 """The IO manager for reports: a page per day, a copy of the newest under a fixed name, and an index of all."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
@@ -51,7 +51,9 @@ class PageIOManager(IOManager):
         with self._session.replacing(context.step_context, key, LATEST, index) as (folder, targets):
             for day in days:
                 file = folder / f"{day}.html"
-                file.write_text(page_with(pages.by_day[day], provenance(day)), encoding="utf-8", newline="\n")
+                # Without the run: a page that is made again is the same.
+                made_from = replace(provenance(day), run="")
+                file.write_text(page_with(pages.by_day[day], made_from), encoding="utf-8", newline="\n")
                 targets[file] = Path(partition_folder(day), PAGE)
         for day in days:
             file = self._session.lake.folder(key) / partition_folder(day) / PAGE

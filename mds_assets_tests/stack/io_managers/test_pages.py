@@ -1,5 +1,6 @@
 """Promises of report assets: pages by day, an index if they give one, and tables that may not exist."""
 
+import re
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
@@ -10,6 +11,7 @@ from dagster import AssetExecutionContext, AssetKey, AssetsDefinition, ResourceP
 
 from mds_assets.stack.io_managers.pages import Pages
 from mds_assets.stack.partitions import SINGLE_RUN, to_days
+from mds_assets.stack.provenance import page_provenance
 from mds_assets.stack.session import Session
 from mds_assets.stack.table import Table, column
 from mds_assets_tests.stack.io_managers.warehouse import (
@@ -45,8 +47,13 @@ def report(*, has_index: bool) -> AssetsDefinition:
 
 
 def files(warehouse: Warehouse) -> dict[str, str]:
+    """The pages, without what they say they were made from."""
     folder = warehouse.root / "reports/daily"
-    return {str(file.relative_to(folder)): file.read_text() for file in folder.rglob("*") if file.is_file()}
+    return {str(file.relative_to(folder)): page(file) for file in folder.rglob("*") if file.is_file()}
+
+
+def page(file: Path) -> str:
+    return re.sub(r"\n<!-- mds_provenance .* -->\n", "", file.read_text())
 
 
 def test_pages_have_an_index_of_all_days_in_the_lake(warehouse: Warehouse):
@@ -60,7 +67,9 @@ def test_pages_have_an_index_of_all_days_in_the_lake(warehouse: Warehouse):
     }
     facts = metadata_by_day(result, daily.key)[str(D1)]
     assert facts["dagster/uri"] == str(warehouse.root / f"reports/daily/day={D1}/report.html")
-    assert facts["bytes"] == len(f"page of {D1}")
+    made = warehouse.root / f"reports/daily/day={D1}/report.html"
+    assert facts["bytes"] == made.stat().st_size
+    assert page_provenance(made.read_bytes())
 
 
 def test_pages_without_an_index_have_none(warehouse: Warehouse):
@@ -123,4 +132,4 @@ def test_a_page_is_made_again_when_a_scanned_table_changes_meanwhile(warehouse: 
     result = warehouse.run(scanning, D1, raises=False)
     assert errors(result) == {}
     assert [len(rows) for rows in attempts] == [0, 1]
-    assert (warehouse.root / f"reports/scans/day={D1}/report.html").read_text() == "1"
+    assert page(warehouse.root / f"reports/scans/day={D1}/report.html") == "1"
