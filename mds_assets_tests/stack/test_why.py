@@ -101,6 +101,27 @@ def test_of_a_key_that_changed_every_day_only_the_newest_row_counts(runs: Runs):
     assert days == set(DAYS)
 
 
+def test_each_day_of_a_mart_that_another_mart_reads_has_newest_rows_of_its_own(tmp_path: Path):
+    @mart(
+        columns=table(
+            [column("country", "VARCHAR", "Where."), column("most", "BIGINT", "Orders on the best day.")],
+            key=["country"],
+            lineage={"country": "marts/revenue.country", "most": "marts/revenue.orders"},
+        ),
+        window={"revenue": "marts/revenue"},
+    )
+    def best(revenue: pl.LazyFrame) -> pl.LazyFrame:
+        return revenue.group_by("country").agg(most=pl.col("orders").max())
+
+    runs = Runs.of(tmp_path, toy.orders, toy.staged, toy.revenue, best, shop=toy.sales())
+    assert runs.materialise(DAYS[0], DAYS[-1], LAYERS).success
+    _, revenue, staging, raw = levels(why(runs, "marts/best", TODAY, "country=B").level)
+    assert (revenue.rows, revenue.days) == (7, [(DAYS[2], DAYS[8])])
+    # The 14 orders that never changed, and the changing one as it was on each of the 7 days.
+    assert staging.rows == raw.rows == 21
+    assert staging.days == [(DAYS[0], DAYS[8])]
+
+
 def test_without_keys_it_is_about_the_whole_day(runs: Runs):
     mart, staging, raw = levels(why(runs, "marts/revenue", TODAY).level)
     assert mart.rows == 2

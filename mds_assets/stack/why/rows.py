@@ -71,7 +71,7 @@ def rows_behind(
     own: Rows,
     table: Table,
     same: Mapping[str, str],
-    pairs: Iterable[tuple[Partition, Partition]],
+    pairs: Collection[tuple[Partition, Partition]],
     *,
     is_newest: bool,
 ) -> str:
@@ -85,29 +85,32 @@ def rows_behind(
         is_newest: Whether only the newest row of each key counts.
     """
     mine, theirs = quote(OWN), quote(PARTITION)
-    values = ", ".join(f"({_date(one)}, {_date(other)})" for one, other in sorted(pairs, key=str))
-    reads = f"(VALUES {values}) AS reads({mine}, {theirs})"
     types = plain_types(own.table)
-    wanted = ", ".join([*(f"r.{quote(name)}" for name in same), "reads.*"])
-    of_own = (
-        f"SELECT DISTINCT {wanted} FROM {own.name} AS r JOIN {reads} ON r.{theirs} IS NOT DISTINCT FROM reads.{mine}"
-    )
-    joined = mine if is_newest else theirs
-    equal = [f"s.{joined} IS NOT DISTINCT FROM own.{joined}"]
+    equal: list[str] = []
     for name, origin in same.items():
         value = f"s.{quote(origin if origin in table.names else PARTITION)}"
         equal.append(f"try_cast({value} AS {types[name]}) IS NOT DISTINCT FROM own.{quote(name)}")
+    columns, of_own, source, by = [f"r.{quote(name)}" for name in same], f"{own.name} AS r", "s", ""
+    # Rows of one partition came from all that was read. With pairs, a year's table without days would be joined to each
+    # of its days.
+    if len({one for one, _ in pairs}) > 1:
+        values = ", ".join(f"({_date(one)}, {_date(other)})" for one, other in sorted(pairs, key=str))
+        reads = f"(VALUES {values}) AS reads({mine}, {theirs})"
+        columns.append("reads.*")
+        of_own += f" JOIN {reads} ON r.{theirs} IS NOT DISTINCT FROM reads.{mine}"
+        source, by = f"s JOIN {reads} ON s.{theirs} = reads.{theirs}", f"reads.{mine}, "
+        joined = mine if is_newest else theirs
+        equal.append(f"s.{joined} IS NOT DISTINCT FROM own.{joined}")
+    wanted = f"SELECT DISTINCT {', '.join(columns) or 'true'} FROM {of_own}"
+    semi_join = f"SEMI JOIN ({wanted}) AS own ON {' AND '.join(equal) or 'true'}"
     if not is_newest:
-        return f"SELECT * FROM s SEMI JOIN ({of_own}) AS own ON {' AND '.join(equal)}"
+        return f"SELECT * FROM s {semi_join}"
     # Before others are left out: the newest row of a key may have another value than an older one.
-    key = ", ".join(map(quote, table.key))
     newest = (
-        f"SELECT s.*, reads.{mine} FROM s JOIN {reads} ON s.{theirs} = reads.{theirs} "
-        f"QUALIFY row_number() OVER (PARTITION BY reads.{mine}, {key} ORDER BY s.{theirs} DESC) = 1"
+        f"SELECT s.*{f', reads.{mine}' * bool(by)} FROM {source} "
+        f"QUALIFY row_number() OVER (PARTITION BY {by}{', '.join(map(quote, table.key))} ORDER BY s.{theirs} DESC) = 1"
     )
-    return (
-        f"SELECT DISTINCT * EXCLUDE ({mine}) FROM ({newest}) AS s SEMI JOIN ({of_own}) AS own ON {' AND '.join(equal)}"
-    )
+    return f"SELECT DISTINCT *{f' EXCLUDE ({mine})' * bool(by)} FROM ({newest}) AS s {semi_join}"
 
 
 def same_columns(own: Rows, source: Node) -> dict[str, str]:
