@@ -221,7 +221,7 @@ def plan(
 @app.command()
 def why(
     table: Annotated[str, typer.Argument(help="The table, such as `marts/daily_activity`.")],
-    words: Annotated[
+    rows: Annotated[
         list[str] | None,
         typer.Argument(
             metavar="[DAY] [COLUMN=VALUE]...",
@@ -235,7 +235,7 @@ def why(
     from mds_assets.stack.why.answer import explain
     from mds_assets.stack.why.show import show, to_json
 
-    answer = explain(defs, _lake(), table, words or [])
+    answer = explain(defs, _lake(), table, rows or [])
     if as_json:
         sys.stdout.write(json_text(to_json(answer) + "\n"))
     else:
