@@ -329,6 +329,30 @@ def verify(
         raise typer.Exit(1)
 
 
+@app.command()
+def why(
+    table: Annotated[str, typer.Argument(help="The table, such as `marts/daily_activity`.")],
+    rows: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[DAY] [COLUMN=VALUE]...",
+            help="Its day (UTC), if it has daily partitions; then which rows, by any of its columns. Default: all.",
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all of it as JSON.")] = False,
+) -> None:
+    """Explain rows: their file and its state, then the rows of each table they came from, down to the loads of raw."""
+    from mds_assets.definitions import defs
+    from mds_assets.stack.why.answer import explain
+    from mds_assets.stack.why.show import show, to_json
+
+    answer = explain(defs, _lake(), table, rows or [])
+    if as_json:
+        sys.stdout.write(json_text(to_json(answer) + "\n"))
+    else:
+        show(answer)
+
+
 def source_run_options(package: str = "mds_assets.defs") -> dict[str, tuple[str, str]]:
     """Options of `mds run` that set a source's settings: for each option, its variable and help text.
 
