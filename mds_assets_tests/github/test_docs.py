@@ -47,13 +47,14 @@ pytest.importorskip("mds_assets.defs.github", reason="GitHub was removed")
 SETTINGS = {name for kind in (Settings, UISettings, *map(type, loaded_sources())) for name in variables(kind)}
 
 # Pages whose sections build on each other.
-WHOLE = re.compile(r"docs/tutorial/.*|docs/how-to/add-.*")
+WHOLE = re.compile(r"docs/tutorial/.*|docs/how-to/(add|know)-.*")
 
 # What a section of the README, or a whole page, leaves behind when its commands have run.
 LEAVES = {
     "Start": "data/marts/daily_activity/day=*/data.parquet",
     "Your own organisation": "data/staging/repos/day=*/data.parquet",
     "The report": "data/reports/activity/day=*/report.html",
+    "docs/how-to/know-what-changed.md": "data-known-at-*/marts/push_activity/day=2026-11-26/data.parquet",
     "docs/how-to/add-a-mart.md": "data/marts/licenses/day=*/data.parquet",
     "docs/tutorial/1-landing.md": "data/raw/visits/day=*/*.parquet",
     "docs/tutorial/2-staging.md": "data/staging/repos/day=*/data.parquet",
@@ -226,6 +227,17 @@ def in_a_store(reader: Reader, command: str) -> None:
         assert "lake/warehouse.duckdb" in store.contents("s3://your-bucket")
 
 
+def known_now(reader: Reader, command: str) -> None:
+    """The loads of this copy are newer than any time that a page can name: what is known now is made instead."""
+    reader.shell(re.sub(r"--known-at \S+", f"--known-at {datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", command))
+
+
+def in_the_lake_known_now(reader: Reader, command: str) -> None:
+    """The same: that lake has another name."""
+    (lake,) = reader.folder.glob("data-known-at-*")
+    assert "2026-11-23" in reader.shell(re.sub(r"data-known-at-\w+", lake.name, command))
+
+
 def would_sync(reader: Reader, command: str) -> None:
     """It would change the environment of the tests, which has the extra."""
     reader.shell(f"{command} --dry-run")
@@ -316,6 +328,9 @@ INSTEAD: dict[str, Callable[[Reader, str], None]] = {
     ".venv/bin/mds run --org dagster-io --days 365": own_organisation,
     ".venv/bin/mds run --days 365": fewer_days,
     "MDS_DATA_DIR=s3://your-bucket/lake make run": in_a_store,
+    ".venv/bin/mds run --known-at 2026-11-27T21:28Z": known_now,
+    'MDS_DATA_DIR=data-known-at-20261127T212800Z .venv/bin/mds sql "SELECT push_date, pushes FROM marts.push_activity '
+    "WHERE day = '2026-11-26' ORDER BY ALL\"": in_the_lake_known_now,
     ".venv/bin/uv sync --quiet --locked --no-dev --inexact --extra postgres": would_sync,
     ".venv/bin/uv sync --quiet --locked --no-dev --inexact --extra scale": would_sync,
     ".venv/bin/uvx pre-commit install": hooks_exist,
@@ -513,8 +528,8 @@ def test_diagrams_say_what_they_are(document: str):
             assert re.match(r"(flowchart|gantt|sequenceDiagram)\b.*\n.*\S", fence.text), f"{document}:{fence.line}"
 
 
-# A table's declaration, the port of a deployment's code server, and a prefix.
-_OTHERS = {"GITHUB_REPOS", "MDS_CODE_PORT", "GITHUB_"}
+# A table's declaration, the port of a deployment's code server, a file of GitHub's runners, and a prefix.
+_OTHERS = {"GITHUB_REPOS", "MDS_CODE_PORT", "GITHUB_STEP_SUMMARY", "GITHUB_"}
 
 
 @pytest.mark.parametrize("document", [*markdown_files(), ".env.example", ".github/workflows/ci.yml"])
