@@ -28,7 +28,7 @@ Versions: TypeAlias = Mapping[str, str]
 DIGITS = 12  # of a version
 ABSENT = "." * DIGITS
 _END_BYTES = 65_536  # of a file: has the whole footer of nearly all
-_PAGE_START, _PAGE_END = f"<!-- {PROVENANCE} ", " -->"
+_PAGE_START, _PAGE_END, _CLOSING = f"<!-- {PROVENANCE} ", " -->", "</html>"
 
 
 @dataclass(frozen=True)
@@ -268,16 +268,18 @@ def read_footers(lake: Lake, files: Collection[UPath]) -> dict[UPath, Footer | s
 
 
 def page_with(page: str, provenance: Provenance) -> str:
-    """The page, with its provenance as a comment in its last line."""
+    """The page, with its provenance as a comment in its last line, or just before its closing tag."""
     text = provenance.to_json().replace("--", r"\u002d-")  # which would end the comment
-    return f"{page.rstrip()}\n{_PAGE_START}{text}{_PAGE_END}\n"
+    comment = f"{_PAGE_START}{text}{_PAGE_END}"
+    head, tag, after = page.rstrip().rpartition(_CLOSING)
+    return f"{head}{comment}\n{tag}\n" if tag and not after else f"{page.rstrip()}\n{comment}\n"
 
 
 def page_provenance(end: bytes) -> Provenance | None:
     """The provenance in the last bytes of a page, if it has one."""
     text = end.decode(errors="replace")
     _, found, rest = text.rpartition(_PAGE_START)
-    return Provenance.from_json(rest.rpartition(_PAGE_END)[0]) if found else None
+    return Provenance.from_json(rest.partition(_PAGE_END)[0]) if found else None
 
 
 def digest(data: bytes) -> str:

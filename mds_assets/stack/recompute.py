@@ -18,7 +18,7 @@ from mds_assets.stack.partitions import days_between
 from mds_assets.stack.plan.graph import Node, days_read, tables_of
 from mds_assets.stack.plan.plan import Plan, make_plan
 from mds_assets.stack.plan.runs import fewest_runs
-from mds_assets.stack.plan.states import State
+from mds_assets.stack.plan.states import Cause, State
 from mds_assets.stack.side_lake import add_loads_before, loads_before, new_side_lake, side_lake
 from mds_assets.stack.side_run import run_in
 
@@ -146,7 +146,7 @@ def _redefined(plan: Plan) -> set[AssetKey]:
     """The tables whose definition differs from when their files were made, and all that read them."""
     found: set[AssetKey] = set()
     for key, cells in plan.states.cells.items():
-        if any(cell.redefined for cell in cells.values()) or found & plan.nodes[key].reads.keys():
+        if any(cell.cause == Cause.DEFINITION for cell in cells.values()) or found & plan.nodes[key].reads.keys():
             found.add(key)
     return found
 

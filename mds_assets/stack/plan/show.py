@@ -11,7 +11,7 @@ from mds_assets.stack.environment import SourceSettings
 from mds_assets.stack.lake.layout import Partition, partition_key
 from mds_assets.stack.plan.plan import Plan
 from mds_assets.stack.plan.runs import in_a_row
-from mds_assets.stack.plan.states import Cell, State
+from mds_assets.stack.plan.states import Cause, Cell, State
 from mds_assets.stack.terminal import console, say
 
 _FAILED = "x"
@@ -86,7 +86,7 @@ def _reasons(plan: Plan) -> Iterator[tuple[str, str]]:
         for partition, cell in cells.items():
             if cell.failure:
                 by_reason.setdefault(f"{cell.failure}; its last good file stays", []).append(partition)
-            elif cell.state not in {State.THERE, State.NOT_OBSERVABLE} and not cell.follows:
+            elif cell.state not in {State.THERE, State.NOT_OBSERVABLE} and cell.cause != Cause.UPSTREAM:
                 by_reason.setdefault(f"{cell.state}: {cell.reason}", []).append(partition)
         for reason, partitions in by_reason.items():
             days = ranges(day for day in partitions if day)
@@ -123,6 +123,7 @@ def to_json(plan: Plan, sources: Mapping[str, SourceSettings]) -> str:
                             "day": partition_key(partition),
                             "state": cell.state,
                             "reason": cell.reason,
+                            "cause": cell.cause,
                             "failure": cell.failure,
                             "is_made": partition in plan.states.to_make[key],
                         }

@@ -25,6 +25,16 @@ class State(StrEnum):
     NOT_OBSERVABLE = "not observable"  # its source only knew its state of the time, and nobody asked in time
 
 
+class Cause(StrEnum):
+    """What makes a partition stale."""
+
+    NONE = ""
+    FILE = "file"  # it cannot be read, or does not say what it was made from
+    DEFINITION = "definition"  # its code, declaration or settings changed
+    INPUTS = "inputs"  # what it was made from changed
+    UPSTREAM = "upstream"  # what it reads will be made
+
+
 TO_MAKE = {State.MISSING, State.EARLY_ONLY, State.STALE}
 
 
@@ -36,15 +46,13 @@ class Cell:
         state: What it is.
         reason: Why it is missing or stale; empty if it is there.
         failure: What its last failed check reported, if Dagster's log knows one.
-        follows: Whether it is only stale because something that it reads will be made.
-        redefined: Whether its code, declaration or settings changed.
+        cause: What makes it stale.
     """
 
     state: State
     reason: str = ""
     failure: str = ""
-    follows: bool = False
-    redefined: bool = False
+    cause: Cause = Cause.NONE
 
 
 @dataclass(frozen=True)
@@ -96,8 +104,8 @@ def compare(
             cell = cell or _compare_derived(node, partition, snapshot, cells, start)
             upstream = _upstream(node, partition, to_make, days)
             is_made = cell.state in acts_on
-            if upstream and cell.state == State.THERE:
-                cell = Cell(State.STALE, f"{upstream} will be made", follows=True)
+            if upstream and (cell.state == State.THERE or cell.cause == Cause.INPUTS):
+                cell = Cell(State.STALE, f"{upstream} will be made", cause=Cause.UPSTREAM)
                 is_made = True
             if _upstream(node, partition, blocked, days) or partition in blocked.get(key, ()):
                 blocked.setdefault(key, set()).add(partition)
@@ -131,16 +139,17 @@ def _compare_derived(
 ) -> Cell:
     key = node.key
     if reason := snapshot.unreadable.get((key, partition)):
-        return Cell(State.STALE, f"its file cannot be read: {reason}")
+        return Cell(State.STALE, f"its file cannot be read: {reason}", cause=Cause.FILE)
     if partition not in snapshot.landed[key]:
         return _absent(node, partition, snapshot, cells)
     made_from = snapshot.made_from[key, partition]
     if made_from is None:
-        return Cell(State.STALE, "its file does not say what it was made from: another version of the stack made it")
+        reason = "its file does not say what it was made from: another version of the stack made it"
+        return Cell(State.STALE, reason, cause=Cause.FILE)
     if reason := _redefinition(node, made_from):
-        return Cell(State.STALE, reason, redefined=True)
+        return Cell(State.STALE, reason, cause=Cause.DEFINITION)
     reason = _changed_inputs(node, partition, made_from, snapshot, start)
-    return Cell(State.STALE, reason) if reason else Cell(State.THERE)
+    return Cell(State.STALE, reason, cause=Cause.INPUTS) if reason else Cell(State.THERE)
 
 
 def _absent(
