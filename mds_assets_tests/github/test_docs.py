@@ -329,7 +329,7 @@ INSTEAD: dict[str, Callable[[Reader, str], None]] = {
     ".venv/bin/mds run --days 365": fewer_days,
     "MDS_DATA_DIR=s3://your-bucket/lake make run": in_a_store,
     ".venv/bin/mds run --known-at 2026-11-27T21:28Z": known_now,
-    "MDS_DATA_DIR=data-known-at-20261127T212800Z .venv/bin/mds sql \"SELECT push_date, pushes FROM marts.push_activity "
+    'MDS_DATA_DIR=data-known-at-20261127T212800Z .venv/bin/mds sql "SELECT push_date, pushes FROM marts.push_activity '
     "WHERE day = '2026-11-26' ORDER BY ALL\"": in_the_lake_known_now,
     ".venv/bin/uv sync --quiet --locked --no-dev --inexact --extra postgres": would_sync,
     ".venv/bin/uv sync --quiet --locked --no-dev --inexact --extra scale": would_sync,
