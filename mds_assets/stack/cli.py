@@ -22,7 +22,7 @@ import typer
 
 from mds_assets.stack.redaction import guard_output, shown
 from mds_assets.stack.running import first_failure, materialize, selected, use_project_home
-from mds_assets.stack.terminal import UNBOUNDED, console, fitting, rich_table, say
+from mds_assets.stack.terminal import UNBOUNDED, console, count, fitting, rich_table, say
 from mds_assets.stack.text import FORMULA, FORMULA_AS_TEXT, json_text, printable
 
 if TYPE_CHECKING:
@@ -97,6 +97,7 @@ def run(
         datetime | None,
         typer.Option(
             formats=["%Y-%m-%dT%H:%MZ", "%Y-%m-%dT%H:%M:%SZ"],
+            metavar="2026-11-20T06:00Z",
             help="Rebuild staging and marts in another lake, from the loads that were there at this time (UTC).",
         ),
     ] = None,
@@ -117,7 +118,7 @@ def run(
 
     if known_at:
         if missing or stale or skip_ingest or select:
-            raise click.ClickException("--known-at makes everything anew: it takes no other choice than the days")
+            raise click.ClickException("--known-at rebuilds everything: combine it with --days, --from and --to only")
         return _known_at(known_at.replace(tzinfo=UTC), _range(days, first, last))
     if missing or stale:
         return _heal(_range(days, first, last), select, missing=missing, stale=stale, skip_ingest=skip_ingest)
@@ -178,7 +179,7 @@ def _heal(days: tuple[date | None, date], select: str | None, *, missing: bool, 
 
     def make(run: "Run", left: int) -> str:
         days = f"{run.first}" if run.days == 1 else f"{run.first} to {run.last}"
-        then = f", then {left} more runs" if left > 1 else ", then 1 more run" if left else ""
+        then = f", then {count(left, 'more run')}" if left else ""
         say((days, "bold"), f": {', '.join(key.to_user_string() for key in run.keys)}{then}")
         # Once, at the end: its views show whatever is there.
         result = materialize(defs, run.first, run.last, [*run.keys, *(() if left else warehouse)])
@@ -216,7 +217,7 @@ def _known_at(at: datetime, days: tuple[date | None, date]) -> None:
         side = recompute.known_at(defs, lake, at, root, *days)
     for spec in _tables():
         if spec.partitions_def and (landed := side.days(spec.key)):
-            say(f"  {spec.key.to_user_string()}: {len(landed)} days, {landed[0]} to {landed[-1]}")
+            say(f"  {spec.key.to_user_string()}: {count(len(landed), 'day')}, {landed[0]} to {landed[-1]}")
     say(f"As known at {at:%Y-%m-%d %H:%M:%S} UTC: ", (root, "bold"))
     say("Next: ", (f"MDS_DATA_DIR={root} .venv/bin/mds show", "bold"), " prints its marts; delete it when you are done")
 
@@ -321,11 +322,16 @@ def verify(
     different = [each for each in found.differences if not each.is_empty]
     if different:
         sys.stdout.write(json_text(to_markdown(different, title="Not as made again from raw")))
-    tables = len(found.differences)
-    say(f"{found.partitions:,} partitions of {tables} tables made again from raw: {len(different)} tables differ.")
+    if not found.partitions:
+        say("There is nothing to compare.")
+    else:
+        made = f"{count(found.partitions, 'partition')} of {count(len(found.differences), 'table')}"
+        differ = f"{count(len(different), 'table')} {'differs' if len(different) == 1 else 'differ'}"
+        say(f"{made} made again from raw: {differ}.")
     if found.stale:
-        say(f"{found.stale:,} partitions that are missing or stale were left out: `mds plan` says why.")
+        say(f"Left out, as they are missing or stale: {count(found.stale, 'partition')}; `mds plan` says why.")
     if different:
+        say("To replace them by what raw makes of them: ", ("mds run --skip-ingest --from DAY --to DAY", "bold"))
         raise typer.Exit(1)
 
 

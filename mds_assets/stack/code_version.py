@@ -131,7 +131,9 @@ def _bound(statement: ast.AST) -> Iterator[str]:
     if isinstance(statement, _DEFINITIONS):
         yield statement.name
         for mark in statement.decorator_list:
-            yield from (each.id for each in ast.walk(mark) if isinstance(each, ast.Name))
+            changed = mark.func if isinstance(mark, ast.Call) else mark
+            if isinstance(changed, ast.Attribute):
+                yield from (each.id for each in ast.walk(changed) if isinstance(each, ast.Name))
     elif isinstance(statement, ast.Import | ast.ImportFrom):
         yield from (each.asname or each.name.partition(".")[0] for each in statement.names)
     elif isinstance(statement, ast.Expr):

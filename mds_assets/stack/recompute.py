@@ -130,23 +130,28 @@ def known_at(defs: Definitions, lake: Lake, at: datetime, root: str, first: date
     }
     there = {key: loads_before(lake, key, partitions, at) for key, partitions in raw.items()}
     if not any(each.whole or each.parts for of_key in there.values() for each in of_key.values()):
-        raise LakeError(f"{lake.root} has no load that was there at {at.isoformat()}.")
+        raise LakeError(f"{lake.root} has no load that was there at {at:%Y-%m-%dT%H:%M:%SZ}.")
     side = new_side_lake(lake, root, {})
     add_loads_before(lake, side, raw, at)
     landed = sorted({day for key in raw if nodes[key].is_partitioned for day in side.days(key) if day <= last})
-    days = days_between(max(first or landed[0], landed[0]), landed[-1])
-    keys = _derived(nodes, nodes)
-    _run(defs, side, nodes, {key: days if nodes[key].is_partitioned else [None] for key in keys}, days[-1])
+    days = [day for day in landed if day >= (first or landed[0])] or landed[-1:]
+    chosen: dict[AssetKey, Collection[Partition]] = {
+        key: days if nodes[key].is_partitioned else [None] for key in _derived(nodes, nodes)
+    }
+    there = {key: set(landed) for key in chosen if nodes[key].is_partitioned}
+    _run(defs, side, nodes, _with_windows(nodes, there, chosen), days[-1])
     if warehouse := {AssetKey(["warehouse"])} & defs.resolve_asset_graph().executable_asset_keys:
         run_in(defs, side, warehouse, days[-1], days[-1])
     return side
 
 
 def _redefined(plan: Plan) -> set[AssetKey]:
-    """The tables whose definition differs from when their files were made, and all that read them."""
+    """The tables whose definition differs from when their files were made, new ones, and all that read them."""
     found: set[AssetKey] = set()
     for key, cells in plan.states.cells.items():
-        if any(cell.cause == Cause.DEFINITION for cell in cells.values()) or found & plan.nodes[key].reads.keys():
+        is_new = not plan.nodes[key].is_raw and all(cell.state == State.MISSING for cell in cells.values())
+        is_changed = any(cell.cause == Cause.DEFINITION for cell in cells.values())
+        if is_new or is_changed or found & plan.nodes[key].reads.keys():
             found.add(key)
     return found
 
@@ -175,7 +180,8 @@ def _compared(
         show_values: Whether samples may show private values.
         from_nothing: Whether tables without partitions are made from all days, not from what they were.
     """
-    to_make = _with_windows(nodes, lake, days)
+    there = {key: set(lake.days(key)) for key in days if nodes[key].is_partitioned}
+    to_make = _with_windows(nodes, there, days)
     dates = [day for of_key in days.values() for day in of_key if day]
     if not any(to_make.values()):
         return []
@@ -204,16 +210,17 @@ def _compared(
 
 
 def _with_windows(
-    nodes: Mapping[AssetKey, Node], lake: Lake, days: Mapping[AssetKey, Collection[Partition]]
+    nodes: Mapping[AssetKey, Node],
+    there: Mapping[AssetKey, Collection[date]],
+    days: Mapping[AssetKey, Collection[Partition]],
 ) -> dict[AssetKey, set[Partition]]:
-    """The partitions, and those of the same tables that they read: made again, they may be different, too."""
+    """The partitions, and those of the same tables that they read, if they are there: they may be different, too."""
     to_make = {key: set(of_key) for key, of_key in days.items()}
-    there = {key: set(lake.days(key)) for key in days if nodes[key].is_partitioned}
     for key in reversed(list(days)):
         for each in nodes[key].reads:
             if nodes[key].is_partitioned and each in there:
                 reads = {read for day in to_make[key] for read in days_read(nodes[key], each, day)}
-                to_make[each] |= reads & there[each]
+                to_make[each] |= reads.intersection(there[each])
     return to_make
 
 

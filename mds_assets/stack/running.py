@@ -2,6 +2,7 @@
 
 import logging
 import os
+import warnings
 from collections.abc import Callable, Collection
 from datetime import date
 from typing import TYPE_CHECKING
@@ -70,13 +71,15 @@ def selected(defs: "Definitions", select: str | None) -> "set[AssetKey]":
     Raises:
         ClickException: It is not valid, or names nothing.
     """
-    from dagster import AssetSelection, DagsterError
+    from dagster import AssetSelection, BetaWarning, DagsterError
 
     graph = defs.resolve_asset_graph()
-    try:
-        keys = AssetSelection.from_string(select).resolve(graph) if select else graph.executable_asset_keys
-    except DagsterError as error:
-        raise click.ClickException(f"--select {select!r}: {error}") from None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", BetaWarning)  # of selections by group
+        try:
+            keys = AssetSelection.from_string(select).resolve(graph) if select else graph.executable_asset_keys
+        except DagsterError as error:
+            raise click.ClickException(f"--select {select!r}: {error}") from None
     if not keys:
         raise click.ClickException(f"--select {select!r} selects no table: `mds show` lists them")
     return set(keys)

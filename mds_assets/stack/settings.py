@@ -417,7 +417,8 @@ def settings_table(kind: type[EnvironmentSettings]) -> str:
 
 
 def _row(variable: str, field: FieldInfo) -> str:
-    default = "required" if field.is_required() else f"`{field.default}`" if field.default else "none"
+    has_default = field.default or isinstance(field.default, int)
+    default = "required" if field.is_required() else f"`{field.default}`" if has_default else "none"
     meaning = f"{field.title} Never logged, never stored." if is_secret(field) else field.title
     return (
         " | ".join(

@@ -79,7 +79,7 @@ def new_side_lake(lake: Lake, root: str, read_sets: ReadSets) -> Lake:
     side = lake.at(root)
     _refuse_unfit(lake, side)
     if any(side.backend.find(side.path())):
-        raise LakeError(f"{root} is not empty: choose a new folder or prefix.")
+        raise LakeError(f"{root} is not empty: delete it first, or choose another folder or prefix.")
     side.backend.reach()
     add_files(lake, side, read_sets)
     return side

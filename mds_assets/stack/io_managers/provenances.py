@@ -1,6 +1,7 @@
 """What the files that a step writes are made from, of what the step has read."""
 
 from collections.abc import Callable, Mapping
+from datetime import date
 from typing import Any
 
 from dagster import AssetKey, AssetSpec, StepExecutionContext
@@ -33,9 +34,16 @@ def provenances(
     }
     merged_before = session.merged_before.get(key, {})
 
+    def windows_of(day: date) -> dict[str, list[Partition]]:
+        declared: dict[str, list[Partition]] = {each: [*window_of(mapping, day)] for each, mapping in mappings.items()}
+        # What it has read without declaring it, it has read for all days of the run: no day looks ahead.
+        other = {
+            each: [read for read in reads[each] if read is None or read <= day] for each in reads.keys() - declared
+        }
+        return declared | other
+
     def of(partition: Partition) -> Provenance:
-        windows = {each: window_of(mapping, partition) for each, mapping in mappings.items()} if partition else {}
-        inputs = inputs_of(reads, windows)
+        inputs = inputs_of(reads, windows_of(partition) if partition else {})
         return Provenance(
             code=spec.code_version or "",
             declaration=table.version if table else "",

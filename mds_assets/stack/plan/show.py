@@ -12,7 +12,7 @@ from mds_assets.stack.lake.layout import Partition, partition_key
 from mds_assets.stack.plan.plan import Plan
 from mds_assets.stack.plan.runs import in_a_row
 from mds_assets.stack.plan.states import Cause, Cell, State
-from mds_assets.stack.terminal import console, say
+from mds_assets.stack.terminal import console, count, say
 
 _FAILED = "x"
 _SIGNS = {
@@ -41,32 +41,38 @@ def show(plan: Plan, sources: Mapping[str, SourceSettings]) -> None:
         say("Nothing is missing or stale.")
         return
     number = sum(len(partitions) for partitions in plan.states.to_make.values())
-    runs = "1 run" if len(plan.runs) == 1 else f"{len(plan.runs)} runs"
-    say(("mds run --missing --stale", "bold"), f" would make {number:,} partitions in {runs}:")
+    then = ", then whatever their loads make stale" if plan.requests else ""
+    runs = count(len(plan.runs), "run")
+    say(("mds run --missing --stale", "bold"), f" would make {count(number, 'partition')} in {runs}{then}:")
     for run in plan.runs:
         days = f"{run.first}" if run.days == 1 else f"{run.first} to {run.last}"
         say(f"  {days}: {_names(plan, run.keys)}")
-    minutes = plan.minutes(sources)
     for each in plan.requests:
         if each.number is not None:
-            requests = _count(each.number, "request")
-            say(f"{each.table}: some {requests} for {_count(each.days, 'day')}, going by its last loads")
-    for source, duration in minutes.items():
-        say(f"{source}: {_count(duration, 'minute')} at its rate limit")
+            requests = count(each.number, "request")
+            say(f"{each.table}: about {requests} for {count(each.days, 'day')}, going by its last loads")
+    for source, duration in plan.minutes(sources).items():
+        say(f"{source}: {count(duration, 'minute')} at its rate limit")
 
 
 def _show_matrix(plan: Plan) -> None:
     """One line a table; one character a day, or several days if the terminal is too narrow."""
-    names = {key: plan.nodes[key].name for key in plan.states.cells}
-    width = max(map(len, names.values()), default=0) + 2
+    by_day = {key: cells for key, cells in plan.states.cells.items() if None not in cells}
+    others = {key: cells[None] for key, cells in plan.states.cells.items() if None in cells}
+    width = max((len(plan.nodes[key].name) for key in plan.states.cells), default=0) + 2
     each = -(-len(plan.days) // max(10, console.width - width))
     groups = [plan.days[start : start + each] for start in range(0, len(plan.days), each)]
     per = f", {each} days a character" if each > 1 else ""
-    say(f"{_count(len(plan.days), 'day')}, {plan.days[0]} to {plan.days[-1]}{per}")
-    for key, cells in plan.states.cells.items():
-        line = Text(names[key].ljust(width))
-        for group in [[None]] if None in cells else groups:
+    say(f"{count(len(plan.days), 'day')}, {plan.days[0]} to {plan.days[-1]}{per}")
+    for key, cells in by_day.items():
+        line = Text(plan.nodes[key].name.ljust(width))
+        for group in groups:
             line.append(*_sign([cells[day] for day in group]))
+        console.print(line, soft_wrap=True)
+    if others:
+        line = Text("without days: ")
+        for key, cell in others.items():
+            line.append(f"{plan.nodes[key].name} ").append(*_sign([cell])).append("  ")
         console.print(line, soft_wrap=True)
     say((_LEGEND, "dim"))
 
@@ -80,7 +86,8 @@ def _sign(cells: Iterable[Cell]) -> tuple[str, str]:
 
 
 def _reasons(plan: Plan) -> Iterator[tuple[str, str]]:
-    """Why partitions are not as they should be; without those that only follow others."""
+    """Why partitions are not as they should be, once for all tables; without those that only follow others."""
+    tables: dict[tuple[str, tuple[Partition, ...]], list[str]] = {}
     for key, cells in plan.states.cells.items():
         by_reason: dict[str, list[Partition]] = {}
         for partition, cell in cells.items():
@@ -89,8 +96,10 @@ def _reasons(plan: Plan) -> Iterator[tuple[str, str]]:
             elif cell.state not in {State.THERE, State.NOT_OBSERVABLE} and cell.cause != Cause.UPSTREAM:
                 by_reason.setdefault(f"{cell.state}: {cell.reason}", []).append(partition)
         for reason, partitions in by_reason.items():
-            days = ranges(day for day in partitions if day)
-            yield f"{plan.nodes[key].name}{f' {days}' if days else ''}", reason
+            tables.setdefault((reason, tuple(partitions)), []).append(plan.nodes[key].name)
+    for (reason, partitions), names in tables.items():
+        days = ranges(day for day in partitions if day)
+        yield f"{', '.join(names)}{f' {days}' if days else ''}", reason
 
 
 def ranges(days: Iterable[date]) -> str:
@@ -103,10 +112,6 @@ def ranges(days: Iterable[date]) -> str:
 def _names(plan: Plan, keys: Sequence[Any]) -> str:
     names = [plan.nodes[key].name for key in keys[:_MAX_NAMES]]
     return ", ".join(names) + (f" and {len(keys) - _MAX_NAMES} more" if len(keys) > _MAX_NAMES else "")
-
-
-def _count(number: int, thing: str) -> str:
-    return f"{number:,} {thing}{'s' * (number != 1)}"
 
 
 def to_json(plan: Plan, sources: Mapping[str, SourceSettings]) -> str:

@@ -168,12 +168,12 @@ def _redefinition(node: Node, made_from: Provenance) -> str:
     """How the table is defined differently from when the file was made; empty if it is not."""
     if made_from.code != node.code:
         return f"its code changed ({made_from.code} to {node.code})"
-    if node.table and made_from.declaration != node.table.version:
-        return "its declaration changed: columns, key or rules"
     for name in sorted(made_from.settings.keys() | node.settings.keys()):
         before, now = made_from.settings.get(name), node.settings.get(name)
         if before != now:
             return f"{name} was {before} and is {now}"
+    if node.table and made_from.declaration != node.table.version:
+        return "its declaration changed: columns, key or rules"
     return ""
 
 
@@ -224,12 +224,19 @@ def _difference(
     now: Mapping[Partition, Versions],
     partitions: Iterable[Partition],
 ) -> str:
-    kinds: dict[str, list[Partition]] = {"changed": [], "is new": [], "is gone": []}
+    changed: list[Partition] = []
+    new: list[Partition] = []
+    gone: list[Partition] = []
     for each in partitions:
         was, is_now = before.get(each, {}), now.get(each, {})
         if was != is_now:
-            kinds["is new" if not was else "is gone" if not is_now else "changed"].append(each)
-    return ", ".join(f"{table.to_user_string()}{_of(found)} {kind}" for kind, found in kinds.items() if found)
+            (new if not was else gone if not is_now else changed).append(each)
+    kinds = ((changed, "changed", "changed"), (new, "is new", "are new"), (gone, "is gone", "are gone"))
+    return ", ".join(
+        f"{table.to_user_string()}{_of(found)} {one if len(found) == 1 else several}"
+        for found, one, several in kinds
+        if found
+    )
 
 
 def _of(partitions: Collection[Partition]) -> str:

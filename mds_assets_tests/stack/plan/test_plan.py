@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -116,8 +117,7 @@ def rewrite(file: Path, **provenance: Any) -> None:
     table = pq.ParquetFile(file).read()
     made_from = Provenance.from_json(pq.read_metadata(file).metadata[PROVENANCE.encode()].decode())
     assert made_from
-    facts = {name: getattr(made_from, name) for name in ("code", "declaration", "settings", "inputs", "run")}
-    other = Provenance(**facts | provenance)
+    other = replace(made_from, **provenance, version="")
     pq.write_table(table.replace_schema_metadata({PROVENANCE: other.to_json()}), file)
 
 
@@ -149,7 +149,8 @@ def test_a_raw_day_that_is_gone_takes_whatever_reads_it_along(runs: Runs):
     plan = plan_of(runs)
     assert states_of(plan, "raw/orders") == {State.MISSING: [2]}
     assert states_of(plan, "staging/orders") == {State.STALE: [2]}
-    assert reason_of(plan, "staging/orders", 2) == f"raw/orders of {DAYS[2]} is gone"
+    assert reason_of(plan, "staging/orders", 2) == f"raw/orders of {DAYS[2]} will be made"
+    assert reason_of(plan_of(runs, acts_on=[State.STALE]), "staging/orders", 2) == f"raw/orders of {DAYS[2]} is gone"
     assert states_of(plan, "marts/revenue") == {State.STALE: list(range(2, 9))}
     assert reason_of(plan, "marts/revenue", 4) == f"staging/orders of {DAYS[2]} will be made"
     assert states_of(plan, "staging/orders_now") == {State.STALE: [-1]}
