@@ -99,7 +99,7 @@ def _reasons(plan: Plan) -> Iterator[tuple[str, str]]:
             tables.setdefault((reason, tuple(partitions)), []).append(plan.nodes[key].name)
     for (reason, partitions), names in tables.items():
         days = ranges(day for day in partitions if day)
-        yield f"{', '.join(names)}{f' {days}' if days else ''}", reason
+        yield f"{_joined(names)}{f' {days}' if days else ''}", reason
 
 
 def ranges(days: Iterable[date]) -> str:
@@ -110,8 +110,12 @@ def ranges(days: Iterable[date]) -> str:
 
 
 def _names(plan: Plan, keys: Sequence[Any]) -> str:
-    names = [plan.nodes[key].name for key in keys[:_MAX_NAMES]]
-    return ", ".join(names) + (f" and {len(keys) - _MAX_NAMES} more" if len(keys) > _MAX_NAMES else "")
+    return _joined([plan.nodes[key].name for key in keys])
+
+
+def _joined(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else ""
+    return ", ".join(names[:_MAX_NAMES]) + more
 
 
 def to_json(plan: Plan, sources: Mapping[str, SourceSettings]) -> str:
