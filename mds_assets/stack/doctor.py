@@ -23,7 +23,7 @@ from mds_assets.stack.lake.layout import (
     parse_path,
     partition_folder,
 )
-from mds_assets.stack.partitions import days_between, window_of
+from mds_assets.stack.partitions import days_between, in_a_row, in_words, window_of
 from mds_assets.stack.settings import settings
 
 QUARANTINE = "quarantine"
@@ -303,7 +303,7 @@ def _remake(table: _Table, partition: Partition) -> str:
 
 def _run(days: Iterable[date], *, skip_ingest: bool = False) -> str:
     """The commands that make these days, and no others."""
-    ranges = _in_a_row(days)
+    ranges = in_a_row(days)
     flag, does = (" --skip-ingest", "rebuilds") if skip_ingest else ("", "lands and stages")
     commands = [f"`mds run --from {first} --to {last}{flag}`" for first, last in ranges[:_MAX_DAYS]]
     more = " and so on" if len(ranges) > _MAX_DAYS else ""
@@ -312,21 +312,7 @@ def _run(days: Iterable[date], *, skip_ingest: bool = False) -> str:
 
 
 def _ranges(days: Iterable[date]) -> str:
-    """Days in words, those in a row as a range."""
-    ranges = _in_a_row(days)
-    words = [f"{first} to {last}" if first < last else f"{first}" for first, last in ranges]
-    return ", ".join(words[:_MAX_DAYS]) + (f" and {len(words) - _MAX_DAYS} more" if len(words) > _MAX_DAYS else "")
-
-
-def _in_a_row(days: Iterable[date]) -> list[tuple[date, date]]:
-    """The first and last of all days in a row."""
-    ranges: list[tuple[date, date]] = []
-    for day in sorted(days):
-        if ranges and (day - ranges[-1][1]).days == 1:
-            ranges[-1] = ranges[-1][0], day
-        else:
-            ranges.append((day, day))
-    return ranges
+    return in_words(in_a_row(days), _MAX_DAYS)
 
 
 def _move_unreadable(lake: Lake, file: UPath, name: str, *, deep: bool) -> None:

@@ -6,7 +6,7 @@ knows which days a mart reads.
 https://docs.dagster.io/guides/build/partitions-and-backfills
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import date, timedelta
 
 from dagster import BackfillPolicy, DailyPartitionsDefinition, PartitionMapping, TimeWindowPartitionMapping
@@ -50,3 +50,20 @@ def to_days(partition_keys: Iterable[str]) -> list[date]:
 def days_between(first: date, last: date) -> list[date]:
     """All days from `first` to `last`, both included."""
     return [first + timedelta(days=offset) for offset in range((last - first).days + 1)]
+
+
+def in_a_row(days: Iterable[date]) -> list[tuple[date, date]]:
+    """The first and last of all days in a row."""
+    ranges: list[tuple[date, date]] = []
+    for day in sorted(days):
+        if ranges and (day - ranges[-1][1]).days == 1:
+            ranges[-1] = ranges[-1][0], day
+        else:
+            ranges.append((day, day))
+    return ranges
+
+
+def in_words(ranges: Sequence[tuple[date, date]], most: int) -> str:
+    """Ranges of days as text, the first ones if there are more."""
+    words = [f"{first} to {last}" if first < last else f"{first}" for first, last in ranges]
+    return ", ".join(words[:most]) + (f" and {len(words) - most} more" if len(words) > most else "")

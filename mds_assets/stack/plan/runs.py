@@ -7,6 +7,7 @@ from datetime import date, timedelta
 from dagster import AssetKey
 
 from mds_assets.stack.lake.layout import Partition
+from mds_assets.stack.partitions import in_a_row
 from mds_assets.stack.plan.graph import Node, days_read
 
 
@@ -71,14 +72,3 @@ def _run(runs: list[Run], first: date, last: date, after: int) -> int:
             return number
     runs.append(Run(first, last))
     return len(runs) - 1
-
-
-def in_a_row(days: Iterable[date]) -> list[tuple[date, date]]:
-    """The first and last of all days in a row."""
-    ranges: list[tuple[date, date]] = []
-    for day in sorted(days):
-        if ranges and (day - ranges[-1][1]).days == 1:
-            ranges[-1] = ranges[-1][0], day
-        else:
-            ranges.append((day, day))
-    return ranges

@@ -2,15 +2,14 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import date
 from typing import Any
 
 from rich.text import Text
 
 from mds_assets.stack.environment import SourceSettings
 from mds_assets.stack.lake.layout import Partition, partition_key
+from mds_assets.stack.partitions import in_a_row, in_words
 from mds_assets.stack.plan.plan import Plan
-from mds_assets.stack.plan.runs import in_a_row
 from mds_assets.stack.plan.states import Cause, Cell, State
 from mds_assets.stack.terminal import console, count, say
 
@@ -98,15 +97,8 @@ def _reasons(plan: Plan) -> Iterator[tuple[str, str]]:
         for reason, partitions in by_reason.items():
             tables.setdefault((reason, tuple(partitions)), []).append(plan.nodes[key].name)
     for (reason, partitions), names in tables.items():
-        days = ranges(day for day in partitions if day)
+        days = in_words(in_a_row(day for day in partitions if day), _MAX_RANGES)
         yield f"{_joined(names)}{f' {days}' if days else ''}", reason
-
-
-def ranges(days: Iterable[date]) -> str:
-    """Days in words, those in a row as a range."""
-    words = [f"{first} to {last}" if first < last else f"{first}" for first, last in in_a_row(days)]
-    more = f" and {len(words) - _MAX_RANGES} more" if len(words) > _MAX_RANGES else ""
-    return ", ".join(words[:_MAX_RANGES]) + more
 
 
 def _names(plan: Plan, keys: Sequence[Any]) -> str:

@@ -12,9 +12,9 @@ from upath import UPath
 from mds_assets.stack.audit import audit
 from mds_assets.stack.lake import Lake
 from mds_assets.stack.lake.layout import partition_key
+from mds_assets.stack.partitions import in_a_row
 from mds_assets.stack.plan.graph import days_read, tables_of
 from mds_assets.stack.plan.plan import make_plan
-from mds_assets.stack.plan.runs import in_a_row
 from mds_assets.stack.provenance import Footer
 from mds_assets.stack.session import Session
 from mds_assets.stack.settings import preview_rows, settings

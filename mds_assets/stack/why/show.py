@@ -3,13 +3,13 @@
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
-from datetime import date
 from typing import Any
 
 import polars as pl
 
+from mds_assets.stack.partitions import in_words
 from mds_assets.stack.table import DAY
-from mds_assets.stack.terminal import console, fitting, say
+from mds_assets.stack.terminal import console, count, fitting, say
 from mds_assets.stack.why.answer import Answer
 from mds_assets.stack.why.trace import Level
 
@@ -29,7 +29,7 @@ def show(answer: Answer) -> None:
     level = answer.level
     values = ", ".join(f"{name}={value}" for name, value in answer.values.items())
     of_day = f" of {answer.day}" if answer.day else ""
-    say((f"{level.table}{of_day}", "bold"), f"{f', {values}' if values else ''}: {_count(level.rows, 'row')}")
+    say((f"{level.table}{of_day}", "bold"), f"{f', {values}' if values else ''}: {count(level.rows, 'row')}")
     _show_sample(level)
     for file in answer.files:
         say("file: ", str(file["file"]))
@@ -40,9 +40,9 @@ def show(answer: Answer) -> None:
             say(f"  code {file['code']}, declaration {file['declaration']}{settings}")
     say(f"state: {answer.state}{f': {answer.reason}' if answer.reason else ''}")
     for table, ranges in answer.missing.items():
-        say(("missing: ", "yellow"), f"{table} has no file of {_ranges(ranges)}")
+        say(("missing: ", "yellow"), f"{table} has no file of {in_words(ranges, _MAX_RANGES)}")
     checked = (
-        f"passed now, {_count(answer.checked_rows, 'row')}" if answer.is_valid else f"failed now: {answer.violations}"
+        f"passed now, {count(answer.checked_rows, 'row')}" if answer.is_valid else f"failed now: {answer.violations}"
     )
     say(f"is_valid: {checked}")
     _show_rest(level)
@@ -64,7 +64,7 @@ def _show_rest(level: Level) -> None:
         say(
             ("from ", "dim"),
             (each.table, "bold"),
-            f": {each.rows:,} of {_count(each.of_rows, 'row')}{f', of {_ranges(each.days)}' if each.days else ''}",
+            f": {each.rows:,} of {count(each.of_rows, 'row')}{f', of {in_words(each.days, _MAX_RANGES)}' if each.days else ''}",
             (f", by {by}" if by else ", all of them: it gives no key" if each.of_rows else "", "dim"),
             ("; only the newest row of each key counts" if each.newest_only else "", "dim"),
         )
@@ -81,7 +81,7 @@ def _show_sample(level: Level) -> None:
         rows, hidden = fitting(_frame(level.sample))
         console.print(rows)
         without = [f"without {', '.join(hidden)}: the terminal is too narrow"] if hidden else []
-        more = [f"and {_count(level.rows - len(level.sample), 'more row')}"] if level.rows > len(level.sample) else []
+        more = [f"and {count(level.rows - len(level.sample), 'more row')}"] if level.rows > len(level.sample) else []
         if without or more:
             say("; ".join([*more, *without]))
     if level.private:
@@ -114,23 +114,13 @@ def _load(load: Mapping[str, Any]) -> Iterable[str | tuple[str, str]]:
     if load["began"]:
         yield f", began {_seconds(load['began'])}, published {_seconds(load['published'])}"
     if load["requests"] is not None:
-        yield f", {_count(load['requests'], 'request')}"
+        yield f", {count(load['requests'], 'request')}"
     if load["run"]:
         yield f", run {load['run']}"
     more = len(load["files"]) - 1
-    yield f", {load['files'][0]}" + (f" and {_count(more, 'more file')}" if more else "")
+    yield f", {load['files'][0]}" + (f" and {count(more, 'more file')}" if more else "")
 
 
 def _seconds(time: Any) -> str:
     """A time of ISO 8601, without fractions of a second."""
     return str(time).replace("T", " ").partition(".")[0].removesuffix("+00:00")
-
-
-def _ranges(ranges: Sequence[tuple[date, date]]) -> str:
-    words = [f"{first}" if first == last else f"{first} to {last}" for first, last in ranges]
-    more = len(words) - _MAX_RANGES
-    return ", ".join(words) if more <= 0 else f"{ranges[0][0]} to {ranges[-1][1]}, with gaps"
-
-
-def _count(number: int, thing: str) -> str:
-    return f"{number:,} {thing}{'s' * (number != 1)}"

@@ -26,8 +26,8 @@ from mds_assets.stack.lake import Lake
 from mds_assets.stack.lake.footers import why_unreadable
 from mds_assets.stack.lake.layout import Partition, load_of
 from mds_assets.stack.names import LOADS
+from mds_assets.stack.partitions import in_a_row
 from mds_assets.stack.plan.graph import Node, days_read
-from mds_assets.stack.plan.runs import in_a_row
 from mds_assets.stack.provenance import Footer, Versions, read_footers
 from mds_assets.stack.settings import previews_allowed, settings
 from mds_assets.stack.table import DAY, Column, Table, literal, quote
