@@ -61,10 +61,11 @@ def _show_rest(level: Level) -> None:
     for each in level.inputs:
         console.print()
         by = ", ".join(name if name == of else f"{name} = {of}" for name, of in each.same.items())
+        days = in_words(each.days, _MAX_RANGES)
         say(
             ("from ", "dim"),
             (each.table, "bold"),
-            f": {each.rows:,} of {count(each.of_rows, 'row')}{f', of {in_words(each.days, _MAX_RANGES)}' if each.days else ''}",
+            f": {each.rows:,} of {count(each.of_rows, 'row')}{f', of {days}' if days else ''}",
             (f", by {by}" if by else ", all of them: it gives no key" if each.of_rows else "", "dim"),
             ("; only the newest row of each key counts" if each.newest_only else "", "dim"),
         )
