@@ -36,7 +36,7 @@ _UNDER_WAY = [
 
 
 def heal_schedule(defs: Callable[[], Definitions], settings: "Settings") -> ScheduleDefinition:
-    """Each hour, the first run of the plan for the last MDS_HEAL_DAYS days; nothing if that is 0.
+    """Each hour, the first run of the plan for the last MDS_HEAL_DAYS days; off if that is 0.
 
     Later runs of the plan follow in later hours, when what they read is there. The same run is requested once a day.
 
@@ -46,7 +46,7 @@ def heal_schedule(defs: Callable[[], Definitions], settings: "Settings") -> Sche
     """
 
     def first_run(context: ScheduleEvaluationContext) -> RunRequest | SkipReason:
-        if not settings.heal_days:
+        if not settings.heal_days:  # somebody has switched it on in the UI
             return SkipReason("MDS_HEAL_DAYS is 0.")
         under_way = RunsFilter(tags={TRIGGER: _NAME}, statuses=_UNDER_WAY)
         if context.instance.get_runs(under_way, limit=1):
@@ -71,7 +71,7 @@ def heal_schedule(defs: Callable[[], Definitions], settings: "Settings") -> Sche
         cron_schedule="35 * * * *",
         execution_timezone="UTC",
         execution_fn=first_run,
-        default_status=DefaultScheduleStatus.RUNNING,
+        default_status=DefaultScheduleStatus.RUNNING if settings.heal_days else DefaultScheduleStatus.STOPPED,
     )
 
 
