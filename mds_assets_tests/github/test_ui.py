@@ -302,7 +302,7 @@ def test_schedules_and_sensors_are_on_and_a_daemon_runs_them_but_pruning_waits_t
         "table_checks_schedule": ["RUNNING", "30 6 * * *", "UTC", "table_checks"],
         "prune_schedule": ["STOPPED", "0 3 * * 0", "UTC", "prune"],
         "compact_schedule": ["STOPPED", "0 4 * * 0", "UTC", "compact"],
-        "heal": ["STOPPED", "35 * * * *", "UTC", "daily_refresh"],
+        "heal_schedule": ["STOPPED", "35 * * * *", "UTC", "daily_refresh"],
     }
 
     def daemons_are_healthy() -> bool:
@@ -327,7 +327,7 @@ def test_schedules_and_sensors_are_on_and_a_daemon_runs_them_but_pruning_waits_t
     page = browser.open("/automation", lambda page: page.get_by_role("link", name="daily_refresh_schedule"))
     for name, on in {
         "daily_refresh_schedule": True, "follow_staging": True, "failed_runs": True, "failed_checks": True,
-        "prune_schedule": False, "compact_schedule": False, "heal": False,
+        "prune_schedule": False, "compact_schedule": False, "heal_schedule": False,
     }.items():  # fmt: skip
         switch = page.get_by_role("link", name=name).locator("xpath=following::input[@type='checkbox'][1]")
         expect(switch).to_be_checked(checked=on)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from mds_assets.stack.plan.runs import Run
     from mds_assets.stack.settings import Settings
 
-_NAME = "heal"
+_HEAL = "heal"  # the tag of its runs
 _UNDER_WAY = [
     DagsterRunStatus.QUEUED,
     DagsterRunStatus.NOT_STARTED,
@@ -48,7 +48,7 @@ def heal_schedule(defs: Callable[[], Definitions], settings: "Settings") -> Sche
     def first_run(context: ScheduleEvaluationContext) -> RunRequest | SkipReason:
         if not settings.heal_days:  # somebody has switched it on in the UI
             return SkipReason("MDS_HEAL_DAYS is 0.")
-        under_way = RunsFilter(tags={TRIGGER: _NAME}, statuses=_UNDER_WAY)
+        under_way = RunsFilter(tags={TRIGGER: _HEAL}, statuses=_UNDER_WAY)
         if context.instance.get_runs(under_way, limit=1):
             return SkipReason("The last run that it started has not ended.")
         from mds_assets.stack.lake import Lake
@@ -65,7 +65,7 @@ def heal_schedule(defs: Callable[[], Definitions], settings: "Settings") -> Sche
         return _request(run)
 
     return ScheduleDefinition(
-        name=_NAME,
+        name="heal_schedule",
         description="Each hour, what is missing or stale among the last MDS_HEAL_DAYS days.",
         job=daily_refresh,
         cron_schedule="35 * * * *",
@@ -90,7 +90,7 @@ def _request(run: "Run") -> RunRequest:
         run_key=digest(json.dumps([today, str(run.first), str(run.last), names]).encode()),
         partition_key=str(run.last) if run.days == 1 else None,
         tags={
-            TRIGGER: _NAME,
+            TRIGGER: _HEAL,
             **({FIRST_DAY_TAG: str(run.first), LAST_DAY_TAG: str(run.last)} if run.days > 1 else {}),
         },
         asset_selection=[*run.keys, AssetKey(["warehouse"])],

@@ -1,4 +1,4 @@
-"""Promises of the schedule `heal`: one run at a time, within its bounds, until nothing is missing."""
+"""Promises of the schedule `heal_schedule`: one run at a time, within its bounds, until nothing is missing."""
 
 import shutil
 from datetime import timedelta
@@ -36,7 +36,7 @@ def tick(runs: Runs, instance: DagsterInstance, **given: Any) -> RunRequest | Sk
     own = settings.model_copy(update={"data_dir": str(runs.lake), **given})
     assets = [toy.orders, toy.staged, toy.current, toy.revenue]
     definitions = build.build_definitions(Definitions(assets=assets, resources={"shop": toy.sales()}), settings=own)
-    schedule = definitions.resolve_schedule_def("heal")
+    schedule = definitions.resolve_schedule_def("heal_schedule")
     repository = definitions.get_repository_def()
     with build_schedule_context(instance=instance, repository_def=repository) as context:
         ticked = schedule.evaluate_tick(context)
