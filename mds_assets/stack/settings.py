@@ -131,7 +131,7 @@ class Settings(EnvironmentSettings):
         ge=0,
         le=366,
         validation_alias="MDS_HEAL_DAYS",
-        title="In how many past days the schedule `heal_schedule` makes what is missing or stale, once an hour. 0: none.",
+        title="In how many past days `heal_schedule` makes what is missing or stale, once an hour. 0: none.",
         description="a whole number of days, 0 to 366",
     )
     heal_requests: int = Field(
