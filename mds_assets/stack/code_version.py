@@ -206,7 +206,7 @@ class _Walk:
                             self.resolve(module.target(statement), (each.name, *path[1:]))
                 else:
                     self.add(module, statement)
-        elif self.module(f"{name}.{path[0]}"):
+        elif module.package == name and self.module(f"{name}.{path[0]}"):
             self.resolve(f"{name}.{path[0]}", path[1:])
         else:  # a builtin, or from `import *`, or whatever the module makes of it
             self.parts.append(path[0])

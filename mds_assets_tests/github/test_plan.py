@@ -191,3 +191,13 @@ def test_a_lake_as_known_at_a_time_has_what_was_published_then(
     day = built.days[number]
     assert then.days("staging/repos")[-1] == day
     assert {table: then.rows(table, day) for table in TABLES} == built.published[at]
+
+
+def test_all_days_of_the_sample_made_again_from_raw_are_equal(tmp_path: Path):
+    project = Project(tmp_path, tables=frozenset())
+    yesterday = datetime.now(UTC).date() - timedelta(days=1)
+    assert project.materialise(yesterday - timedelta(days=3), yesterday).success
+    found = recompute.verify(project.definitions, Lake(str(project.lake)))
+    assert [each.name for each in found.differences if not each.is_empty] == []
+    assert found.stale == 0
+    assert len(found.differences) == 17
