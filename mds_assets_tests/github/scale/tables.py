@@ -72,8 +72,9 @@ def _text(row: dict[str, object]) -> str:
 
 
 def _pages(root: str, day: date) -> list[bytes]:
-    """The pages of a day, without the time of the observation that they tell."""
-    return [re.sub(rb"<time .*?</time>", b"", content) for content in _files(root, f"{REPORT}/day={day}").values()]
+    """The pages of a day, without what differs from lake to lake: the time of the observation, and the loads."""
+    own = rb"<time .*?</time>|<!-- mds_provenance .*? -->"
+    return [re.sub(own, b"", content) for content in _files(root, f"{REPORT}/day={day}").values()]
 
 
 def _files(root: str, folder: str) -> dict[str, bytes]:
