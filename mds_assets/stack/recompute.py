@@ -19,7 +19,7 @@ from mds_assets.stack.plan.graph import Node, days_read, tables_of
 from mds_assets.stack.plan.plan import Plan, make_plan
 from mds_assets.stack.plan.runs import fewest_runs
 from mds_assets.stack.plan.states import Cause, State
-from mds_assets.stack.side_lake import add_loads_before, loads_before, new_side_lake, side_lake
+from mds_assets.stack.side_lake import add_loads, loads_before, new_side_lake, side_lake
 from mds_assets.stack.side_run import run_in
 
 
@@ -128,12 +128,13 @@ def known_at(defs: Definitions, lake: Lake, at: datetime, root: str, first: date
         for key, node in nodes.items()
         if node.is_raw
     }
-    there = {key: loads_before(lake, key, partitions, at) for key, partitions in raw.items()}
-    if not any(each.whole or each.parts for of_key in there.values() for each in of_key.values()):
+    loads = {key: loads_before(lake, key, partitions, at) for key, partitions in raw.items()}
+    landed = sorted({day for of_key in loads.values() for day, each in of_key.items() if day and each.is_landed})
+    landed = [day for day in landed if day <= last]
+    if not landed:
         raise LakeError(f"{lake.root} has no load that was there at {at:%Y-%m-%dT%H:%M:%SZ}.")
     side = new_side_lake(lake, root, {})
-    add_loads_before(lake, side, raw, at)
-    landed = sorted({day for key in raw if nodes[key].is_partitioned for day in side.days(key) if day <= last})
+    add_loads(lake, side, loads)
     days = [day for day in landed if day >= (first or landed[0])] or landed[-1:]
     chosen: dict[AssetKey, Collection[Partition]] = {
         key: days if nodes[key].is_partitioned else [None] for key in _derived(nodes, nodes)

@@ -50,6 +50,11 @@ class Loads:
     whole: Files = field(default_factory=dict[UPath, str])
     parts: Mapping[UPath, Sequence[str]] = field(default_factory=dict[UPath, Sequence[str]])
 
+    @property
+    def is_landed(self) -> bool:
+        """Whether they make their partition a landed one."""
+        return is_landed([*(file.name for file in self.whole), *chain.from_iterable(self.parts.values())])
+
 
 @contextmanager
 def side_lake(lake: Lake, read_sets: ReadSets) -> Generator[Lake]:
@@ -122,7 +127,16 @@ def add_loads_before(lake: Lake, side: Lake, tables: Mapping[AssetKey, Iterable[
         LakeError: Rows of a compacted file don't say which load they came with, or the side lake cannot be written.
         ValueError: The time has no zone.
     """
-    loads = {key: loads_before(lake, key, partitions, at) for key, partitions in tables.items()}
+    add_loads(lake, side, {key: loads_before(lake, key, partitions, at) for key, partitions in tables.items()})
+
+
+def add_loads(lake: Lake, side: Lake, loads: Mapping[AssetKey, Mapping[Partition, Loads]]) -> None:
+    """Give the side lake these loads, see `add_loads_before`.
+
+    Raises:
+        InputsChangedError: A file was compacted or removed meanwhile: try again in another side lake.
+        LakeError: Rows of a compacted file don't say which load they came with, or the side lake cannot be written.
+    """
     whole = {key: {partition: of.whole for partition, of in found.items()} for key, found in loads.items()}
     add_files(lake, side, whole)
     parts = [

@@ -11,7 +11,9 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 from dagster import AssetKey, DagsterInstance
+from pydantic import SecretStr
 
+from mds_assets.defs.github.settings import settings as github_settings
 from mds_assets.stack import recompute
 from mds_assets.stack.lake import Lake
 from mds_assets.stack.names import PROVENANCE
@@ -201,3 +203,15 @@ def test_all_days_of_the_sample_made_again_from_raw_are_equal(tmp_path: Path):
     assert [each.name for each in found.differences if not each.is_empty] == []
     assert found.stale == 0
     assert len(found.differences) == 17
+
+
+def test_a_plan_says_how_long_its_requests_take_at_github_s_rate_limit(project: Project, built: Built):
+    shutil.rmtree(project.lake / f"raw/github_repos/day={built.days[4]}")
+    plan = plan_of(project, built)
+    (requests,) = plan.requests
+    assert (requests.table, requests.source, requests.days) == ("raw/github_repos", "github", 1)
+    assert requests.number
+    own = github_settings.model_copy(update={"organisations": ("npm",), "token": None})
+    assert plan.minutes({"github": own}) == {"github": requests.number}  # 60 an hour
+    assert plan.minutes({"github": own.model_copy(update={"token": SecretStr("x")})}) == {"github": 1}
+    assert plan.minutes({"github": own.model_copy(update={"organisations": ()})}) == {}  # the sample

@@ -64,6 +64,12 @@ class GitHubSettings(SourceSettings):
         """The organisations that a run reads."""
         return ", ".join(self.organisations) or "the built-in sample"
 
+    def requests_per_hour(self) -> int | None:
+        """GitHub's limit with a token or without; none for the sample."""
+        if not self.organisations:
+            return None
+        return 5_000 if self.token else 60
+
     def hints(self) -> Sequence[str]:
         """How to switch from the sample to real data."""
         if self.organisations:

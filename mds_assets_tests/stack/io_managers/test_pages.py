@@ -133,3 +133,14 @@ def test_a_page_is_made_again_when_a_scanned_table_changes_meanwhile(warehouse: 
     assert errors(result) == {}
     assert [len(rows) for rows in attempts] == [0, 1]
     assert page(warehouse.root / f"reports/scans/day={D1}/report.html") == "1"
+
+
+def test_no_page_of_a_range_is_made_from_later_days(warehouse: Warehouse):
+    source = writes(lambda days: pairs(*((1, "a", day) for day in days)), returns=pa.Table)
+    warehouse.run(source, D1, D3)
+    warehouse.run(scans(source.key.path[-1], [D1, D2, D3], []), D1, D3)
+    for day, read in ((D1, [D1]), (D2, [D1, D2]), (D3, [D1, D2, D3])):
+        made = warehouse.root / f"reports/scans/day={day}/report.html"
+        made_from = page_provenance(made.read_bytes())
+        assert made_from
+        assert list(made_from.inputs[source.key.to_user_string()]) == read
