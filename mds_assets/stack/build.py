@@ -14,12 +14,10 @@ from dagster import (
     AssetKey,
     AssetsDefinition,
     AssetSpec,
-    CodeReferencesMetadataValue,
     Definitions,
     FilesystemIOManager,
     InitResourceContext,
     IOManagerDefinition,
-    LocalFileCodeReference,
     ResourceDefinition,
     in_process_executor,
     with_source_code_references,
@@ -29,7 +27,7 @@ from dagster._core.execution.build_resources import wrap_resources_for_execution
 
 from mds_assets.stack.automation import automated, follow_staging, followers
 from mds_assets.stack.blocks.as_of import MART
-from mds_assets.stack.blocks.definition import CODE
+from mds_assets.stack.blocks.definition import CODE, file_of
 from mds_assets.stack.blocks.mart_step import share_steps
 from mds_assets.stack.blocks.raw import SNAPSHOT
 from mds_assets.stack.checks import CheckedTable, checks_of
@@ -162,7 +160,7 @@ def _refuse_twice(assets: Sequence[AssetsDefinition]) -> None:
     """Refuse two assets of one key; Dagster's own error does not say where they are."""
     places: dict[AssetKey, list[str]] = {}
     for spec in (spec for each in assets for spec in each.specs):
-        places.setdefault(spec.key, []).append(_file_of(spec))
+        places.setdefault(spec.key, []).append(file_of(spec) or "a plain asset")
     for key, files in places.items():
         if len(files) > 1:
             *layer, name = key.path
@@ -170,13 +168,6 @@ def _refuse_twice(assets: Sequence[AssetsDefinition]) -> None:
                 f"{key.to_user_string()} is defined twice, in {' and in '.join(sorted(files))}: rename one of them, "
                 f"such as {'/'.join([*layer, f'<source>_{name}'])}."
             )
-
-
-def _file_of(spec: AssetSpec) -> str:
-    code = spec.metadata.get(CODE)
-    references = code.code_references if isinstance(code, CodeReferencesMetadataValue) else ()
-    files = [each.file_path for each in references if isinstance(each, LocalFileCodeReference)]
-    return files[0] if files else "a plain asset"
 
 
 def _unless_named(own: Sequence[Any], given: Any) -> list[Any]:

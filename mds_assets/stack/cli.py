@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory, mkdtemp
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn, TypeAlias
 
 import click
 import typer
@@ -50,6 +50,20 @@ _MAX_ROWS, _MAX_SQL_ROWS, _MAX_MARTS = 12, 100, 2
 _FREE_TEXT = {"varchar", "blob", "enum", "union", "variant"}  # DuckDB's types whose text may begin with anything
 
 
+# Options that several commands have.
+_Days: TypeAlias = Annotated[int | None, typer.Option(min=1, help="How many days; default since the first landed day.")]
+_First: TypeAlias = Annotated[
+    datetime | None, typer.Option("--from", formats=["%Y-%m-%d"], help="First day (UTC), instead of --days.")
+]
+_Last: TypeAlias = Annotated[
+    datetime | None, typer.Option("--to", formats=["%Y-%m-%d"], help="Last day (UTC); default yesterday.")
+]
+_Select: TypeAlias = Annotated[
+    str | None,
+    typer.Option(help="The tables, in Dagster's asset selection syntax, such as 'group:marts'; default all."),
+]
+
+
 def main() -> None:
     """Run the command; an error is one line on standard error and exit code 1."""
     guard_output()
@@ -74,19 +88,12 @@ def run(
     days: Annotated[
         int | None, typer.Option(min=1, help="How many days, ending yesterday; default the window.")
     ] = None,
-    first: Annotated[
-        datetime | None, typer.Option("--from", formats=["%Y-%m-%d"], help="First day (UTC), instead of --days.")
-    ] = None,
-    last: Annotated[
-        datetime | None, typer.Option("--to", formats=["%Y-%m-%d"], help="Last day (UTC); default yesterday.")
-    ] = None,
+    first: _First = None,
+    last: _Last = None,
     skip_ingest: Annotated[
         bool, typer.Option("--skip-ingest", help="Query no source: rebuild staging and marts from raw.")
     ] = False,
-    select: Annotated[
-        str | None,
-        typer.Option(help="The tables, in Dagster's asset selection syntax, such as 'group:marts'; default all."),
-    ] = None,
+    select: _Select = None,
     missing: Annotated[
         bool, typer.Option("--missing", help="Only what `mds plan` calls missing, and what follows from it.")
     ] = False,
@@ -224,17 +231,10 @@ def _known_at(at: datetime, days: tuple[date | None, date]) -> None:
 
 @app.command()
 def plan(
-    days: Annotated[int | None, typer.Option(min=1, help="How many days; default since the first landed day.")] = None,
-    first: Annotated[
-        datetime | None, typer.Option("--from", formats=["%Y-%m-%d"], help="First day (UTC), instead of --days.")
-    ] = None,
-    last: Annotated[
-        datetime | None, typer.Option("--to", formats=["%Y-%m-%d"], help="Last day (UTC); default yesterday.")
-    ] = None,
-    select: Annotated[
-        str | None,
-        typer.Option(help="The tables, in Dagster's asset selection syntax, such as 'group:marts'; default all."),
-    ] = None,
+    days: _Days = None,
+    first: _First = None,
+    last: _Last = None,
+    select: _Select = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the whole plan as JSON.")] = False,
 ) -> None:
     """Show which days of which tables are there, missing or stale, why, and what a run would make; changes nothing."""
@@ -259,9 +259,7 @@ def plan(
 @app.command()
 def diff(
     days: Annotated[int, typer.Option(min=1, help="How many days, ending with the last landed one.")] = 7,
-    first: Annotated[
-        datetime | None, typer.Option("--from", formats=["%Y-%m-%d"], help="First day (UTC), instead of --days.")
-    ] = None,
+    first: _First = None,
     last: Annotated[
         datetime | None, typer.Option("--to", formats=["%Y-%m-%d"], help="Last day (UTC); default the last landed one.")
     ] = None,
@@ -296,13 +294,9 @@ def diff(
 
 @app.command()
 def verify(
-    days: Annotated[int | None, typer.Option(min=1, help="How many days; default since the first landed day.")] = None,
-    first: Annotated[
-        datetime | None, typer.Option("--from", formats=["%Y-%m-%d"], help="First day (UTC), instead of --days.")
-    ] = None,
-    last: Annotated[
-        datetime | None, typer.Option("--to", formats=["%Y-%m-%d"], help="Last day (UTC); default yesterday.")
-    ] = None,
+    days: _Days = None,
+    first: _First = None,
+    last: _Last = None,
     select: Annotated[
         str | None, typer.Option(help="The tables, in Dagster's asset selection syntax; default all.")
     ] = None,

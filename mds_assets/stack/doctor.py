@@ -12,7 +12,6 @@ from functools import cached_property, partial
 from dagster import AssetKey, AssetSpec
 from upath import UPath
 
-from mds_assets.stack.blocks.raw import SNAPSHOT
 from mds_assets.stack.lake import Lake, Partition
 from mds_assets.stack.lake.footers import footer, why_unreadable
 from mds_assets.stack.lake.layout import (
@@ -24,6 +23,7 @@ from mds_assets.stack.lake.layout import (
     partition_folder,
 )
 from mds_assets.stack.partitions import days_between, in_a_row, in_words, window_of
+from mds_assets.stack.plan.graph import Described
 from mds_assets.stack.settings import settings
 
 QUARANTINE = "quarantine"
@@ -52,39 +52,16 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class _Table:
+class _Table(Described):
     """A table with its files. Only days that have ended count: no run makes others.
 
     Attributes:
-        spec: The table.
         files: All files below its folder, whether they belong there or not, with the time of their last change.
         ended: The last day that has ended.
     """
 
-    spec: AssetSpec
     files: Mapping[str, float]
     ended: date
-
-    @property
-    def key(self) -> AssetKey:
-        return self.spec.key
-
-    @property
-    def name(self) -> str:
-        return self.key.to_user_string()
-
-    @property
-    def is_raw(self) -> bool:
-        return self.key.has_prefix(["raw"])
-
-    @property
-    def partitioned(self) -> bool:
-        return self.spec.partitions_def is not None
-
-    @property
-    def is_snapshot(self) -> bool:
-        snapshot = self.spec.metadata.get(SNAPSHOT)
-        return bool(getattr(snapshot, "value", snapshot))
 
     @cached_property
     def by_partition(self) -> dict[Partition, list[str]]:
@@ -115,7 +92,7 @@ class _Table:
     def parse(self, path: str) -> tuple[Partition, str] | None:
         """The partition and name of one of the table's own files; None for any other file."""
         parsed = parse_path(path)
-        belongs = parsed and (parsed[0] is not None) == self.partitioned and is_table_file(self.key, parsed[1])
+        belongs = parsed and (parsed[0] is not None) == self.is_partitioned and is_table_file(self.key, parsed[1])
         return parsed if belongs else None
 
 
@@ -138,7 +115,7 @@ def examine(lake: Lake, tables: Iterable[AssetSpec], *, deep: bool = False) -> I
         quarantined = _quarantined(lake, table) if table.is_raw else set[Partition]()
         if quarantined:
             yield _in_quarantine(table, quarantined)
-        if table.partitioned:
+        if table.is_partitioned:
             if early := table.early - quarantined:
                 yield Finding(
                     "early only", f"{table.name}: {_ranges(early)}", f"Rows came with earlier days: {_run(early)}."
@@ -264,8 +241,8 @@ def _read_daily(table: _Table, listed: Mapping[AssetKey, _Table]) -> list[AssetK
         dep.asset_key
         for dep in table.spec.deps
         if dep.asset_key in listed
-        and listed[dep.asset_key].partitioned
-        and table.partitioned
+        and listed[dep.asset_key].is_partitioned
+        and table.is_partitioned
         and some_day in window_of(dep.partition_mapping, some_day)
     ]
 

@@ -17,6 +17,11 @@ def reason(failure: "DagsterEvent") -> str:
     return (given and given.description) or root(failure.step_failure_data.error)
 
 
+def table_of(step: "DagsterEvent") -> str:
+    """The table that a step makes."""
+    return (step.step_key or "").replace("__", "/", 1)
+
+
 def root(error: "SerializableErrorInfo | None") -> str:
     """The first line of the innermost cause, plus the next line if it ends with a colon."""
     while error and error.cause:

@@ -7,7 +7,7 @@ it becomes stale.
 
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import cached_property
 from hashlib import sha256
@@ -47,13 +47,13 @@ class Provenance:
 
     code: str
     declaration: str
-    settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    inputs: Mapping[str, Mapping[Partition, Versions]] = field(default_factory=dict[str, Mapping[Partition, Versions]])
+    settings: Mapping[str, Any]
+    inputs: "Inputs"
     run: str = ""
     version: str = ""
 
     def __post_init__(self) -> None:
-        """Compute the version, unless a file said it."""
+        """Compute the version, unless a file has recorded it."""
         if not self.version:
             object.__setattr__(self, "version", digest(json.dumps(self._facts(), sort_keys=True).encode()))
 
@@ -62,12 +62,11 @@ class Provenance:
         return json.dumps(self._facts() | {"run": self.run, "version": self.version}, separators=(",", ":"))
 
     def _facts(self) -> dict[str, Any]:
-        inputs = {table: compact(days) for table, days in sorted(self.inputs.items()) if any(days.values())}
         return {
             "code": self.code,
             "declaration": self.declaration,
             "settings": dict(self.settings),
-            "inputs": inputs,
+            "inputs": self.inputs.recorded,
         }
 
     @classmethod
@@ -88,15 +87,28 @@ class Provenance:
 
 
 class Inputs(Mapping[str, Mapping[Partition, Versions]]):
-    """The inputs of a file as it says them, taken apart on first use: a year of windows has a hundred thousand.
+    """The inputs of a file as it records them, taken apart on use: a year of windows has a hundred thousand.
 
     Attributes:
-        said: As in the file, see `compact`.
+        recorded: By table, see `_compact`.
     """
 
-    def __init__(self, said: Mapping[str, Any]) -> None:
+    def __init__(self, recorded: Mapping[str, Any]) -> None:
         """Check only that there are tables."""
-        self.said = dict(said)
+        self.recorded = dict(recorded)
+
+    @classmethod
+    def of(cls, inputs: Mapping[str, Mapping[Partition, Versions]]) -> "Inputs":
+        """From the versions of files, by table and partition."""
+        return cls({table: _compact(days) for table, days in sorted(inputs.items()) if any(days.values())})
+
+    def days(self, table: str) -> list[date]:
+        """The first and last day of one file a day; none for anything else."""
+        recorded = self.recorded.get(table)
+        if not isinstance(recorded, list):
+            return []
+        first = date.fromisoformat(recorded[0])
+        return [first, first + timedelta(days=len(recorded[1]) // DIGITS - 1)]
 
     def __getitem__(self, table: str) -> dict[Partition, Versions]:
         """The partitions of a table.
@@ -105,20 +117,20 @@ class Inputs(Mapping[str, Mapping[Partition, Versions]]):
             KeyError: The file was not made from this table.
         """
         try:
-            return _expanded(self.said[table])
+            return _expanded(self.recorded[table])
         except (ValueError, TypeError, AttributeError):  # another program wrote it
             return {}
 
     def __iter__(self) -> Iterator[str]:
         """The tables."""
-        return iter(self.said)
+        return iter(self.recorded)
 
     def __len__(self) -> int:
         """How many tables."""
-        return len(self.said)
+        return len(self.recorded)
 
 
-def compact(partitions: Mapping[Partition, Versions]) -> Any:
+def _compact(partitions: Mapping[Partition, Versions]) -> Any:
     """The versions of one file a day as a first day and a text of equal parts: a window of a year has 366 of them."""
     days = sorted(day for day, files in partitions.items() if day and files)
     if days and all(set(files) <= {DATA_FILE} for files in partitions.values()):
@@ -128,18 +140,10 @@ def compact(partitions: Mapping[Partition, Versions]) -> Any:
     return {partition_key(each) or "": dict(sorted(files.items())) for each, files in partitions.items() if files}
 
 
-def said_days(said: Any) -> list[date]:
-    """The first and last day of what `compact` made of one file a day; none for anything else."""
-    if not isinstance(said, list):
-        return []
-    first = date.fromisoformat(said[0])
-    return [first, first + timedelta(days=len(said[1]) // DIGITS - 1)]
-
-
-def _expanded(said: Any) -> dict[Partition, Versions]:
-    if isinstance(said, dict):
-        return {date.fromisoformat(day) if day else None: dict(files) for day, files in said.items()}
-    first, text = said
+def _expanded(recorded: Any) -> dict[Partition, Versions]:
+    if isinstance(recorded, dict):
+        return {date.fromisoformat(day) if day else None: dict(files) for day, files in recorded.items()}
+    first, text = recorded
     versions = [text[start : start + DIGITS] for start in range(0, len(text), DIGITS)]
     return {
         date.fromisoformat(first) + timedelta(offset): {DATA_FILE: version}
@@ -209,10 +213,7 @@ class Footer:
         Args:
             name: The name of the file.
         """
-        try:
-            names = json.loads(self.facts.get(LOADS.encode(), b"null"))
-        except (ValueError, RecursionError):
-            names = None
+        names = self._fact(LOADS)
         return [str(each) for each in names] if isinstance(names, list) else [name]
 
     def loads(self, name: str) -> dict[str, Mapping[str, Any]]:
@@ -223,16 +224,19 @@ class Footer:
         Args:
             name: The name of the file.
         """
-        try:
-            facts = json.loads(self.facts.get(LOAD.encode(), b"{}"))
-        except (ValueError, RecursionError):
-            facts = {}
-        if not isinstance(facts, dict):
-            facts = {}
+        recorded = self._fact(LOAD)
+        facts: dict[str, Any] = recorded if isinstance(recorded, dict) else {}
         merged = facts.get("loads")
         if isinstance(merged, dict) and all(isinstance(each, dict) and "version" in each for each in merged.values()):
             return merged
         return {name: {**facts, "version": self.version}}
+
+    def _fact(self, name: str) -> Any:
+        """One of its facts from JSON; None if there is none, or another program wrote something else."""
+        try:
+            return json.loads(self.facts.get(name.encode(), b"null"))
+        except (ValueError, RecursionError):
+            return None
 
 
 def file_versions(footers: Mapping[str, Footer]) -> dict[str, str]:

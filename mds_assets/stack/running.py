@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mds_assets.stack.failures import reason, table_of
 from mds_assets.stack.terminal import console, say
 
 if TYPE_CHECKING:
@@ -56,12 +57,10 @@ def use_project_home() -> None:
 
 def first_failure(result: "ExecuteInProcessResult") -> str:
     """Why the first failed step failed, in one line."""
-    from mds_assets.stack.failures import reason
-
     for event in result.all_events:
         if event.is_step_failure:
             failure = event.step_failure_data.user_failure_data
-            return reason(event) if failure and failure.description else f"{_table(event)}: {reason(event)}"
+            return reason(event) if failure and failure.description else f"{table_of(event)}: {reason(event)}"
     return "the run failed before its first step: `make dev` shows its log"
 
 
@@ -105,7 +104,7 @@ def _progress_logger(on_step: Callable[[str], None]) -> "LoggerDefinition":
             elif event is None:
                 return
             elif event.event_type_value == "STEP_START":
-                on_step(_table(event))
+                on_step(table_of(event))
             elif event.event_type_value == "ASSET_MATERIALIZATION" and event.asset_key:
                 table = event.asset_key.to_user_string()
                 if table not in tables.setdefault(event.step_key, []):
@@ -141,7 +140,3 @@ def _progress_logger(on_step: Callable[[str], None]) -> "LoggerDefinition":
         return handling
 
     return progress
-
-
-def _table(event: "DagsterEvent") -> str:
-    return (event.step_key or "").replace("__", "/", 1)

@@ -22,12 +22,12 @@ from dagster import (
 )
 from dagster._utils.warnings import disable_dagster_warnings
 
-from mds_assets.stack.failures import reason, root
+from mds_assets.stack.failures import reason, root, table_of
 from mds_assets.stack.lake import Lake
 from mds_assets.stack.names import FIRST_DAY_TAG, LAST_DAY_TAG
 
 if TYPE_CHECKING:
-    from dagster import DagsterEvent
+    pass
 
 _JOB = "side_run"
 # Dagster warns here of each check of a table that was skipped.
@@ -112,13 +112,9 @@ def _first_failure(result: ExecuteInProcessResult) -> str:
     """Why the first failed step failed, in one line that begins with its table."""
     for event in result.all_events:
         if event.is_step_failure:
-            table, why = _table(event), reason(event)
+            table, why = table_of(event), reason(event)
             return why if table in why else f"{table}: {why}"
     for event in result.all_events:
         if event.is_job_failure:  # before its first step, such as a resource that could not be made
             return root(event.job_failure_data.error)
     return "the run failed before its first step"
-
-
-def _table(event: "DagsterEvent") -> str:
-    return (event.step_key or "").replace("__", "/", 1)

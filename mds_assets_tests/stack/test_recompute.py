@@ -20,30 +20,21 @@ from mds_assets.stack.names import LOAD
 from mds_assets.stack.partitions import days_between
 from mds_assets_tests.runs import Rows, Runs
 from mds_assets_tests.stack import toy
+from mds_assets_tests.stack.toy_lakes import LAYERS, built_lake, copy_of, runs_in
 
 YESTERDAY = datetime.now(UTC).date() - timedelta(days=1)
 DAYS = days_between(YESTERDAY - timedelta(days=8), YESTERDAY)
-LAYERS = ("raw", "staging", "marts", "warehouse")
-
-
-def runs_in(folder: Path, **replaced: Any) -> Runs:
-    assets = {"raw": toy.orders, "staged": toy.staged, "current": toy.current, "mart": toy.revenue} | replaced
-    return Runs.of(folder, *assets.values(), shop=toy.sales(), preview_rows=5)
 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Nine days of the toy."""
-    runs = runs_in(tmp_path_factory.mktemp("built"))
-    assert runs.materialise(DAYS[0], DAYS[-1], LAYERS).success
-    return runs.lake
+    return built_lake(tmp_path_factory.mktemp("built"), DAYS[0], DAYS[-1])
 
 
 @pytest.fixture
 def runs(built: Path, tmp_path: Path) -> Runs:
-    runs = runs_in(tmp_path)
-    shutil.copytree(built, runs.lake)
-    return runs
+    return copy_of(built, tmp_path, preview_rows=5)
 
 
 def diff(runs: Runs, first: date = DAYS[-3], **options: Any) -> dict[str, Difference]:
@@ -166,3 +157,21 @@ def test_a_lake_as_known_at_a_time_is_what_was_published_then(tmp_path: Path):
 def test_raw_files_say_when_they_were_published(runs: Runs):
     (file,) = Lake(str(runs.lake)).files(AssetKey(["raw", "orders"]), DAYS[0])
     assert LOAD.encode() in (pq.read_metadata(str(file)).metadata or {})
+
+
+def test_a_lake_as_known_at_a_time_has_the_same_marts_when_fewer_days_are_requested(runs: Runs, tmp_path: Path):
+    lake, at = Lake(str(runs.lake)), datetime.now(UTC)
+    side = recompute.known_at(runs.definitions, lake, at, str(tmp_path / "then"), DAYS[-1], DAYS[-1])
+    then = runs_in(tmp_path / "empty")
+    then.lake = Path(side.root)
+    assert then.days("marts/revenue") == DAYS[-1:]
+    assert then.rows("marts/revenue") == runs.rows("marts/revenue", DAYS[-1])
+    with pytest.raises(LakeError, match="no load that was there"):
+        recompute.known_at(runs.definitions, lake, at, str(tmp_path / "x"), None, DAYS[0] - timedelta(days=1))
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_new_table_is_compared_with_nothing(runs: Runs):
+    shutil.rmtree(runs.lake / "marts/revenue")
+    found = diff(runs)["marts/revenue"]
+    assert (found.rows_before, found.rows_after, found.added) == (0, 6, 6)

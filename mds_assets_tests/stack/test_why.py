@@ -27,30 +27,22 @@ from mds_assets.stack.why.show import show, to_json
 from mds_assets.stack.why.trace import Level
 from mds_assets_tests.runs import Runs
 from mds_assets_tests.stack import toy
+from mds_assets_tests.stack.toy_lakes import LAYERS, built_lake, copy_of
 
 YESTERDAY = datetime.now(UTC).date() - timedelta(days=1)
 DAYS = days_between(YESTERDAY - timedelta(days=8), YESTERDAY)
 TODAY = str(YESTERDAY)
-LAYERS = ("raw", "staging", "marts")
-
-
-def runs_in(folder: Path) -> Runs:
-    return Runs.of(folder, toy.orders, toy.staged, toy.current, toy.revenue, shop=toy.sales())
 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Nine days of the toy."""
-    runs = runs_in(tmp_path_factory.mktemp("built"))
-    assert runs.materialise(DAYS[0], DAYS[-1], LAYERS).success
-    return runs.lake
+    return built_lake(tmp_path_factory.mktemp("built"), DAYS[0], DAYS[-1])
 
 
 @pytest.fixture
 def runs(built: Path, tmp_path: Path) -> Runs:
-    runs = runs_in(tmp_path)
-    shutil.copytree(built, runs.lake)
-    return runs
+    return copy_of(built, tmp_path)
 
 
 def why(runs: Runs, *words: str) -> Answer:
@@ -200,7 +192,7 @@ def test_a_file_that_cannot_be_read_is_named_and_left_out(runs: Runs, damage: st
         why(runs, "marts/revenue", TODAY)
 
 
-def test_a_file_that_breaks_its_declaration_by_now_is_told_apart(runs: Runs):
+def test_a_file_that_breaks_its_declaration_by_now_is_reported(runs: Runs):
     (file,) = files_of(runs, "marts/revenue", -1)
     rows = pl.read_parquet(file, glob=False, hive_partitioning=False)
     rows.with_columns(orders=pl.lit(0, pl.Int64)).write_parquet(file)

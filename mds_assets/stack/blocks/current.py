@@ -19,8 +19,8 @@ from mds_assets.stack.io_managers.duckdb import read, select
 from mds_assets.stack.lake import Files
 from mds_assets.stack.lake.footers import recorded
 from mds_assets.stack.lake.layout import Partition
-from mds_assets.stack.names import MERGED, PROVENANCE
-from mds_assets.stack.provenance import Provenance, digest
+from mds_assets.stack.names import MERGED
+from mds_assets.stack.provenance import Footer, Provenance, digest
 from mds_assets.stack.session import Session
 from mds_assets.stack.table import DAY, Column, Table, quote
 
@@ -82,7 +82,7 @@ def current_table(
             changed = session.read(step, source, days)
             before = read(session.connection, own, declared, partitioned=False)
             before = _spans(before, kept, *((FIRST_SEEN, LAST_SEEN) if history else (DAY, DAY)), replaced=days)
-            made_from = _made_from(own)
+            made_from = _made_from(session, own)
             is_known = merged.keys() <= now.keys() and made_from is not None
             if made_from and (made_from.code, made_from.declaration) != (code_version, declared.version):
                 is_known = False
@@ -164,11 +164,8 @@ def _merged_days(own: Files) -> dict[str, str]:
     return merged
 
 
-def _made_from(own: Files) -> Provenance | None:
-    for file in own:
-        if made_from := Provenance.from_json(json.dumps(recorded(file, PROVENANCE))):
-            return made_from
-    return None
+def _made_from(session: Session, own: Files) -> Provenance | None:
+    return next((Footer.of(session.lake, file).provenance for file in own), None)
 
 
 def _hash(files: Files) -> str:

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 from dagster import (
     AssetExecutionContext,
     AssetsDefinition,
+    AssetSpec,
     CodeReferencesMetadataValue,
     LocalFileCodeReference,
     ResourceParam,
@@ -60,6 +61,13 @@ def code(file: Path, line: int) -> CodeReferencesMetadataValue:
     return CodeReferencesMetadataValue(
         code_references=[LocalFileCodeReference(file_path=str(file.absolute()), line_number=line)]
     )
+
+
+def file_of(spec: AssetSpec) -> str | None:
+    """The file of an asset's function or query; None for a plain asset, which has no link yet."""
+    given = spec.metadata.get(CODE)
+    references = given.code_references if isinstance(given, CodeReferencesMetadataValue) else ()
+    return next((each.file_path for each in references if isinstance(each, LocalFileCodeReference)), None)
 
 
 def parameter(name: str, annotation: Any) -> inspect.Parameter:

@@ -9,7 +9,7 @@ from dagster import AssetKey, AssetSpec, StepExecutionContext
 from mds_assets.stack.lake.layout import Partition
 from mds_assets.stack.names import SETTINGS
 from mds_assets.stack.partitions import window_of
-from mds_assets.stack.provenance import Provenance, inputs_of
+from mds_assets.stack.provenance import Inputs, Provenance, inputs_of
 from mds_assets.stack.session import Session
 from mds_assets.stack.table import Table
 
@@ -48,7 +48,7 @@ def provenances(
             code=spec.code_version or "",
             declaration=table.version if table else "",
             settings=settings_of(spec),
-            inputs=inputs | {each: {**days, **inputs.get(each, {})} for each, days in merged_before.items()},
+            inputs=Inputs.of(inputs | {each: {**days, **inputs.get(each, {})} for each, days in merged_before.items()}),
             run=step.run_id,
         )
 

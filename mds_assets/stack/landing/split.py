@@ -11,7 +11,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from mds_assets.stack.io_managers.duckdb import SETTINGS
+from mds_assets.stack.io_managers.duckdb import SETTINGS, kv_metadata
 from mds_assets.stack.landing.errors import LandingError
 from mds_assets.stack.landing.to_arrow import LOAD_ID, ToArrow
 from mds_assets.stack.table import DAY, literal, quote
@@ -40,8 +40,7 @@ def split_by_day(
         OSError: The folder cannot be written.
     """
     folder.mkdir()
-    metadata = ", ".join(f"{name}: {literal(text)}" for name, text in footer.items())
-    options = f"FORMAT parquet, COMPRESSION zstd, KV_METADATA {{{metadata}}}"
+    options = f"FORMAT parquet, COMPRESSION zstd, {kv_metadata(footer)}"
     with closing(con.cursor()) as cursor:
         try:
             cursor.execute(_SETTINGS)

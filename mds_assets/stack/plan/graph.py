@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from dagster import AssetKey, AssetSpec, CodeReferencesMetadataValue, Definitions, LocalFileCodeReference
+from dagster import AssetKey, AssetSpec, Definitions
 
-from mds_assets.stack.blocks.definition import CODE
+from mds_assets.stack.blocks.definition import file_of
 from mds_assets.stack.blocks.raw import SNAPSHOT
 from mds_assets.stack.io_managers.provenances import settings_of
 from mds_assets.stack.lake.layout import Partition
@@ -19,21 +20,14 @@ _SOME_DAY = date(2000, 1, 1)
 
 
 @dataclass(frozen=True)
-class Node:
-    """A table or report.
+class Described:
+    """What an asset's definition says of its table.
 
     Attributes:
-        spec: Its asset.
-        table: Its declaration; None for a report.
-        reads: Per table it reads, the first and last day of its window, counted from its own day. None for a table
-            without partitions, or of one that has none itself.
-        source: The folder of `defs/` that it is from; empty if it is from elsewhere.
+        spec: The asset.
     """
 
     spec: AssetSpec
-    table: Table | None
-    reads: Mapping[AssetKey, tuple[int, int] | None] = field(default_factory=dict[AssetKey, tuple[int, int] | None])
-    source: str = ""
 
     @property
     def key(self) -> AssetKey:
@@ -53,12 +47,29 @@ class Node:
     @property
     def is_snapshot(self) -> bool:
         """Whether its source only knows its present state."""
-        return bool(_plain(self.spec.metadata.get(SNAPSHOT)))
+        snapshot = self.spec.metadata.get(SNAPSHOT)
+        return bool(getattr(snapshot, "value", snapshot))
 
     @property
     def is_partitioned(self) -> bool:
         """Whether it has daily partitions."""
         return self.spec.partitions_def is not None
+
+
+@dataclass(frozen=True)
+class Node(Described):
+    """A table or report.
+
+    Attributes:
+        table: Its declaration; None for a report.
+        reads: Per table it reads, the first and last day of its window, counted from its own day. None for a table
+            without partitions, or of one that has none itself.
+        source: The folder of `defs/` that it is from; empty if it is from elsewhere.
+    """
+
+    table: Table | None
+    reads: Mapping[AssetKey, tuple[int, int] | None] = field(default_factory=dict[AssetKey, tuple[int, int] | None])
+    source: str = ""
 
     @property
     def code(self) -> str:
@@ -117,14 +128,6 @@ def _window(mapping: Any) -> tuple[int, int]:
 
 
 def _source_of(spec: AssetSpec) -> str:
-    code = _plain(spec.metadata.get(CODE)) if CODE in spec.metadata else None
-    references = code if isinstance(code, list) else getattr(code, "code_references", [])
-    if isinstance(spec.metadata.get(CODE), CodeReferencesMetadataValue):
-        references = spec.metadata[CODE].code_references
-    files = [Path(each.file_path) for each in references if isinstance(each, LocalFileCodeReference)]
-    parts = files[0].parts if files else ()
-    return parts[parts.index("defs") + 1] if "defs" in parts[:-1] else ""
-
-
-def _plain(value: Any) -> Any:
-    return getattr(value, "value", value)
+    parts = Path(file_of(spec) or "").parts
+    below = [after for folder, after in pairwise(parts[:-1]) if folder == "defs"]
+    return below[-1] if below else ""

@@ -13,7 +13,7 @@ from dagster._core.storage.asset_check_execution_record import AssetCheckExecuti
 
 from mds_assets.stack.environment import SourceSettings
 from mds_assets.stack.lake import Lake
-from mds_assets.stack.lake.layout import Partition, parse_path
+from mds_assets.stack.lake.layout import Partition
 from mds_assets.stack.names import IS_VALID
 from mds_assets.stack.partitions import days_between
 from mds_assets.stack.plan.graph import Node, tables_of
@@ -126,14 +126,8 @@ def make_plan(
 
 def _first_day(lake: Lake, nodes: Iterable[Node], last: date) -> date:
     """The first day that a raw table has landed; on an empty lake, the first of the window that ends at `last`."""
-    landed = [
-        parsed[0]
-        for node in nodes
-        if node.is_raw and node.is_partitioned
-        for path in lake.backend.find(lake.folder(node.key))
-        if (parsed := parse_path(path)) and parsed[0] and not path.endswith(".early.parquet")
-    ]
-    begin = min(landed, default=last - timedelta(days=settings.lookback_days - 1))
+    landed = [lake.days(node.key)[:1] for node in nodes if node.is_raw and node.is_partitioned]
+    begin = min((day for days in landed for day in days), default=last - timedelta(days=settings.lookback_days - 1))
     return min(last, max(begin, settings.start_date))
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -80,7 +81,7 @@ def _affordable(run: "Run", requests: Sequence["Requests"], limit: int) -> "Run 
     names = {key.to_user_string() for key in run.keys}
     a_day = sum((each.number or 0) / each.days for each in requests if each.table in names)
     days = min(run.days, int(limit / a_day) if a_day else run.days)
-    return type(run)(run.first, run.first + timedelta(days=days - 1), run.keys) if days else None
+    return replace(run, last=run.first + timedelta(days=days - 1)) if days else None
 
 
 def _request(run: "Run") -> RunRequest:

@@ -18,6 +18,7 @@ from mds_assets.stack.provenance import (
     ABSENT,
     DIGITS,
     Footer,
+    Inputs,
     Provenance,
     file_versions,
     page_provenance,
@@ -49,7 +50,7 @@ class Snapshot:
         default_factory=dict[AssetKey, Mapping[str, Mapping[str, Any]]]
     )
 
-    def are_same(self, table: AssetKey, days: Sequence[date], said: Any) -> bool:
+    def are_same(self, table: AssetKey, days: Sequence[date], inputs: Inputs) -> bool:
         """Whether a file that was made from some days in a row was made from what they hold now.
 
         A comparison of texts: a year of windows has a hundred thousand days. False means that a closer look is needed.
@@ -57,12 +58,13 @@ class Snapshot:
         Args:
             table: The table.
             days: The first and last day that the file reads.
-            said: What the file says it has read, see `provenance.compact`.
+            inputs: What the file was made from.
         """
         first, line = self._timelines[table]
-        if not isinstance(said, list) or not line or not days:
+        recorded = inputs.recorded.get(table.to_user_string())
+        if not isinstance(recorded, list) or not line or not days:
             return False
-        start, text = str(said[0]), str(said[1])
+        start, text = str(recorded[0]), str(recorded[1])
         window = line[_index(days[0], first) : _index(days[-1], first) + DIGITS]
         before = ABSENT * max(0, (date.fromisoformat(start) - max(days[0], first)).days)
         return window == (before + text).ljust(len(window), ".")

@@ -10,7 +10,7 @@ from dagster import AssetKey
 from mds_assets.stack.lake.layout import Partition, partition_key
 from mds_assets.stack.plan.graph import Node, days_read
 from mds_assets.stack.plan.snapshot import Snapshot
-from mds_assets.stack.provenance import Inputs, Provenance, Versions, said_days
+from mds_assets.stack.provenance import Provenance, Versions
 
 _MAX_NAMED = 3  # inputs that a reason names
 
@@ -22,7 +22,7 @@ class State(StrEnum):
     MISSING = "missing"
     EARLY_ONLY = "early only"  # raw has rows of it that came with earlier days, and nobody has requested it
     STALE = "stale"
-    NOT_OBSERVABLE = "not observable"  # its source only knew its state of the time, and nobody asked in time
+    NOT_OBSERVABLE = "not observable"  # its source only knew its state of the time, and nobody requested it then
 
 
 class Cause(StrEnum):
@@ -102,20 +102,15 @@ def compare(
         for partition in partitions:
             cell = _compare_raw(node, partition, snapshot, ended) if node.is_raw else None
             cell = cell or _compare_derived(node, partition, snapshot, cells, start)
-            upstream = _upstream(node, partition, to_make, days)
-            is_made = cell.state in acts_on
+            upstream = _upstream(node, partition, to_make)
             if upstream and (cell.state == State.THERE or cell.cause == Cause.INPUTS):
                 cell = Cell(State.STALE, f"{upstream} will be made", cause=Cause.UPSTREAM)
-                is_made = True
-            if _upstream(node, partition, blocked, days) or partition in blocked.get(key, ()):
+            if _upstream(node, partition, blocked) or partition in blocked.get(key, ()):
                 blocked.setdefault(key, set()).add(partition)
-            elif is_made or (upstream and cell.state != State.NOT_OBSERVABLE and cell.state not in _ABSENT):
+            elif cell.state in acts_on or (upstream and cell.state == State.STALE):
                 to_make[key].add(partition)
             cells[key][partition] = cell
     return States(cells, to_make)
-
-
-_ABSENT = {State.MISSING, State.EARLY_ONLY}
 
 
 def _compare_raw(node: Node, partition: Partition, snapshot: Snapshot, ended: date) -> Cell:
@@ -195,8 +190,7 @@ def _changed_input(
         reads: Collection[Partition] = snapshot.versions[table].keys()
     else:
         days = [day for day in days_read(node, table, partition) if day and day >= start]
-        said = made_from.inputs.said.get(table.to_user_string()) if isinstance(made_from.inputs, Inputs) else None
-        if days and snapshot.are_same(table, days, said):
+        if snapshot.are_same(table, days, made_from.inputs):
             return ""
         reads = days
     before = made_from.inputs.get(table.to_user_string(), {})
@@ -207,9 +201,8 @@ def _changed_other_inputs(node: Node, made_from: Provenance, snapshot: Snapshot)
     """How tables differ that it has read without declaring it."""
     declared = {each.to_user_string() for each in node.reads}
     known = {key.to_user_string(): key for key in snapshot.versions if key not in node.reads}
-    said = made_from.inputs.said if isinstance(made_from.inputs, Inputs) else {}
     for name in made_from.inputs.keys() - declared:
-        if name not in known or snapshot.are_same(known[name], said_days(said.get(name)), said.get(name)):
+        if name not in known or snapshot.are_same(known[name], made_from.inputs.days(name), made_from.inputs):
             continue
         before = made_from.inputs[name]
         if None not in before:
@@ -246,9 +239,7 @@ def _of(partitions: Collection[Partition]) -> str:
     return f" of {days[0]}" + (f" and {len(days) - 1} other days" if len(days) > 1 else "")
 
 
-def _upstream(
-    node: Node, partition: Partition, chosen: Mapping[AssetKey, Collection[Partition]], days: Sequence[date]
-) -> str:
+def _upstream(node: Node, partition: Partition, chosen: Mapping[AssetKey, Collection[Partition]]) -> str:
     """One of these partitions that this one reads; empty if there is none."""
     for key in node.reads:
         if not (of_key := chosen.get(key)):

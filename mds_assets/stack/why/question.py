@@ -1,4 +1,4 @@
-"""What `mds why` is asked: a table, a day, and values of columns."""
+"""A question for `mds why`: a table, a day, and values of columns."""
 
 import re
 from collections.abc import Mapping, Sequence

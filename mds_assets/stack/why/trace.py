@@ -119,8 +119,8 @@ class Tracer:
         if not any(rows.footers.values()):
             raise click.ClickException(f"{of_day} has no file: `mds plan` shows which days there are, and why not")
         if not level.rows and equal:
-            asked = ", ".join(f"{name}={value}" for name, value in question.values.items())
-            raise click.ClickException(f"none of the {level.of_rows:,} rows of {of_day} has {asked}")
+            requested = ", ".join(f"{name}={value}" for name, value in question.values.items())
+            raise click.ClickException(f"none of the {level.of_rows:,} rows of {of_day} has {requested}")
         return replace(level, inputs=self._inputs(rows)), rows.footers[question.partition]
 
     def _inputs(self, own: Rows) -> list[Level]:
@@ -238,7 +238,7 @@ class Tracer:
         """Whether a column may hold what only a secret can see.
 
         Raw declares none private. There a number or a time is as private as what is derived from it; text, which may
-        say more than that, is shown if it becomes a column that is not private, as it is.
+        say more than that, is shown if a column that is not private holds it unchanged.
         """
         column = next(each for each in rows.table.columns if each.name == name)
         if column.private or not rows.node.is_raw or name == LOAD_ID:

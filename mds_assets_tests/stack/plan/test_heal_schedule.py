@@ -13,22 +13,19 @@ from mds_assets.stack.jobs import TRIGGER
 from mds_assets.stack.settings import settings
 from mds_assets_tests.runs import Runs
 from mds_assets_tests.stack import toy
-from mds_assets_tests.stack.plan.test_plan import DAYS, LAYERS, runs_in
+from mds_assets_tests.stack.plan.test_plan import DAYS
+from mds_assets_tests.stack.toy_lakes import built_lake, copy_of
 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twelve days of the toy."""
-    runs = runs_in(tmp_path_factory.mktemp("built"))
-    assert runs.materialise(DAYS[0], DAYS[-1], LAYERS).success
-    return runs.lake
+    return built_lake(tmp_path_factory.mktemp("built"), DAYS[0], DAYS[-1])
 
 
 @pytest.fixture
 def runs(built: Path, tmp_path: Path) -> Runs:
-    runs = runs_in(tmp_path)
-    shutil.copytree(built, runs.lake)
-    return runs
+    return copy_of(built, tmp_path)
 
 
 def tick(runs: Runs, instance: DagsterInstance, **given: Any) -> RunRequest | SkipReason:

@@ -23,36 +23,26 @@ from mds_assets.stack.plan.heal import heal
 from mds_assets.stack.plan.plan import Plan, make_plan
 from mds_assets.stack.plan.runs import Run
 from mds_assets.stack.plan.states import TO_MAKE, State
-from mds_assets.stack.provenance import Provenance
+from mds_assets.stack.provenance import Inputs, Provenance
 from mds_assets_tests.runs import Rows, Runs
 from mds_assets_tests.stack import toy
+from mds_assets_tests.stack.toy_lakes import LAYERS, built_lake, copy_of, runs_in
 
 YESTERDAY = datetime.now(UTC).date() - timedelta(days=1)
 DAYS = days_between(YESTERDAY - timedelta(days=11), YESTERDAY)
-LAYERS = ("raw", "staging", "marts")
 TABLES = ("raw/orders", "staging/orders", "staging/orders_now", "marts/revenue")
-
-
-def runs_in(folder: Path, **replaced: Any) -> Runs:
-    """The toy on a lake of its own, with some of its assets replaced."""
-    assets = {"raw": toy.orders, "staged": toy.staged, "current": toy.current, "mart": toy.revenue} | replaced
-    return Runs.of(folder, *assets.values(), shop=toy.sales())
 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twelve days of the toy."""
-    runs = runs_in(tmp_path_factory.mktemp("built"))
-    assert runs.materialise(DAYS[0], DAYS[-1], LAYERS).success
-    return runs.lake
+    return built_lake(tmp_path_factory.mktemp("built"), DAYS[0], DAYS[-1])
 
 
 @pytest.fixture
 def runs(built: Path, tmp_path: Path) -> Runs:
     """A copy of them: other modification times, other inodes."""
-    runs = runs_in(tmp_path)
-    shutil.copytree(built, runs.lake)
-    return runs
+    return copy_of(built, tmp_path)
 
 
 def plan_of(runs: Runs, first: date | None = None, **options: Any) -> Plan:
@@ -176,7 +166,7 @@ def test_what_is_made_again_from_the_same_inputs_makes_nothing_stale(runs: Runs)
     assert states_of(plan, "staging/orders_now") == {}
 
 
-def test_early_rows_are_told_apart(built: Path, tmp_path: Path):
+def test_days_with_early_rows_only_are_not_called_missing(built: Path, tmp_path: Path):
     runs = runs_in(tmp_path)
     assert runs.materialise(DAYS[0], DAYS[2], LAYERS).success
     plan = plan_of(runs)
@@ -193,7 +183,7 @@ def test_early_rows_are_told_apart(built: Path, tmp_path: Path):
         ({"code": "0" * 12}, "its code changed"),
         ({"declaration": "0" * 12}, "its declaration changed"),
         ({"settings": {"lookback_days": 14}}, "lookback_days was 14 and is 7"),
-        ({"inputs": {}}, "staging/orders of "),
+        ({"inputs": Inputs({})}, "staging/orders of "),
     ],
 )
 def test_an_older_version_of_the_project_makes_a_day_stale(runs: Runs, change: Mapping[str, Any], reason: str):
@@ -286,7 +276,7 @@ def test_requests_are_estimated_from_the_last_loads(runs: Runs):
     assert (requests.table, requests.days, requests.number) == ("raw/orders", 1, 0)
 
 
-CHANGES = ("gone", "replaced", "aged", "unsaid")
+CHANGES = ("gone", "replaced", "aged", "unrecorded")
 
 
 @settings(
@@ -318,10 +308,10 @@ def test_any_holes_and_edits_end_equal_to_a_lake_built_from_nothing(
                 # Another load in its place: fewer rows, other totals.
                 rows = pl.DataFrame(pq.ParquetFile(file).read())
                 rows.head(2).with_columns(total=pl.col("total") + 1).write_parquet(file)
-            elif change == "unsaid":
+            elif change == "unrecorded":
                 pq.write_table(pq.ParquetFile(file).read().replace_schema_metadata(None), file)
             else:
-                rewrite(file, **({"code": "0" * 12} if change == "aged" else {"inputs": {}}))
+                rewrite(file, **({"code": "0" * 12} if change == "aged" else {"inputs": Inputs({})}))
         assert healed(runs)[1] == []
         assert plan_of(runs, DAYS[0]).runs == []
         new = runs_in(Path(folder, "new"))
