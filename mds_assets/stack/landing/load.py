@@ -1,6 +1,7 @@
 """Lands any dlt resource: one dlt load in a working folder, split into one Parquet file per day.
 
-dlt runs the source: its pages, its cursor, its state, its load id. The caller publishes the files. This package depends
+dlt extracts and normalizes: it runs the source's pages, its cursor and its state, and makes a load package. The lake is
+no destination of dlt's, because it takes a load whole or not at all: the caller publishes the package's files. This package depends
 on neither the lake nor Dagster nor any particular source.
 
 https://dlthub.com/docs/general-usage/resource
@@ -117,19 +118,13 @@ def land(
 
 
 def _load(source: Any, columns: ToArrow, folder: Path) -> tuple[str, list[Path]]:
-    """Run the source as one dlt load with one table; return its id and its Parquet files."""
+    """Run the source as one dlt load with one table; return its id and the Parquet files of its package."""
     pipeline = dlt.pipeline(
         # Two runs that share a name or a folder corrupt each other.
         pipeline_name=f"land_{uuid4().hex}",
         pipelines_dir=str(folder / "working"),
-        # dlt warns about `direct` names in folders; here is only one table, whose name we choose.
-        destination=filesystem(
-            bucket_url=(folder / "loaded").as_uri(),
-            warn_unsafe_layout_separators=False,
-            # fsspec would keep one forever for each thread that dlt has ever loaded in.
-            kwargs={"skip_instance_cache": True},
-        ),
-        dataset_name="landed",
+        # Says what the package's files may look like. Nothing is loaded into it.
+        destination=filesystem(bucket_url=folder.as_uri(), warn_unsafe_layout_separators=False),
     )
     # The state is deleted with the folder, so there is none to restore.
     pipeline.config.restore_from_destination = False
@@ -137,14 +132,15 @@ def _load(source: Any, columns: ToArrow, folder: Path) -> tuple[str, list[Path]]
     schema = dlt.Schema(_ROWS, normalizers=_SCHEMA)  # pyright: ignore[reportArgumentType]
     try:
         rows = dlt.resource(_tables(source, columns), name=_ROWS, max_table_nesting=0, write_disposition="append")
-        load = pipeline.run(rows, schema=schema, loader_file_format="parquet")
+        pipeline.extract(rows, schema=schema, loader_file_format="parquet")
+        (load_id,) = pipeline.normalize().loads_ids
+        jobs = pipeline.get_load_package_info(load_id).jobs["new_jobs"]
     except Exception as error:
         broken = landing_error(error, columns.name)
         raise broken from broken.__cause__
     finally:
         pipeline.deactivate()
-    (load_id,) = load.loads_ids
-    return load_id, sorted((folder / "loaded" / "landed" / _ROWS).glob("*.parquet"))
+    return load_id, sorted(Path(job.file_path) for job in jobs if job.job_file_info.table_name == _ROWS)
 
 
 def _tables(source: Any, columns: ToArrow) -> Iterator[pa.Table]:
