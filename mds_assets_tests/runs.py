@@ -29,6 +29,9 @@ from mds_assets.stack.settings import settings
 
 Rows = list[tuple[Any, ...]]
 
+# The project's kind of instance, in a `dagster.yaml`.
+INSTANCE = "instance_class:\n  module: mds_assets.stack.instance\n  class: GuardedInstance\n"
+
 
 class Runs:
     """Definitions on a lake below `folder`.
@@ -51,7 +54,7 @@ class Runs:
         self.lake = folder / "a 'lake' [of] mine"  # nothing depends on the spelling of a folder
         self.home = folder / "dagster"
         self.home.mkdir(parents=True, exist_ok=True)
-        (self.home / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
+        (self.home / "dagster.yaml").write_text("telemetry:\n  enabled: false\n" + INSTANCE)
         self.environment = {
             "MDS_DATA_DIR": str(self.lake),
             "DAGSTER_HOME": str(self.home),

@@ -9,6 +9,7 @@ A power cut can take the last events with it. The files that they are about are 
 
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from threading import RLock
 from typing import Any
 
@@ -20,7 +21,7 @@ from dagster._core.storage.event_log.sqlite.sqlite_event_log import (
     SqliteEventLogStorageWatchdog,
 )
 from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
-from dagster._core.storage.sqlite_storage import DagsterSqliteStorage, _event_logs_directory
+from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
 from dagster._serdes import ConfigurableClassData
 from sqlalchemy import Connection, NullPool, create_engine
 from watchdog.events import FileSystemEvent
@@ -133,8 +134,8 @@ class SqliteStorage(DagsterSqliteStorage):
     def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
         """Store runs, events and schedules below this folder."""
         super().__init__(base_dir, inst_data)
-        self._event_log_storage.dispose()
-        self._event_log_storage = EventStorage(_event_logs_directory(base_dir))
+        folder = Path(self._event_log_storage.path_for_shard(INDEX_SHARD_NAME)).parent
+        self._event_log_storage = EventStorage(str(folder))
 
     @classmethod
     def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Any) -> "SqliteStorage":

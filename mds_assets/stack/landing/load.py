@@ -1,8 +1,8 @@
 """Lands any dlt resource: one dlt load in a working folder, split into one Parquet file per day.
 
 dlt extracts and normalizes: it runs the source's pages, its cursor and its state, and makes a load package. The lake is
-no destination of dlt's, because it takes a load whole or not at all: the caller publishes the package's files. This package depends
-on neither the lake nor Dagster nor any particular source.
+not one of dlt's destinations, because it takes a load whole or not at all: the caller publishes the package's files.
+This package depends on neither the lake nor Dagster nor any particular source.
 
 https://dlthub.com/docs/general-usage/resource
 """
