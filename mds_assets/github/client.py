@@ -140,6 +140,7 @@ class Crawl:
     listed: dict[str, int] = field(default_factory=dict[str, int], init=False)
     kinds: dict[str, str] = field(default_factory=dict[str, str], init=False)
     future: int = field(default=0, init=False)
+    newest: datetime | None = field(default=None, init=False)
     refused: dict[str, GitHubError] = field(default_factory=dict[str, GitHubError], init=False)
     warnings: list[str] = field(default_factory=list[str], init=False)
     _requests_before: int = field(default=0, init=False, repr=False)
@@ -172,6 +173,7 @@ class Crawl:
             rows: list[Json] = []
             for sent, repository in page:
                 active = repository.active_at
+                self.newest = max(active, self.newest or active)
                 observation = (repository.id, active)
                 if active.date() >= self.days[0] and (repository.id is None or observation not in seen):
                     seen.add(observation)

@@ -46,8 +46,8 @@ from mds_assets.stack.event_log import evaluation_of, facts_of, is_blocking, rep
 from mds_assets.stack.io_managers.duckdb import read, select
 from mds_assets.stack.lake import Files, Partition
 from mds_assets.stack.lake.footers import footer
-from mds_assets.stack.names import IS_VALID
-from mds_assets.stack.partitions import DAILY, to_days, window_of
+from mds_assets.stack.names import ACTIONABLE, IS_VALID
+from mds_assets.stack.partitions import DAILY, in_a_row, in_words, to_days, window_of
 from mds_assets.stack.session import Session
 from mds_assets.stack.settings import redact, settings
 from mds_assets.stack.table import Table, quote
@@ -307,6 +307,7 @@ def _window_is_complete(checked: _Checked) -> AssetCheckResult:
     days = checked.days
     requested: set[date] = set()
     missing: set[date] = set()
+    before_first: set[date] = set()  # of what the table reads
     lost: set[date] = set()  # the source only knew its state on those days
     unreadable: dict[UPath, str] = {}
     yesterday = datetime.now(UTC).date() - timedelta(days=1)
@@ -317,9 +318,12 @@ def _window_is_complete(checked: _Checked) -> AssetCheckResult:
         unreadable |= checked.session.unreadable(checked.session.lake.read_set(key, sorted(possible)))
         absent = possible - checked.session.landed(key, possible)
         past = {day for day in absent if key in checked.subject.snapshots and day < yesterday}
+        first = next(iter(checked.session.lake.days(key) if absent else []), date.min)
         lost |= past
-        missing |= absent - past
-    lost -= missing
+        missing |= {day for day in absent - past if day > first}
+        before_first |= {day for day in absent - past if day < first}
+    before_first -= missing
+    lost -= missing | before_first
     too_early = sum(day < settings.start_date for day in requested)
     looking_back = f"{days[0]} looks" if len(days) == 1 else f"{days[0]} to {days[-1]} look"
     wrong = [
@@ -335,7 +339,13 @@ def _window_is_complete(checked: _Checked) -> AssetCheckResult:
     if missing:
         wrong.append(
             f"{len(missing)} of the {len(requested)} days that {looking_back} back on were never landed and staged: "
-            "run them, then this again."
+            f"{in_words(in_a_row(missing), MAX_KEYS)}. Run them, then this again."
+        )
+    is_actionable = bool(wrong)
+    # No run brings those: a run of these days would look back on others before them.
+    if before_first:
+        wrong.append(
+            f"{len(before_first)} of the {len(requested)} days that {looking_back} back on lie before the first."
         )
     if lost:
         wrong.append(f"{len(lost)} of the {len(requested)} days have no snapshot, and none can be made of past days.")
@@ -345,8 +355,9 @@ def _window_is_complete(checked: _Checked) -> AssetCheckResult:
         severity=AssetCheckSeverity.ERROR if unreadable else AssetCheckSeverity.WARN,
         description=" ".join(wrong) or f"all {len(requested) - too_early} days of the window are there{before}",
         metadata={
-            "days_missing": len(missing | lost),
-            "missing": ", ".join(map(str, sorted(missing | lost))) or "none",
+            "days_missing": len(missing | before_first | lost),
+            "missing": ", ".join(map(str, sorted(missing | before_first | lost))) or "none",
+            ACTIONABLE: is_actionable,
         },
     )
 

@@ -9,7 +9,8 @@ from typing import Any
 import click
 import typer.main
 
-from mds_assets.stack.cli import app, source_run_options
+from mds_assets.stack.cli.app import app
+from mds_assets.stack.cli.run import source_run_options
 
 _INTRODUCTION = """\
 # Commands

@@ -113,8 +113,8 @@ class SourceSettings(EnvironmentSettings):
         """What a run reads, for the first line of `mds run`; empty by default."""
         return ""
 
-    def hints(self) -> Sequence[str]:
-        """What to do next, for the last lines of `mds run`, in rich markup; empty by default."""
+    def hints(self) -> Sequence[tuple[str, str]]:
+        """What to do next, for the last lines of `mds run`: commands, and what they do; empty by default."""
         return ()
 
     def requests_per_hour(self) -> int | None:

@@ -24,9 +24,12 @@ def say(*parts: str | tuple[str, str]) -> None:
     console.print(Text.assemble(*((shown(text), style) for text, style in styled)), soft_wrap=True)
 
 
-def rich_table(numeric: Mapping[str, bool], rows: Iterable[Sequence[object]], keep: str = "") -> Table:
+def rich_table(
+    numeric: Mapping[str, bool], rows: Iterable[Sequence[object]], keep: str = "", *, compact: bool = False
+) -> Table:
     """Rows as a table. `numeric` maps each column to whether it is numeric. Text is truncated if space is short."""
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    # Compact: without a rule, and empty lines around.
+    table = Table(box=None, padding=(0, 2, 0, 0)) if compact else Table(box=SIMPLE_HEAD, pad_edge=False)
     for name, is_number in numeric.items():
         if is_number:
             table.add_column(Text(shown(name)), justify="right", no_wrap=True)
@@ -37,12 +40,12 @@ def rich_table(numeric: Mapping[str, bool], rows: Iterable[Sequence[object]], ke
     return table
 
 
-def fitting(rows: "pl.DataFrame") -> tuple[Table, list[str]]:
+def fitting(rows: "pl.DataFrame", *, compact: bool = False) -> tuple[Table, list[str]]:
     """The rows as a table, without the last columns if the console is too narrow for them, and their names."""
     numeric = {column: dtype.is_numeric() for column, dtype in rows.schema.items()}
     hidden: list[str] = []
     while True:
-        table = rich_table(numeric, rows.select(list(numeric)).iter_rows())
+        table = rich_table(numeric, rows.select(list(numeric)).iter_rows(), compact=compact)
         if len(numeric) == 1 or console.measure(table, options=UNBOUNDED).maximum <= console.width:
             return table, hidden
         hidden.insert(0, list(numeric)[-1])

@@ -34,6 +34,7 @@ from mds_assets.github.session import Session as GitHubSession
 from mds_assets.stack.blocks import raw_table
 from mds_assets.stack.io_managers.duckdb import read
 from mds_assets.stack.landing.days import Days
+from mds_assets.stack.names import NEWEST_ACTIVITY
 from mds_assets.stack.session import Session
 from mds_assets.stack.table import Table
 
@@ -204,7 +205,8 @@ def _read_changed(
         rate_limit_remaining=crawl.rate_limit_remaining,
         rows_future=crawl.future,
     )
-    days.report_once(warnings=[*crawl.warnings, *warnings], **{_LISTED: listed_before | crawl.listed})
+    newest = {NEWEST_ACTIVITY: str(crawl.newest.date())} if crawl.newest else {}
+    days.report_once(warnings=[*crawl.warnings, *warnings], **{_LISTED: listed_before | crawl.listed}, **newest)
 
 
 def _listed_before(context: AssetExecutionContext) -> dict[str, int]:

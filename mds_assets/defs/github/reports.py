@@ -30,6 +30,7 @@ from mds_assets.defs.github.staging_events import PUSHES, STARS
 from mds_assets.stack.io_managers.pages import Pages
 from mds_assets.stack.names import RUNS_LAST
 from mds_assets.stack.partitions import DAILY, SINGLE_RUN, days_between, lookback, to_days, window
+from mds_assets.stack.progress import each_day
 from mds_assets.stack.session import Session
 from mds_assets.stack.settings import previews_allowed, settings
 from mds_assets.stack.table import DAY, Table
@@ -82,7 +83,8 @@ def activity(
             daily_activity=daily_activity, repos_per_language=repos_per_language, repo_growth=repo_growth, repos=repos
         )
         rows = _with_history(context.get_step_execution_context(), session, days, inputs)
-        for day, days_of_window in windows.items():
+        for day in each_day(days):
+            days_of_window = windows[day]
             started = time.perf_counter()
             figures = of_day(
                 day,

@@ -70,14 +70,11 @@ class GitHubSettings(SourceSettings):
             return None
         return 5_000 if self.token else 60
 
-    def hints(self) -> Sequence[str]:
-        """How to switch from the sample to real data."""
+    def hints(self) -> Sequence[tuple[str, str]]:
+        """How to switch from the sample to real data, apart from it: a command, and what it does."""
         if self.organisations:
             return ()
-        return (
-            "[bold]GITHUB_ORG=your-organisation make run[/] reads your own organisation;",
-            "add [bold]MDS_DATA_DIR=data/your-organisation[/] to keep it apart from this sample",
-        )
+        return (("GITHUB_ORG=acme MDS_DATA_DIR=data/acme make run", "your own organisation"),)
 
     @field_validator("organisations", mode="before")
     @classmethod

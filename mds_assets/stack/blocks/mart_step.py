@@ -18,6 +18,7 @@ from mds_assets.stack.io_managers.value_errors import VALUE_ERRORS, reason
 from mds_assets.stack.lake.layout import DATA_FILE, Partition, partition_folder
 from mds_assets.stack.names import SETTINGS
 from mds_assets.stack.partitions import DAILY, SINGLE_RUN, to_days
+from mds_assets.stack.progress import each_day
 from mds_assets.stack.session import Session
 from mds_assets.stack.table import SchemaError
 
@@ -118,7 +119,7 @@ def _make(
     made: dict[str, dict[Partition, Path]] = {output: {} for output in marts}
     errors: list[Exception] = []
     try:
-        for day in days:
+        for day in each_day(days):
             frames = Frames(context, session, day, rows)
             files = {output: folder / output / partition_folder(day) / DATA_FILE for output in marts}
             for file in files.values():
