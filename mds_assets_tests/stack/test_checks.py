@@ -29,6 +29,7 @@ from mds_assets.stack.blocks import current_table, mart, raw_table, staging_tabl
 from mds_assets.stack.failures import reason
 from mds_assets.stack.lake import Lake
 from mds_assets.stack.landing.days import Days
+from mds_assets.stack.names import ACTIONABLE
 from mds_assets.stack.partitions import DAILY, SINGLE_RUN, days_between, lookback
 from mds_assets.stack.session import Session
 from mds_assets.stack.settings import settings
@@ -307,9 +308,10 @@ def test_lost_days_of_a_snapshot_are_not_called_runnable(tmp_path: Path):
     lost = "days have no snapshot, and none can be made of past days."
     assert messages["alone"].description == f"6 of the 7 {lost}"
     assert messages["both"].description == (
-        f"3 of the 7 days that {YESTERDAY} looks back on were never landed and staged: run them, then this again. "
+        f"3 of the 7 days that {YESTERDAY} looks back on lie before the first that was landed and staged. "
         f"3 of the 7 {lost}"
     )
+    assert not any(check.metadata[ACTIONABLE].value for check in messages.values())
     assert messages["both"].metadata["days_missing"].value == 6
 
     # In whichever order the tables are read: Dagster keeps none.
@@ -342,8 +344,10 @@ def test_yesterday_s_snapshot_can_still_be_made(tmp_path: Path):
         damage.file.unlink()
         checked = runs.checks()["marts/now window_is_complete"]
     assert checked.description == (
-        f"1 of the 1 days that {YESTERDAY} looks back on were never landed and staged: run them, then this again."
+        f"1 of the 1 days that {YESTERDAY} looks back on were never landed and staged: {YESTERDAY}. "
+        "Run them, then this again."
     )
+    assert checked.metadata[ACTIONABLE].value
 
 
 def test_no_private_column_of_a_key_is_shown_unless_previews_are_on(tmp_path: Path):

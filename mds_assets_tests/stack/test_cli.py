@@ -16,7 +16,7 @@ import pyarrow as pa
 import pytest
 from dagster import asset
 
-from mds_assets.stack.cli import _without_private  # pyright: ignore[reportPrivateUsage]
+from mds_assets.stack.cli.summary import _without_private  # pyright: ignore[reportPrivateUsage]
 from mds_assets.stack.names import WAREHOUSE
 from mds_assets.stack.table import column, table
 from mds_assets.stack.warehouse import warehouse
@@ -236,13 +236,13 @@ def test_a_run_shows_what_it_made_the_marts_and_where_next_of_the_tables_there_a
     ended = clone.command("mds", "run", "--days", "3", "--to", str(YESTERDAY - timedelta(days=1)))
     assert ended.returncode == 0, ended.stderr
     made = {name: numbers for name, *numbers in map(cells, ended.stdout.splitlines()) if numbers}
-    assert made["raw/orders"] == made["staging/orders"] == ["3", "12"]
-    assert made["marts/revenue"] == ["3", "6"]
+    assert made["✓ raw/orders"][:2] == made["✓ staging/orders"][:2] == ["3 days", "12 rows"]
+    assert made["✓ marts/revenue"][:2] == ["3 days", "6 rows"]
     assert f"marts/revenue as of {YESTERDAY - timedelta(days=1)}" in ended.stdout
     assert 'mds sql "FROM marts.revenue_latest"' in ended.stdout
     assert "github" not in ended.stdout.lower()
     assert "mds report" not in ended.stdout
-    unwrapped = [line for line in ended.stdout.splitlines() if not line.startswith(("  ", "Lake:", "Next:"))]
+    unwrapped = [line for line in ended.stdout.splitlines() if not line.startswith("Lake:")]
     assert max(map(len, unwrapped)) <= 80
 
 

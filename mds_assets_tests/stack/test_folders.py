@@ -8,7 +8,7 @@ import duckdb
 import pytest
 
 from mds_assets.stack import environment
-from mds_assets.stack.cli import app
+from mds_assets.stack.cli.app import app
 from mds_assets.stack.environment import PROJECT_ROOT, SettingsError, load
 from mds_assets.stack.names import LATEST_REPORT, WAREHOUSE
 from mds_assets.stack.settings import Settings

@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 
 from mds_assets.definitions import defs
 from mds_assets.stack.catalog import data_dictionary
-from mds_assets.stack.cli import app, source_run_options
+from mds_assets.stack.cli.app import app
+from mds_assets.stack.cli.run import source_run_options
 from mds_assets.stack.cli_reference import cli_reference
 from mds_assets.stack.settings import PROJECT_ROOT
 from mds_assets.stack.table import TABLE

@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jinja2 import Environment
 
-from mds_assets.stack import cli
+from mds_assets.stack.cli import sql
 from mds_assets.stack.redaction import guard_output
 from mds_assets.stack.sensors import post
 from mds_assets.stack.terminal import console, rich_table, say
@@ -42,10 +42,10 @@ def storable(text: str) -> str:
 def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], str]]:
     """What `mds` prints to a terminal with colours, so far."""
     printed = io.StringIO()
-    monkeypatch.setattr(cli.console, "_file", printed)
-    monkeypatch.setattr(cli.console, "_force_terminal", True)
-    monkeypatch.setattr(cli.console, "_color_system", 1)
-    monkeypatch.setattr(cli.console, "_width", 10_000)
+    monkeypatch.setattr(console, "_file", printed)
+    monkeypatch.setattr(console, "_force_terminal", True)
+    monkeypatch.setattr(console, "_color_system", 1)
+    monkeypatch.setattr(console, "_width", 10_000)
 
     def take() -> str:
         taken = printed.getvalue()
@@ -128,7 +128,7 @@ def test_csv_has_the_text_and_no_formula(text: str, number: int, name: str):
     written = io.StringIO()
     stdout, sys.stdout = sys.stdout, written
     try:
-        cli._write_csv(result)  # pyright: ignore[reportPrivateUsage]
+        sql._write_csv(result)  # pyright: ignore[reportPrivateUsage]
     finally:
         sys.stdout = stdout
     header, row = csv.reader(io.StringIO(written.getvalue(), newline=""))

@@ -15,7 +15,7 @@ from dagster import DagsterInstance
 from typer.testing import CliRunner
 
 from mds_assets.stack.blocks import mart, raw_table, staging_table
-from mds_assets.stack.cli import app
+from mds_assets.stack.cli.app import app
 from mds_assets.stack.lake import Lake
 from mds_assets.stack.lake.layout import load_of
 from mds_assets.stack.landing.days import Days

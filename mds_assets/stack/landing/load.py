@@ -128,6 +128,8 @@ def _load(source: Any, columns: ToArrow, folder: Path) -> tuple[str, list[Path]]
     )
     # The state is deleted with the folder, so there is none to restore.
     pipeline.config.restore_from_destination = False
+    # dlt would drop an interrupt that comes while it normalizes.
+    pipeline.runtime_config.intercept_signals = False
     # `ToArrow` has named the columns: dlt would turn `day_` into `dayx`.
     schema = dlt.Schema(_ROWS, normalizers=_SCHEMA)  # pyright: ignore[reportArgumentType]
     try:

@@ -12,8 +12,9 @@ import pytest
 import typer
 from dagster import AssetKey, AssetSpec, DagsterInstance, ResourceDefinition, materialize
 
-from mds_assets.stack import cli, doctor
+from mds_assets.stack import doctor
 from mds_assets.stack.blocks.raw import SNAPSHOT
+from mds_assets.stack.cli import look
 from mds_assets.stack.doctor import Finding, examine
 from mds_assets.stack.lake import Lake
 from mds_assets.stack.lake.backend import StoreError
@@ -310,12 +311,12 @@ def test_the_way_out_runs_these_days_and_no_others(local: Lake, file: Path, monk
 @pytest.fixture
 def command(local: Lake, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
     """`mds doctor` on this lake; returns its exit code."""
-    monkeypatch.setattr(cli, "_lake", lambda: local)
-    monkeypatch.setattr(cli, "_tables", lambda: TABLES)
+    monkeypatch.setattr(look, "open_lake", lambda: local)
+    monkeypatch.setattr(look, "tables", lambda: TABLES)
 
     def run(*, fix: bool = False, deep: bool = False) -> int:
         try:
-            cli.doctor(fix=fix, deep=deep)
+            look.doctor(fix=fix, deep=deep)
         except typer.Exit as ended:
             return ended.exit_code
         return 0
