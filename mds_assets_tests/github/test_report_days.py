@@ -14,7 +14,7 @@ from mds_assets.defs.github.report import by_day, tables
 from mds_assets.defs.github.report.figures import Organisation, of_day
 from mds_assets.defs.github.report.people import PullRequest
 from mds_assets.defs.github.report.tables import Tables
-from mds_assets.defs.github.report.trends import Change, Point
+from mds_assets.defs.github.report.trends import Change, History, Point
 from mds_assets.stack.io_managers.polars import polars_schema
 from mds_assets.stack.partitions import window
 from mds_assets.stack.table import Table
@@ -45,7 +45,7 @@ def acme(
 ) -> Organisation:
     """The organisation as of the day, with these tables, all landed and made on these days."""
     read = Tables(**given, landed=dict.fromkeys(STAGING, landed), made=dict.fromkeys(MARTS, made))
-    organisations = of_day(DAY, L, read, configured=["acme"], names_shown=names_shown).organisations
+    organisations = of_day(DAY, History(L, read), configured=["acme"], names_shown=names_shown).organisations
     return next(one for one in organisations if one.name == "acme")
 
 

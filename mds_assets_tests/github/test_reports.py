@@ -27,7 +27,7 @@ from mds_assets.defs.github.report.figures import (
 from mds_assets.defs.github.report.page import inventory, languages, pictures, render, render_index, trends
 from mds_assets.defs.github.report.people import Contributor, People, PullRequest, Waiting
 from mds_assets.defs.github.report.tables import Tables
-from mds_assets.defs.github.report.trends import Change, Headlines, Point, Trends
+from mds_assets.defs.github.report.trends import Change, Headlines, History, Point, Trends
 from mds_assets.defs.github.report.words import period, periods
 from mds_assets.defs.github.staging import REPOS
 from mds_assets.stack.io_managers.polars import polars_schema
@@ -73,7 +73,7 @@ def organisation_of(rows: Rows, created: dict[int, date] | None = None, *, names
         repo_growth=pl.LazyFrame(rows, schema=schema),
         repos=pl.LazyFrame(staging, schema=polars_schema(REPOS.with_day())),
     )
-    (organisation,) = of_day(DAY, 7, tables, names_shown=names_shown).organisations
+    (organisation,) = of_day(DAY, History(7, tables), names_shown=names_shown).organisations
     return organisation
 
 
@@ -340,7 +340,7 @@ def test_of_too_many_organisations_those_with_the_most_active_repositories_are_s
     day = {"day": DAY, "language": "Go"}
     counts = [day | {"org": f"o{number:03}", "repo_count": number % 60} for number in range(1, 121)]
     tables = Tables(repos_per_language=pl.LazyFrame(counts, schema=polars_schema(REPOS_PER_LANGUAGE.with_day())))
-    figures = of_day(DAY, 7, tables, configured=["quiet"])
+    figures = of_day(DAY, History(7, tables), configured=["quiet"])
     assert len(figures.organisations) == MAX_ORGANISATIONS
     assert figures.others == 121 - MAX_ORGANISATIONS
     assert min(one.active for one in figures.organisations) == 60 - MAX_ORGANISATIONS // 2
