@@ -57,6 +57,12 @@ class Trends:
     stars: Sequence[Point] = ()
     repositories: Sequence[Point] = ()
 
+    @property
+    def days(self) -> list[date]:
+        """The dates that they all have; none if nothing is known."""
+        measures = (self.pushes, self.merged, self.issues, self.stars, self.repositories)
+        return [point.day for point in next(filter(None, measures), ())]
+
 
 _UNKNOWN = Change()
 
