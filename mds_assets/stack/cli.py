@@ -451,6 +451,18 @@ def dictionary() -> None:
 
 
 @app.command()
+def lineage(
+    page: Annotated[Path, typer.Argument(metavar="FILE", help="The page to write.")] = Path("build/lineage.html"),
+) -> None:
+    """Write the column lineage as one HTML page and print its path: search a column to see what it is made from."""
+    from mds_assets.stack.lineage import lineage_page
+
+    page.parent.mkdir(parents=True, exist_ok=True)
+    page.write_text(lineage_page(_tables()), encoding="utf-8")
+    typer.echo(page.resolve())
+
+
+@app.command()
 def sql(
     query: Annotated[str, typer.Argument(help="DuckDB SQL; `SHOW ALL TABLES` lists the tables.")],
     as_csv: Annotated[
