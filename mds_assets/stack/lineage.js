@@ -1,5 +1,5 @@
 "use strict"
-// Highlights what a column is made from, and what is made from it. Each button of a column has its number in `data-number`
+// Highlights what a column is made from, and what is made from it. A button of a column has its number in `data-number`
 // and the numbers of its origins in `data-from`.
 const buttons = [...document.querySelectorAll("button[data-number]")]
 const origins = buttons.map(button => button.dataset.from.split(" ").filter(Boolean).map(Number))

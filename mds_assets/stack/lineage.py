@@ -1,6 +1,6 @@
 """The column lineage: every column's way from raw to the marts, from the declarations, as one HTML page.
 
-Open-source Dagster shows which tables a table is made from, but not which columns a column is made from.
+Open-source Dagster draws the lineage of tables, but prints that of columns as JSON, one step at a time.
 `catalog.py` has the same declarations as text.
 """
 
