@@ -11,7 +11,6 @@ DERIVED = {
     if TABLE in spec.metadata
     and "github" in str(spec.metadata["dagster/code_references"])
     and spec.key.path[0] != "raw"
-    and (spec.partitions_def or spec.key.path[0] != "staging")  # a current table has the columns of what it reads
 }
 
 

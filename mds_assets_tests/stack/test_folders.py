@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "mds diff": ("mds", "diff", "--select", "key:marts/revenue", "--days", "1"),
     "mds verify": ("mds", "verify", "--days", "1"),
     "mds dictionary": ("mds", "dictionary"),
+    "mds lineage": ("mds", "lineage"),
     "mds sql": ("mds", "sql", "--csv", "SELECT count(*) AS n FROM marts.revenue"),
     "mds report": ("mds", "report", "--no-open"),
     "dagster asset": ("dagster", "asset", "materialize", *_LAUNCH, "--select", "*", "--partition", str(YESTERDAY)),
@@ -44,6 +45,7 @@ PRINTED = {
     "mds verify": "0 tables differ",
     "mds show": "staging/orders",
     "mds dictionary": "revenue",
+    "mds lineage": "build/lineage.html",
     "mds sql": "n\n",
 }
 

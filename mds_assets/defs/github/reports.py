@@ -24,7 +24,7 @@ from mds_assets.defs.github.people import CONTRIBUTORS, ORGANISATION
 from mds_assets.defs.github.report import page
 from mds_assets.defs.github.report.figures import Report, of_day
 from mds_assets.defs.github.report.tables import LATEST_ISSUES, REPOSITORIES, Tables
-from mds_assets.defs.github.report.trends import CHARTED_DAYS
+from mds_assets.defs.github.report.trends import CHARTED_DAYS, History
 from mds_assets.defs.github.settings import settings as github_settings
 from mds_assets.defs.github.staging_events import PUSHES, STARS
 from mds_assets.stack.io_managers.pages import Pages
@@ -41,6 +41,7 @@ _HISTORY = max(CHARTED_DAYS, 2 * settings.lookback_days)
 _MARTS = {"daily_activity": _HISTORY, "repos_per_language": 1 + settings.lookback_days, "repo_growth": 1}
 _EVENT_MARTS = ("push_activity", "issue_flow", "contributors", "organisation")
 _LANDED = ("repos", "pushes", "issues", "stars")
+_OF_REPOS = ("org", "repo_id", "created_at", "pushed_at", "observed_at")
 _OF_PUSHES = ("org", "repo_id", "visibility", "actor", "kind")
 _MAX_CHARTED = 3  # organisations with charts in the materialization: the event log keeps those of every day
 
@@ -83,13 +84,13 @@ def activity(
             daily_activity=daily_activity, repos_per_language=repos_per_language, repo_growth=repo_growth, repos=repos
         )
         rows = _with_history(context.get_step_execution_context(), session, days, inputs)
+        history = History(settings.lookback_days, rows)
         for day in each_day(days):
             days_of_window = windows[day]
             started = time.perf_counter()
             figures = of_day(
                 day,
-                settings.lookback_days,
-                rows,
+                history,
                 configured=github_settings.organisations,
                 names_shown=previews_allowed(),
             )
@@ -114,10 +115,7 @@ def activity(
 
 
 def _with_history(step: StepExecutionContext, session: Session, days: Sequence[date], inputs: Tables) -> Tables:
-    """The asset's inputs and the tables that may not exist.
-
-    Small tables are read now, once for all days of the run.
-    """
+    """The asset's inputs and the tables that may not exist, read once for all days of the run."""
     window_length = timedelta(days=settings.lookback_days)
     first = days[0] - timedelta(days=_HISTORY - 1)
     history = days_between(min(days[0], max(first, settings.start_date)), days[-1])
@@ -133,6 +131,8 @@ def _with_history(step: StepExecutionContext, session: Session, days: Sequence[d
     read = {
         "daily_activity": inputs.daily_activity,
         "repos_per_language": inputs.repos_per_language,
+        "repo_growth": inputs.repo_growth,
+        "repos": inputs.repos.select(*_OF_REPOS, DAY),
         "push_activity": mart("push_activity", PUSH_ACTIVITY, history),
         "issue_flow": mart("issue_flow", ISSUE_FLOW, history),
         "contributors": mart("contributors", CONTRIBUTORS, days),
@@ -140,12 +140,18 @@ def _with_history(step: StepExecutionContext, session: Session, days: Sequence[d
         "stars": staged("stars", STARS, history),
         "pushes": staged("pushes", PUSHES, windows).select(*_OF_PUSHES, DAY).unique(),
         "repositories": staged("repositories", REPOSITORIES, None),
+        "latest_issues": staged("latest_issues", LATEST_ISSUES, None).filter(_concerns(windows[0])),
     }
     marts = (*_MARTS, *_EVENT_MARTS)
     return replace(
         inputs,
         **{name: rows.collect(engine="streaming").lazy() for name, rows in read.items()},
-        latest_issues=staged("latest_issues", LATEST_ISSUES, None),
         landed={name: session.landed(AssetKey(["staging", name]), history) for name in _LANDED},
         made={name: session.present(AssetKey(["marts", name]), history) for name in marts},
     )
+
+
+def _concerns(first: date) -> pl.Expr:
+    """Issues in which something happened since this day, and open pull requests."""
+    happened = [pl.col(at).dt.date() >= first for at in ("created_at", "closed_at", "merged_at")]
+    return pl.any_horizontal(*happened, pl.col("is_pull_request") & pl.col("closed_at").is_null())

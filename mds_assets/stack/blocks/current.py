@@ -67,7 +67,10 @@ def current_table(
     if listed_by:
         newest = f"the newest listing of its {' and '.join(listed_by)}"
         added += (Column(IS_LISTED, "BOOLEAN", f"Whether {newest} still has it."),)
-    declared = replace(kept, columns=(*kept.columns, *added), reconciles=None, lineage={})
+    lineage = {each: [f"{reads}.{each}"] for each in kept.names} | {each.name: [f"{reads}.{DAY}"] for each in added}
+    if listed_by:
+        lineage[IS_LISTED] = [f"{reads}.{each}" for each in (DAY, *listed_by)]
+    declared = replace(kept, columns=(*kept.columns, *added), reconciles=None, lineage=lineage)
     rules = function_version(_merged, _spans, _rows)
     code_version: str = options.setdefault("code_version", digest(repr((rules, history, listed_by)).encode()))
 

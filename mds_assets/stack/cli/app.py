@@ -25,6 +25,7 @@ for command in (
     look.show,
     look.doctor,
     look.dictionary,
+    look.lineage,
     sql.sql,
     look.report,
 ):

@@ -1,10 +1,11 @@
-"""`mds show`, `report`, `doctor` and `dictionary`: what the lake holds, and whether it is sound."""
+"""`mds show`, `doctor`, `dictionary`, `lineage` and `report`: what the lake holds, and whether it is sound."""
 
 import os
 import sys
 import webbrowser
 from collections.abc import Sequence
 from datetime import date
+from pathlib import Path
 from tempfile import mkdtemp
 from typing import Annotated
 
@@ -74,6 +75,17 @@ def dictionary() -> None:
     from mds_assets.stack.catalog import data_dictionary
 
     typer.echo(data_dictionary(tables()), nl=False)
+
+
+def lineage(
+    page: Annotated[Path, typer.Argument(metavar="FILE", help="The page to write.")] = Path("build/lineage.html"),
+) -> None:
+    """Write the column lineage as one HTML page and print its path: search a column to see what it is made from."""
+    from mds_assets.stack.lineage import lineage_page
+
+    page.parent.mkdir(parents=True, exist_ok=True)
+    page.write_text(lineage_page(tables()), encoding="utf-8")
+    typer.echo(page.resolve())
 
 
 def report(

@@ -21,6 +21,9 @@ LOAD_ID = "_dlt_load_id"
 PARTITION, OWN, PUBLIC = "its partition", "the derived row's partition", "is public"  # no table declares these
 
 
+_ADDED = {DAY, FIRST_SEEN, LAST_SEEN, IS_LISTED}  # by `current_table`
+
+
 @dataclass
 class Rows:
     """Rows of a table, in DuckDB.
@@ -130,7 +133,7 @@ def origins_of(own: Rows, name: str, source: Node) -> list[str]:
         return [name] if name in names else []
     origins = [each.rpartition(".") for each in own.table.lineage.get(name, ())]
     found = [column for table, _, column in origins if table == source.name and column in names]
-    if not found and _has_no_lineage(source):  # a table of the newest rows of another: the same columns, by name
+    if not found and _is_newest_of_another(source):  # a table of the newest rows of another: the same columns, by name
         behind = {key.to_user_string() for key in source.reads}
         found = [column for table, _, column in origins if table in behind and column in names]
     return found
@@ -138,13 +141,17 @@ def origins_of(own: Rows, name: str, source: Node) -> list[str]:
 
 def is_current(node: Node, source: Node) -> bool:
     """Whether it is a `current_table` of this one: it has the columns of the same names."""
-    added = {DAY, FIRST_SEEN, LAST_SEEN, IS_LISTED}
     names = source.table.names if source.table else []
-    return _has_no_lineage(node) and bool(node.table) and {*node.table.names} - added <= {*names}
+    return _is_newest_of_another(node) and bool(node.table) and {*node.table.names} - _ADDED <= {*names}
 
 
-def _has_no_lineage(node: Node) -> bool:
-    return not node.is_partitioned and bool(node.table) and not node.table.lineage and len(node.reads) == 1
+def _is_newest_of_another(node: Node) -> bool:
+    """Whether it is a table without partitions whose columns all come from those of the same names of one other."""
+    if node.is_partitioned or not node.table or len(node.reads) != 1:
+        return False
+    (source,) = (key.to_user_string() for key in node.reads)
+    kept = {name: origins for name, origins in node.table.lineage.items() if name not in _ADDED}
+    return all(list(origins) == [f"{source}.{name}"] for name, origins in kept.items())
 
 
 def is_latest(node: Node, source: AssetKey) -> bool:

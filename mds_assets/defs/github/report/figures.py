@@ -13,7 +13,7 @@ import polars as pl
 
 from mds_assets.defs.github.report.people import IS_PUBLIC, People, Waiting, people, waiting
 from mds_assets.defs.github.report.tables import Tables
-from mds_assets.defs.github.report.trends import Headlines, Measures, Trends
+from mds_assets.defs.github.report.trends import Headlines, History, Measures, Trends
 from mds_assets.stack.partitions import window
 from mds_assets.stack.table import DAY
 
@@ -146,20 +146,18 @@ class Figures:
     others: int = 0
 
 
-def of_day(
-    day: date, lookback_days: int, tables: Tables, *, configured: Sequence[str] = (), names_shown: bool = False
-) -> Figures:
+def of_day(day: date, history: History, *, configured: Sequence[str] = (), names_shown: bool = False) -> Figures:
     """The numbers of an as-of day.
 
     If there are too many organisations, those with the most active repositories are kept.
 
     Args:
         day: The as-of day.
-        lookback_days: Calendar days in its window.
-        tables: The rows.
+        history: The rows, of this day and others, and how many calendar days a window has.
         configured: Organisations to include even without a row in the window.
         names_shown: Whether what may be private may be named.
     """
+    tables, lookback_days = history.tables, history.lookback_days
     first = window(day, lookback_days)[0]
     growth = tables.repo_growth.filter(pl.col(DAY) == day).with_columns(is_named=pl.lit(names_shown) | IS_PUBLIC)
     observed = tables.repos.filter(pl.col(DAY).is_between(first, day))
@@ -180,10 +178,9 @@ def of_day(
             observed.select(pl.col("observed_at").max()),
             pushes.group_by("org").agg(pl.col("repo_id").n_unique()),
             tables.organisation.filter((pl.col(DAY) == day) & pl.col("repositories").is_not_null()),
-        ],
-        engine="streaming",
+        ]
     )
-    measures = Measures(day, lookback_days, tables)
+    measures = Measures(day, history)
     contributors = people(day, lookback_days, tables, names_shown=names_shown)
     open_pull_requests = waiting(day, tables, names_shown=names_shown)
     stars_gained = dict(sums.select("org", "stars_gained").iter_rows())

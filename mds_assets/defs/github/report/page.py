@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from mds_assets.defs.github.report import by_day, charts, words
-from mds_assets.defs.github.report.figures import Inventory, Organisation, Report
-from mds_assets.defs.github.report.trends import Change, Point
+from mds_assets.defs.github.report import by_day, words
+from mds_assets.defs.github.report.figures import Inventory, Listed, Organisation, Report
+from mds_assets.defs.github.report.trends import Change, Point, Trends
 from mds_assets.defs.github.report.words import UNKNOWN, cell, counted, signed
 from mds_assets.stack.io_managers.pages import PAGE
 from mds_assets.stack.lake.layout import partition_folder
@@ -23,16 +23,18 @@ _TEMPLATES = Path(__file__).parent
 _FACTS = re.compile(r'<dl class="facts" data-organisation="([^"]*)">(.*?)</dl>', re.DOTALL)
 
 
+MAX_LANGUAGES = 10  # shown at once
+
+
 class Figure(NamedTuple):
-    """A chart with its title, its caption, and its numbers as a table."""
+    """A chart by day with its title, its caption, and its numbers as a table."""
 
     title: str
     caption: str
-    chart: charts.Chart
+    chart: by_day.Chart
     columns: Sequence[str]
     rows: Sequence[Sequence[Any]]
-    legend: Sequence[tuple[str, str]] = ()  # the kind of mark, and its meaning
-    is_by_day: bool = False
+    legend: Sequence[tuple[str, str]]  # the kind of mark, and its meaning
 
 
 class Fact(NamedTuple):
@@ -40,7 +42,7 @@ class Fact(NamedTuple):
 
     Attributes:
         label: What it is.
-        value: The figure.
+        value: The figure; empty if it is not known.
         change: How it has changed, with an arrow; empty if that is not known.
         before: What it was before.
         words: Both, for a screen reader; empty if there is nothing to compare with.
@@ -64,7 +66,10 @@ def render(report: Report) -> str:
             by_day=trends,
             facts=facts,
             inventory=inventory,
-            languages=languages,
+            max_languages=MAX_LANGUAGES,
+            none_by_day=none_by_day,
+            people_in_words=people_in_words,
+            repositories_in_words=repositories_in_words,
             period=words.period,
             words=words,
         )
@@ -86,7 +91,7 @@ def render_index(days: Sequence[date], newest: str) -> str:
 def pictures(organisation: Organisation) -> str:
     """An organisation's charts as Markdown with embedded images. They name no repository."""
     blocks: list[str] = []
-    for figure in (*trends(organisation), *languages(organisation)):
+    for figure in trends(organisation):
         legend = "".join(f" {mark.capitalize()}: {meaning}." for mark, meaning in figure.legend)
         blocks += [
             f"**{organisation.name}: {figure.title}**",
@@ -96,66 +101,59 @@ def pictures(organisation: Organisation) -> str:
     return "\n\n".join(blocks)
 
 
-def trends(organisation: Organisation) -> Iterator[Figure]:
-    """An organisation's charts by day; those without data are left out."""
-    known = organisation.trends
-    mean = ("line", "7-day mean")
-    if known.pushes:
-        yield _by_day(
-            "Pushes",
-            "To any branch, by people and bots.",
-            by_day.with_mean("Pushes", known.pushes),
-            known.pushes,
-            ("bars", "pushes"),
-            mean,
-        )
-    elif known.repositories:
-        yield _by_day(
-            "Repositories pushed to",
-            "Each counts once on each day on which it was seen pushed to.",
-            by_day.with_mean("Repositories pushed to", known.repositories),
-            known.repositories,
-            ("bars", "repositories"),
-            mean,
-        )
-    if known.merged:
-        chart = by_day.alone("Pull requests merged", known.merged)
-        yield _by_day("Pull requests merged", "On the day of the merge.", chart, known.merged, ("bars", "merged"))
-    if known.issues:
-        yield _by_day(
-            "Issues opened and closed",
-            "Without pull requests.",
-            by_day.against("Issues opened", "Issues closed", known.issues),
-            known.issues,
-            ("bars", "opened"),
-            ("below", "closed"),
-        )
-    if known.stars:
-        chart = by_day.alone("Stars gained", known.stars)
-        yield _by_day("Stars gained", "Stars that are still held.", chart, known.stars, ("bars", "stars"))
+def trends(organisation: Organisation) -> list[Figure]:
+    """An organisation's charts by day; those without data, and those of which no day has any, are left out."""
+    return [_figure(measure) for measure in _measures(organisation.trends) if measure.happened]
 
 
-def languages(organisation: Organisation) -> Iterator[Figure]:
-    """An organisation's charts of languages; those without data are left out."""
-    counts = [(language.language, language.repo_count) for language in organisation.languages]
-    if counts:
-        yield Figure(
-            "Languages by repositories",
-            f"Active repositories by main language{_first_of(counts)}.",
-            charts.languages("Repositories by language", counts),
-            ("Language", "Repositories"),
-            counts,
-        )
-    known = [language for language in organisation.languages if language.avg_stars is not None]
-    stars = sorted(((row.language, row.avg_stars or 0.0) for row in known), key=lambda row: (-row[1], row[0]))
-    if stars:
-        yield Figure(
-            "Languages by stars",
-            f"Mean stars of an active repository by main language{_first_of(stars)}.",
-            charts.languages("Mean stars of a repository by language", stars),
-            ("Language", "Mean stars"),
-            stars,
-        )
+def none_by_day(organisation: Organisation) -> str:
+    """What happened on none of the days that have data, as a sentence; empty if there is no such thing."""
+    nothing = [measure.title for measure in _measures(organisation.trends) if not measure.happened]
+    return f"None on any day: {', '.join(nothing).lower()}." if nothing else ""
+
+
+def people_in_words(organisation: Organisation) -> str:
+    """What cards of people and open pull requests would say if they had somebody or something to list."""
+    people, waiting = organisation.people, organisation.waiting
+    sentences: list[str] = []
+    if people:
+        if people.new is None:
+            sentences.append("The lake knows nobody from before this window, so it can't tell who is new.")
+        elif not people.new:
+            sentences.append("Nobody new.")
+        elif not people.newcomers:
+            new = counted(people.new, "new person is", "new people are")
+            sentences.append(f"{new} not named: their repositories may be private.")
+        if not people.total:
+            sentences.append("Nobody contributed but bots.")
+        elif not people.most_active:
+            everyone = counted(people.total, "person", "people")
+            sentences.append(f"{everyone}, none known to have worked in a public repository.")
+    if waiting and not waiting.oldest:
+        open_now = counted(waiting.total, "open pull request is", "open pull requests are")
+        sentences.append(f"{open_now} not listed: their repositories may be private.")
+    return " ".join(sentences)
+
+
+def repositories_in_words(organisation: Organisation) -> str:
+    """What lists of repositories would say if they had one to name."""
+
+    def in_words(listed: Listed, none: str, which: str) -> str:
+        if listed.repositories:
+            return ""
+        private = counted(listed.private, "repository", "repositories")
+        return f"{private} {which} and may be private: not named." if listed.private else none
+
+    knows_lost = organisation.stars_gained is not None
+    sentences = [
+        in_words(organisation.gained, "No repository gained stars.", "gained stars"),
+        in_words(organisation.lost, "No repository lost stars.", "lost stars") if knows_lost else "",
+        in_words(organisation.newest, "No creation date is known.", "are among the newest"),
+        in_words(
+            organisation.quietest, "Every repository was active on the last day.", "were not active on the last day"
+        ),
+    ]
+    return " ".join(filter(None, sentences))
 
 
 def facts(organisation: Organisation, report: Report) -> list[Fact]:
@@ -167,9 +165,8 @@ def facts(organisation: Organisation, report: Report) -> list[Fact]:
             _fact("active repositories", known.active, days),
             Fact("repositories pushed to", cell(organisation.pushed)),
             Fact("languages", cell(len(organisation.languages))),
-            Fact("stars gained" if gained is not None else "stars gained: not known yet",
-                 UNKNOWN if gained is None else signed(gained)),
-        ]  # fmt: skip
+            Fact("stars gained", "" if gained is None else signed(gained)),
+        ]
     return [
         _fact("pushes", known.pushes, days),
         _fact("people", known.people, days),
@@ -197,7 +194,7 @@ def inventory(known: Inventory, days: int) -> str:
 def _fact(label: str, change: Change, days: int) -> Fact:
     now, before, earlier = change.now, change.before, words.window_before(days)
     if now is None:
-        return Fact(label, UNKNOWN)
+        return Fact(label, "")
     if before is None:
         return Fact(label, cell(now), before=f"{earlier}: {UNKNOWN}", words=f"{earlier} is not known")
     moved = round(now - before, 1)
@@ -214,13 +211,59 @@ def _fact(label: str, change: Change, days: int) -> Fact:
     )
 
 
-def _by_day(title: str, caption: str, chart: charts.Chart, points: Sequence[Point], *legend: tuple[str, str]) -> Figure:
-    """A chart by day; a second number, if any, is the legend's second mark."""
-    has_gap = any(point.value is None for point in points)
-    columns = ("Day", *(meaning.capitalize() for _, meaning in legend))
-    rows = [point[: len(columns)] for point in points]
-    marks = (*legend, ("gap", "no data")) if has_gap else legend
-    return Figure(title, caption, chart, columns, rows, marks, is_by_day=True)
+class _Measure(NamedTuple):
+    """What a chart by day shows."""
+
+    title: str
+    caption: str
+    points: Sequence[Point]
+    draw: Callable[[Sequence[Point]], by_day.Chart]
+    legend: Sequence[tuple[str, str]]
+
+    @property
+    def happened(self) -> bool:
+        """Whether there is anything to draw."""
+        return any(point.value or point.other for point in self.points)
+
+
+def _measures(known: Trends) -> Iterator[_Measure]:
+    """The measures that have data."""
+
+    def with_mean(name: str) -> Callable[[Sequence[Point]], by_day.Chart]:
+        return lambda points: by_day.with_mean(name, points)
+
+    def alone(name: str) -> Callable[[Sequence[Point]], by_day.Chart]:
+        return lambda points: by_day.alone(name, points)
+
+    def against(points: Sequence[Point]) -> by_day.Chart:
+        return by_day.against("Issues opened", "Issues closed", points)
+
+    mean = ("line", "7-day mean")
+    opened_and_closed = (("bars", "opened"), ("below", "closed"))
+    measures = [
+        _Measure("Pushes", "To any branch, by people and bots.", known.pushes, with_mean("Pushes"),
+                 (("bars", "pushes"), mean)),
+        _Measure("Pull requests merged", "On the day of the merge.", known.merged, alone("Pull requests merged"),
+                 (("bars", "merged"),)),
+        _Measure("Issues opened and closed", "Without pull requests.", known.issues, against, opened_and_closed),
+        _Measure("Stars gained", "Stars that are still held.", known.stars, alone("Stars gained"),
+                 (("bars", "stars"),)),
+    ]  # fmt: skip
+    if not known.pushes:
+        caption = "Each counts once on each day on which it was seen pushed to."
+        legend = (("bars", "repositories"), mean)
+        title = "Repositories pushed to"
+        measures[0] = _Measure(title, caption, known.repositories, with_mean(title), legend)
+    return (measure for measure in measures if measure.points)
+
+
+def _figure(measure: _Measure) -> Figure:
+    """A measure's chart; a second number, if any, is the legend's second mark."""
+    has_gap = any(point.value is None for point in measure.points)
+    columns = ("Day", *(meaning.capitalize() for _, meaning in measure.legend))
+    rows = [point[: len(columns)] for point in measure.points]
+    marks = (*measure.legend, ("gap", "no data")) if has_gap else measure.legend
+    return Figure(measure.title, measure.caption, measure.draw(measure.points), columns, rows, marks)
 
 
 @cache
@@ -247,10 +290,6 @@ def _environment() -> Environment:
     }
     environment.filters.update(filters)
     return environment
-
-
-def _first_of(values: Sequence[object]) -> str:
-    return f": the first {charts.MAX_BARS} of {len(values)}" if len(values) > charts.MAX_BARS else ""
 
 
 def _printable(value: object) -> object:

@@ -126,7 +126,7 @@ def waiting(day: date, tables: Tables, *, names_shown: bool) -> dict[str, Waitin
         .group_by("org", maintain_order=True)
         .head(MAX_WAITING)
     )
-    counted, listed = pl.collect_all([counts, oldest], engine="streaming")
+    counted, listed = pl.collect_all([counts, oldest])
     return {
         org: Waiting(
             [

@@ -57,6 +57,12 @@ class Trends:
     stars: Sequence[Point] = ()
     repositories: Sequence[Point] = ()
 
+    @property
+    def days(self) -> list[date]:
+        """The dates that they all have; none if nothing is known."""
+        measures = (self.pushes, self.merged, self.issues, self.stars, self.repositories)
+        return [point.day for point in next(filter(None, measures), ())]
+
 
 _UNKNOWN = Change()
 
@@ -96,17 +102,101 @@ class _Measure:
         ]
 
 
-class Measures:
-    """The numbers of all organisations as of a day."""
+class _Version(NamedTuple):
+    """A date's numbers, as they are since an as-of day."""
 
-    def __init__(self, day: date, lookback_days: int, tables: Tables) -> None:
-        """Read the dates that the page of this day shows.
+    since: date
+    value: int
+    other: float | None
+
+
+@dataclass(frozen=True)
+class _Dated:
+    """Numbers by date and organisation, with a version for each as-of day that changed them, oldest first.
+
+    Attributes:
+        versions: The numbers.
+        landed: The days on which their source was landed.
+        made: The as-of days of their mart; None if they come from no mart.
+    """
+
+    versions: Mapping[date, Mapping[str, Sequence[_Version]]]
+    landed: frozenset[date]
+    made: frozenset[date] | None = None
+
+    def as_of(self, day: date, dates: Collection[date], lookback_days: int) -> _Measure:
+        """The newest numbers of these dates that the day, or one before it, has."""
+        rows = {
+            (org, on): (version.value, version.other)
+            for on in dates
+            for org, versions in self.versions.get(on, {}).items()
+            if (version := next((each for each in reversed(versions) if each.since <= day), None))
+        }
+        return _Measure(
+            rows, frozenset(on for on in dates if on in self.landed and self._covers(on, day, lookback_days))
+        )
+
+    def _covers(self, on: date, day: date, lookback_days: int) -> bool:
+        """Whether the mart has an as-of day, up to this one, whose window has the date."""
+        if self.made is None:
+            return True
+        last = min(on + timedelta(days=lookback_days - 1), day)
+        return any(each in self.made for each in days_between(on, last))
+
+
+class History:
+    """What the pages of several days have in common, read once for all of them."""
+
+    def __init__(self, lookback_days: int, tables: Tables) -> None:
+        """Read the tables.
 
         Args:
-            day: The as-of day.
             lookback_days: Calendar days in a window.
             tables: The rows.
         """
+        self.lookback_days, self.tables = lookback_days, tables
+        self.pushes = _of_mart(tables, "push_activity", "pushes", "push_date", "pushes", "pushes_7d_avg")
+        self.merged = _of_mart(tables, "issue_flow", "issues", "event_date", "pull_requests_merged")
+        self.issues = _of_mart(tables, "issue_flow", "issues", "event_date", "issues_opened", "issues_closed")
+        self.repositories = _of_mart(tables, "daily_activity", "repos", "push_date", "push_count", "rolling_7d_avg")
+        gained = tables.stars.group_by("org", "date").agg(pl.col("gained").sum()).collect()
+        stars: dict[date, dict[str, list[_Version]]] = {}
+        for org, on, number in gained.iter_rows():
+            stars.setdefault(on, {})[org] = [_Version(date.min, number, None)]
+        self.stars = _Dated(stars, tables.landed_days("stars"))
+        self.people = _by_day(tables.organisation, pl.col("people").sum())
+        self.active = _by_day(tables.repos_per_language, pl.col("repo_count").sum())
+
+
+def _of_mart(tables: Tables, name: str, source: str, at: str, value: str, other: str | None = None) -> _Dated:
+    """The numbers of a mart with a row for each date of each as-of day's window."""
+    frame: pl.LazyFrame = getattr(tables, name)
+    numbers = (
+        frame.select("org", pl.col(at), DAY, value=value, other=other or pl.lit(None, pl.Float64))
+        .sort("org", at, DAY)
+        # Most as-of days repeat a date's numbers: only the first of equal ones in a row is kept.
+        .with_columns(version=pl.struct("value", "other").rle_id().over("org", at))
+        .unique(["org", at, "version"], keep="first", maintain_order=True)
+        .drop("version")
+        .collect()
+    )
+    versions: dict[date, dict[str, list[_Version]]] = {}
+    for org, on, *version in numbers.iter_rows():
+        versions.setdefault(on, {}).setdefault(org, []).append(_Version(*version))
+    return _Dated(versions, tables.landed_days(source), tables.made_days(name))
+
+
+class Measures:
+    """The numbers of all organisations as of a day."""
+
+    def __init__(self, day: date, history: History) -> None:
+        """Select the dates that the page of this day shows.
+
+        Args:
+            day: The as-of day.
+            history: What the lake knows of this day and others.
+        """
+        lookback_days, tables = history.lookback_days, history.tables
         self._window, self._before = (
             window(day, lookback_days),
             window(day - timedelta(days=lookback_days), lookback_days),
@@ -114,34 +204,11 @@ class Measures:
         self._landed = {name: tables.landed_days(name) for name in ("repos", "pushes", "issues")}
         dates = {*window(day, CHARTED_DAYS), *self._before, *self._window}
 
-        def of_mart(name: str, source: str, at: str, value: str, other: str | None = None) -> _Measure:
-            frame: pl.LazyFrame = getattr(tables, name)
-            made = {made for made in tables.made_days(name) if made <= day}
-            covered = {covered for made in made for covered in window(made, lookback_days)}
-            newest = (
-                frame.filter((pl.col(DAY) <= day) & pl.col(at).is_in(sorted(dates)))
-                .select("org", pl.col(at), DAY, value=value, other=other or pl.lit(None, pl.Float64))
-                .sort("org", at, DAY)
-                .unique(["org", at], keep="last", maintain_order=True)
-                .collect()
-            )
-            rows = {(org, on): (number, second) for org, on, _, number, second in newest.iter_rows()}
-            return _Measure(rows, frozenset(dates & covered & tables.landed_days(source)))
+        def as_of(dated: _Dated) -> _Measure:
+            return dated.as_of(day, dates, lookback_days)
 
-        self._pushes = of_mart("push_activity", "pushes", "push_date", "pushes", "pushes_7d_avg")
-        self._merged = of_mart("issue_flow", "issues", "event_date", "pull_requests_merged")
-        self._issues = of_mart("issue_flow", "issues", "event_date", "issues_opened", "issues_closed")
-        self._repositories = of_mart("daily_activity", "repos", "push_date", "push_count", "rolling_7d_avg")
-        gained = (
-            tables.stars.filter(pl.col("date").is_in(sorted(dates)))
-            .group_by("org", "date")
-            .agg(pl.col("gained").sum())
-            .collect()
-        )
-        self._stars = _Measure(
-            {(org, on): (number, None) for org, on, number in gained.iter_rows()},
-            frozenset(dates & tables.landed_days("stars")),
-        )
+        self._pushes, self._merged, self._issues = as_of(history.pushes), as_of(history.merged), as_of(history.issues)
+        self._repositories, self._stars = as_of(history.repositories), as_of(history.stars)
         known = [
             on
             for measure in (self._pushes, self._merged, self._stars, self._repositories)
@@ -150,21 +217,20 @@ class Measures:
         ]
         self._dates = days_between(min([self._window[0], *known]), day)
 
-        as_of = {"now": day, "before": self._before[-1]}
-        self._people = {when: _as_of(tables.organisation, on, pl.col("people").sum()) for when, on in as_of.items()}
-        self._active = {
-            when: _as_of(tables.repos_per_language, on, pl.col("repo_count").sum()) for when, on in as_of.items()
-        }
-        self._has_people = {when: on in tables.made_days("organisation") for when, on in as_of.items()}
-        self._has_active = {when: on in tables.made_days("repos_per_language") for when, on in as_of.items()}
-        self._pushed = {
-            "now": _repositories(tables.pushes, self._window),
-            "before": _repositories(tables.pushes, self._before),
-        }
-        self._hours = {
-            "now": _median_hours(tables.latest_issues, self._window),
-            "before": _median_hours(tables.latest_issues, self._before),
-        }
+        compared = {"now": day, "before": self._before[-1]}
+        self._people = {when: history.people.get(on, {}) for when, on in compared.items()}
+        self._active = {when: history.active.get(on, {}) for when, on in compared.items()}
+        self._has_people = {when: on in tables.made_days("organisation") for when, on in compared.items()}
+        self._has_active = {when: on in tables.made_days("repos_per_language") for when, on in compared.items()}
+        numbers = pl.collect_all(
+            [
+                _repositories(tables.pushes, self._before[0], self._window),
+                _median_hours(tables.latest_issues, self._before[0], self._window),
+            ]
+        )
+        self._pushed, self._hours = (
+            {(org, is_now): number for org, is_now, number in each.iter_rows()} for each in numbers
+        )
 
     @property
     def names(self) -> set[str]:
@@ -191,7 +257,7 @@ class Measures:
             repositories=self._pushed_to(org),
             merged=self._sum(self._merged, org),
             hours_to_merge=self._comparable(
-                self._hours["now"].get(org), self._hours["before"].get(org), self._landed["issues"]
+                self._hours.get((org, True)), self._hours.get((org, False)), self._landed["issues"]
             ),
             opened=self._sum(self._issues, org),
             closed=self._sum(self._issues, org, other=True),
@@ -209,7 +275,7 @@ class Measures:
         landed = self._landed["pushes"]
         if landed.isdisjoint(self._window):
             return Change()
-        return self._comparable(self._pushed["now"].get(org, 0), self._pushed["before"].get(org, 0), landed)
+        return self._comparable(self._pushed.get((org, True), 0), self._pushed.get((org, False), 0), landed)
 
     def _as_of_change(
         self, numbers: Mapping[str, Mapping[str, int]], has: Mapping[str, bool], org: str, source: str
@@ -222,18 +288,25 @@ class Measures:
         return Change(now, before if {*self._window, *self._before} <= set(known) else None)
 
 
-def _as_of(mart: pl.LazyFrame, day: date, number: pl.Expr) -> dict[str, int]:
-    return dict(mart.filter(pl.col(DAY) == day).group_by("org").agg(number).collect().iter_rows())
+def _by_day(mart: pl.LazyFrame, number: pl.Expr) -> dict[date, dict[str, int]]:
+    """The number of each as-of day and organisation."""
+    numbers: dict[date, dict[str, int]] = {}
+    for day, org, value in mart.group_by(DAY, "org").agg(number).collect().iter_rows():
+        numbers.setdefault(day, {})[org] = value
+    return numbers
 
 
-def _repositories(pushes: pl.LazyFrame, days: Sequence[date]) -> dict[str, int]:
-    """The repositories pushed to on these days."""
-    pushed = pushes.filter(pl.col(DAY).is_between(days[0], days[-1]) & pl.col("kind").is_in(PUSHES))
-    return dict(pushed.group_by("org").agg(pl.col("repo_id").n_unique()).collect().iter_rows())
+def _repositories(pushes: pl.LazyFrame, first: date, now: Sequence[date]) -> pl.LazyFrame:
+    """The repositories pushed to since `first`: in the window `now`, and before it."""
+    pushed = pushes.filter(pl.col(DAY).is_between(first, now[-1]) & pl.col("kind").is_in(PUSHES))
+    return pushed.group_by("org", is_now=pl.col(DAY) >= now[0]).agg(number=pl.col("repo_id").n_unique())
 
 
-def _median_hours(issues: pl.LazyFrame, days: Sequence[date]) -> dict[str, float]:
-    """The median hours from opening to merge of the pull requests merged on these days, 1 decimal."""
-    hours = (pl.col("merged_at") - pl.col("created_at")).dt.total_seconds() / 3600
-    merged = issues.filter(pl.col("is_pull_request") & pl.col("merged_at").dt.date().is_between(days[0], days[-1]))
-    return dict(merged.group_by("org").agg(hours.median().round(1)).drop_nulls().collect().iter_rows())
+def _median_hours(issues: pl.LazyFrame, first: date, now: Sequence[date]) -> pl.LazyFrame:
+    """The median hours from opening to merge of the pull requests merged since `first`, likewise, with 1 decimal."""
+    hours, merged_on = (
+        (pl.col("merged_at") - pl.col("created_at")).dt.total_seconds() / 3600,
+        pl.col("merged_at").dt.date(),
+    )
+    merged = issues.filter(pl.col("is_pull_request") & merged_on.is_between(first, now[-1]))
+    return merged.group_by("org", is_now=merged_on >= now[0]).agg(number=hours.median().round(1)).drop_nulls()
