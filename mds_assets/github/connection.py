@@ -22,7 +22,6 @@ from tenacity import (
     RetryCallState,
     Retrying,
     retry_if_exception_type,
-    stop_after_attempt,
     wait_exponential_jitter,
 )
 from urllib3.util import parse_url
@@ -35,6 +34,7 @@ from mds_assets.github.errors import (
     LimitReachedError,
     PacedError,
     TransientError,
+    UnreachedError,
     error_from,
 )
 from mds_assets.github.headers import now_of, number, until_reset
@@ -44,6 +44,8 @@ from mds_assets.github.transport import BoundedSession, BoundError, Received
 
 _ATTEMPTS = 5  # per request, rate limits aside
 _ATTEMPTS_AT_LIMIT = 10
+_ATTEMPTS_IF_REFUSED = 3  # connections, before any response: most likely, nothing listens there
+_CALLERS_WAITS = 120.0  # seconds that whoever retries a failed run's request waits, see GitHubError.retryable
 _REDIRECTS = 5
 _FIRST_WAIT_AT_LIMIT = 60.0  # seconds, if GitHub sets no time; doubled on each retry
 _LONGEST_WAIT = 31_536_000.0  # a year; a longer wait could overflow a datetime
@@ -128,6 +130,8 @@ class Connection:
         self._timeout = timeout
         self._max_wait = max_wait
         self._sleep = sleep
+        self._was_reached = False  # whether there was any response, or a connection that failed in another way
+        self._is_unreachable = False  # whether that was given up: the run's other tables need not try for as long
         self._skew = ClockSkew()
         self._session = BoundedSession(max_seconds, max_bytes)
         self._session.headers["Accept"] = "application/vnd.github+json"
@@ -154,9 +158,9 @@ class Connection:
         """Send a request, and retry it on transient errors: `check` raises TransientError to reject a response.
 
         Network errors, time-outs, 5xx and truncated bodies are retried 4 times, after 1, 2, 4 and 8 seconds, each plus
-        up to a second. A response that exceeds a bound is not: it took minutes, or will be as large again. On a rate
-        limit, wait as GitHub asks: `retry-after`, else until `x-ratelimit-reset` if nothing
-        remains, else a minute, doubled each time.
+        up to a second; twice, if the very first connections are refused. A response that exceeds a bound is not: it
+        took minutes, or will be as large again. On a rate limit, wait as GitHub asks: `retry-after`, else until
+        `x-ratelimit-reset` if nothing remains, else a minute, doubled each time.
 
         Raises:
             NotFoundError: GitHub returned 404.
@@ -172,11 +176,18 @@ class Connection:
             paced = state.outcome and isinstance(state.outcome.exception(), PacedError)
             self.log.log(logging.INFO if paced else logging.WARNING, "%s", self.redacted(message))
 
+        def too_often(state: RetryCallState) -> bool:
+            attempts = _ATTEMPTS
+            if not self._was_reached and state.outcome and isinstance(state.outcome.exception(), UnreachedError):
+                attempts = 1 if self._is_unreachable else _ATTEMPTS_IF_REFUSED
+            return state.attempt_number >= attempts or state.idle_for + state.upcoming_sleep > self._max_wait
+
         def failed(state: RetryCallState) -> Response:
+            self._is_unreachable = not self._was_reached
             raise GitHubError(
                 f"{line}{_why(state)}, after {state.attempt_number} attempts. Check GITHUB_API_URL, the "
                 "network and https://www.githubstatus.com, and run it again.",
-                retryable=True,
+                retryable=self._was_reached and self._max_wait >= _CALLERS_WAITS,
             )
 
         def limited(state: RetryCallState) -> Response:
@@ -185,7 +196,7 @@ class Connection:
         passing = Retrying(
             retry=retry_if_exception_type(TransientError),
             wait=wait_exponential_jitter(initial=1, max=30),
-            stop=stop_after_attempt(_ATTEMPTS),
+            stop=too_often,
             sleep=self._sleep,
             before_sleep=log_retry,
             retry_error_callback=failed,
@@ -273,7 +284,7 @@ class Connection:
             raise GitHubError(
                 f"GITHUB_ORG {organisation!r}: GET {_cut(url, _URL)}: the response {error}. Nothing was landed. "
                 "GitHub's own are smaller and faster: check GITHUB_API_URL and any proxy.",
-                retryable=error.retryable,
+                retryable=error.retryable and self._max_wait >= _CALLERS_WAITS,
             ) from None
         except _TRANSIENT_ERRORS as error:
             cause = _innermost(error)
@@ -282,9 +293,13 @@ class Connection:
             unknown_name = isinstance(cause, socket.gaierror) and cause.errno == socket.EAI_NONAME
             if unknown_name or isinstance(cause, ssl.SSLCertVerificationError):
                 raise self._failed(organisation, url, reason) from None
+            if isinstance(cause, ConnectionRefusedError):
+                raise UnreachedError(self._clean(reason)) from None
+            self._was_reached = True
             raise TransientError(self._clean(reason)) from None
         except (OSError, ValueError, TypeError) as error:  # an unusable URL, proxy or certificate file
             raise self._failed(organisation, url, str(_innermost(error))) from None
+        self._was_reached = True
         self._record_clock(received)
         self._record_limit(received.response)
         return received

@@ -55,6 +55,10 @@ class TransientError(Exception):
     """A request failed for a reason that may pass: retry it."""
 
 
+class UnreachedError(TransientError):
+    """The connection was refused: nothing listens there, now or at all."""
+
+
 class LimitError(Exception):
     """A rate limit: retry after `wait` seconds; None if GitHub set no time."""
 

@@ -6,6 +6,7 @@ import socket
 import struct
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -133,7 +134,7 @@ def test_nothing_listens_is_one_line():
     server.url = "http://127.0.0.1:9"
     with pytest.raises(GitHubError, match=r"GET http://127\.0\.0\.1:9/orgs/acme/repos.*Connection refused") as error:
         crawl(server)
-    assert error.value.retryable
+    assert not error.value.retryable
 
 
 def test_a_host_that_does_not_exist_is_not_asked_twice():
@@ -247,9 +248,9 @@ def test_failures_and_limits_do_not_count_against_each_other():
         assert crawl(server).waits[-1] == 60
 
 
-def test_without_any_wait_for_limits_failures_are_retried_all_the_same():
-    found, _ = crawl_with(answers(502), {1, 2}, max_wait=0)
-    assert len(found.days[DAY]) == 150
+def test_without_any_wait_nothing_is_retried():
+    with pytest.raises(GitHubError, match="502 .*, after 1 attempts"):
+        crawl_with(answers(502), {1, 2}, max_wait=0)
 
 
 @pytest.mark.parametrize("wait", ["9" * 30, "9" * 400])
@@ -452,3 +453,49 @@ def assert_names(error: pytest.ExceptionInfo[GitHubError], *named: str) -> None:
     assert TOKEN not in line
     for part in ("GITHUB_ORG 'acme'", *named):
         assert part in line
+
+
+# --- an API that cannot be reached at all
+
+
+def nobody_listens() -> str:
+    """A URL on this machine that refuses connections."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{taken.getsockname()[1]}"
+
+
+def test_an_api_that_refuses_the_first_connection_is_given_up_within_seconds_and_not_tried_again():
+    waits: list[float] = []
+    github = GitHub(["acme"], nobody_listens(), sleep=waits.append)
+    with github.session(logging.getLogger(__name__)) as session:
+        for attempts in (3, 1):  # the second table of the run
+            with pytest.raises(GitHubError, match=f"Connection refused, after {attempts} attempts") as refused:
+                list(session.crawl([DAY]))
+            assert not refused.value.retryable
+    assert sum(waits) <= 6
+
+
+def test_a_refused_connection_after_a_response_is_an_outage():
+    waits: list[float] = []
+    with ExitStack() as running:
+        server = running.enter_context(GitHubServer({"acme": WORLD}))
+        github = GitHub(["acme"], server.url, sleep=waits.append)
+        with github.session(logging.getLogger(__name__)) as session:
+            assert list(session.crawl([DAY]))
+            running.close()  # the server is gone
+            with pytest.raises(GitHubError, match="after 5 attempts") as failed:
+                list(session.inventory(logging.getLogger(__name__)))
+    assert failed.value.retryable
+    assert len(waits) == 4
+
+
+@pytest.mark.parametrize("max_wait", [0, 2, 5])
+def test_the_longest_wait_bounds_retries_too(max_wait: int):
+    waits: list[float] = []
+    with GitHubServer({"acme": WORLD}) as server:
+        server.intercept = on(set(range(99)), answers(502))
+        with pytest.raises(GitHubError, match="502") as failed:
+            list(GitHub(["acme"], server.url, max_wait=max_wait, sleep=waits.append).crawl([DAY]))
+    assert sum(waits) <= max_wait
+    assert not failed.value.retryable  # whoever retries it would wait for minutes

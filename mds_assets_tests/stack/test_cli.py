@@ -1,18 +1,28 @@
 """Promises of `mds sql`, and of `mds run` and `mds show` whatever the source; GitHub's are in its test_main_job.py."""
 
 import csv
+import fcntl
 import io
 import json
 import os
+import pty
 import re
 import shutil
+import signal
+import sqlite3
+import struct
 import subprocess
 import sys
+import termios
+from collections.abc import Callable
+from contextlib import closing, suppress
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
+import pyte
 import pytest
 from dagster import asset
 
@@ -261,3 +271,123 @@ def test_an_option_of_a_source_that_is_not_there_is_none(clone: Clone):
     ended = clone.command("mds", "run", "--org", "acme")
     assert ended.returncode == 2
     assert "No such option: --org" in ended.stderr
+
+
+# --- commands that cannot work end in one line, before Dagster starts a run
+
+
+def in_a_file(clone: Clone) -> dict[str, str]:
+    file = clone.root / "a-file"
+    file.touch()
+    return {"MDS_DATA_DIR": str(file)}
+
+
+def below_a_file(clone: Clone) -> dict[str, str]:
+    return {"MDS_DATA_DIR": in_a_file(clone)["MDS_DATA_DIR"] + "/lake"}
+
+
+def in_an_empty_folder(clone: Clone) -> dict[str, str]:
+    return {"MDS_DATA_DIR": str(clone.root / "empty")}
+
+
+@pytest.mark.parametrize(
+    ("environment", "words", "line"),
+    [
+        (in_a_file, [], r"the lake MDS_DATA_DIR='.*/a-file' cannot be written: Not a directory\. .* set MDS_DATA_DIR"),
+        (below_a_file, [], r"the lake MDS_DATA_DIR='.*/a-file/lake' cannot be written: Not a directory\."),
+        (in_an_empty_folder, ["--skip-ingest"], r".*/empty has no raw rows to rebuild from: run without --skip-ingest"),
+        (
+            lambda _: {},
+            ["--from", "2026-03-02", "--to", "2026-03-01"],
+            "--from 2026-03-02 is after --to 2026-03-01: swap them",
+        ),
+        (lambda _: {"DAGSTER_HOME": "here"}, [], "DAGSTER_HOME='here' is not the absolute path of a folder: create it"),
+        (lambda _: {"DAGSTER_HOME": "/nowhere"}, [], "DAGSTER_HOME='/nowhere' is not the absolute path of a folder"),
+    ],
+)
+def test_what_cannot_work_is_one_line(
+    clone: Clone,
+    monkeypatch: pytest.MonkeyPatch,
+    environment: Callable[[Clone], dict[str, str]],
+    words: list[str],
+    line: str,
+):
+    for name, value in environment(clone).items():
+        monkeypatch.setitem(clone.environment, name, value)
+    ended = clone.command("mds", "run", *words)
+    assert ended.returncode == 1
+    (printed,) = ended.stderr.splitlines()
+    assert re.match(f"Error: {line}", printed), printed
+    assert not [name for name in ended.stdout.splitlines() if "✓" in name or "✗" in name]
+
+
+# --- interrupts, and what a terminal shows
+
+
+def statuses(clone: Clone) -> list[str]:
+    """Those of Dagster's runs, the newest first."""
+    with closing(sqlite3.connect(clone.home / "history" / "runs.db")) as con:
+        return [status for (status,) in con.execute("SELECT status FROM runs ORDER BY id DESC")]
+
+
+@pytest.mark.parametrize("seen", [f"{YESTERDAY}", "✓ raw/orders", "✓ staging/orders"])
+def test_an_interrupt_ends_in_one_line_a_canceled_run_and_whole_tables(clone: Clone, seen: str):
+    before = len(statuses(clone)) if (clone.home / "history" / "runs.db").exists() else 0
+    program = Path(sys.executable).with_name("mds")
+    running = subprocess.Popen(
+        [program, "run", "--days", "9"],
+        env=os.environ | clone.environment,
+        cwd=clone.home,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with running:
+        assert running.stdout
+        assert running.stderr
+        while seen not in running.stdout.readline():
+            pass
+        running.send_signal(signal.SIGINT)
+        printed, errors = running.stdout.read(), running.stderr.read()
+    assert running.returncode == 130
+    assert errors.strip() == "Interrupted; nothing is half-written; run it again"
+    assert "Traceback" not in printed
+    assert set(statuses(clone)[: len(statuses(clone)) - before]) <= {"CANCELED"}
+    assert not [file for file in clone.lake.rglob("*.parquet") if not is_whole(file)]
+    assert not [*clone.lake.glob(".tmp/*")]
+
+
+def is_whole(file: Path) -> bool:
+    return pq.ParquetFile(file).metadata.num_rows >= 0
+
+
+def test_a_terminal_shows_one_live_line_and_a_summary_on_one_screen(clone: Clone):
+    screen = pyte.HistoryScreen(80, 24, history=1000)
+    stream = pyte.ByteStream(screen)
+    process, terminal = pty.fork()
+    if process == 0:
+        program = Path(sys.executable).with_name("mds")
+        os.chdir(clone.home)
+        os.execve(program, [str(program), "run", "--days", "3"], os.environ | clone.environment | {"TERM": "xterm"})  # noqa: S606
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    live: set[str] = set()
+    with suppress(OSError):  # the process has ended
+        while sent := os.read(terminal, 1000):
+            stream.feed(sent)
+            live |= {line.rstrip() for line in screen.display if " tables" in line and "━" in line}
+    assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 0
+    os.close(terminal)
+    scrolled = ["".join(row[column].data for column in range(80)).rstrip() for row in screen.history.top]
+    lines = [*scrolled, *(line.rstrip() for line in screen.display)]
+    while not lines[-1]:
+        lines.pop()
+    assert any("of 5 tables" in line for line in live)
+    # Nothing of the live line is left, and each table has one line.
+    assert not [line for line in lines if "━" in line or any("\u2800" < letter < "\u28ff" for letter in line)]
+    made = [line.split()[1] for line in lines if line.startswith("✓")]
+    assert sorted(made) == ["marts/revenue", "raw/orders", "staging/orders", "staging/orders_now", "warehouse"]
+    # No advice that leads to itself: days before the first cannot be brought by a run.
+    assert not [line for line in lines if line.startswith("!")]
+    (summary,) = [number for number, line in enumerate(lines) if re.match(r"4 tables of 3 days: .* rows, .* s$", line)]
+    assert len(lines) - summary <= 24
+    assert f"marts/revenue as of {YESTERDAY}" in lines[summary + 1]

@@ -47,8 +47,8 @@ class GitHubSettings(SourceSettings):
         default=900,
         ge=0,
         le=86_400,
-        title="How long one request may wait for rate limits and between attempts. A run that would have to wait "
-        "longer fails and says when to retry.",
+        title="How long one request may wait in all, for rate limits and between attempts. A run that would have to "
+        "wait longer fails and says when to retry.",
         description="a whole number of seconds, 0 to 86400",
     )
     orgs_per_run: int | None = Field(

@@ -33,6 +33,8 @@ def range_of(days: int | None, first: datetime | None, last: datetime | None) ->
     end = last.date() if last else yesterday
     start = max(end - timedelta(days=days - 1), settings.start_date) if days else None
     start = first.date() if first else start
+    if start and start > end:
+        raise click.ClickException(f"--from {start} is after --to {end}: swap them")
     if not settings.start_date <= (start or end) <= end <= yesterday:
         raise click.ClickException(
             f"{start or end} to {end} is not a range of days between {settings.start_date} (MDS_START_DATE) and "

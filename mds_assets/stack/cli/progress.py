@@ -48,6 +48,7 @@ class RunProgress:
         self._ended = 0
         self._doing = ""
         self._made: dict[str, dict[str, int]] = {}  # by step: the requests of each of its tables
+        self._reasons: set[str] = set()  # why steps failed
         self._failed: set[tuple[AssetKey, str]] = set()
         self._warnings: dict[tuple[str, str], list[str]] = {}  # by check and text: the tables
         self._live = Progress(
@@ -154,7 +155,9 @@ class RunProgress:
         if event.step_failure_data.error_source == ErrorSource.INTERRUPT:
             self._on_interrupt()
         else:
-            say(("✗", "red"), f" {table_of(event)}: {reason(event)}")
+            why = reason(event)
+            say(("✗", "red"), f" {table_of(event)}: {'the same' if why in self._reasons else why}")
+            self._reasons.add(why)
 
     def _on_check(self, event: "DagsterEvent") -> None:
         """An error at once, day by day; warnings in the end, as many tables have the same ones."""

@@ -73,9 +73,16 @@ def run(
     period = f"{(end - start).days + 1} days, {start} to {end}" if start < end else f"{end}"
     summaries = ", ".join(filter(None, (source.summary() for source in loaded_sources())))
     say(period, *((", of ", (summaries, "bold")) if summaries else ()))
+    with open_lake().workspace():  # fails in one line, before each table would, if it cannot be written
+        pass
     from mds_assets.definitions import defs
 
-    keys = {key for key in selected(defs, select) if not (skip_ingest and key.has_prefix(["raw"]))}
+    keys = selected(defs, select)
+    if skip_ingest:
+        lake, raw = open_lake(), [spec for spec in tables() if spec.key.has_prefix(["raw"])]
+        if not any(lake.days(spec.key) if spec.partitions_def else lake.files(spec.key, None) for spec in raw):
+            raise click.ClickException(f"{lake.root} has no raw rows to rebuild from: run without --skip-ingest first")
+        keys = {key for key in keys if not key.has_prefix(["raw"])}
     ran = materialize(defs, start, end, keys)
     if not ran.result.success:
         raise click.ClickException(first_failure(ran.result))

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import date
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -105,10 +106,19 @@ def _instance() -> "DagsterInstance":
 
 
 def use_project_home() -> None:
-    """Use the instance that `make dev` uses, so that its UI shows what runs here."""
+    """Use the instance that `make dev` uses, so that its UI shows what runs here.
+
+    Raises:
+        ClickException: DAGSTER_HOME names something else than a folder.
+    """
     from mds_assets.stack.settings import PROJECT_ROOT
 
-    os.environ.setdefault("DAGSTER_HOME", str(PROJECT_ROOT / ".dagster"))
+    home = os.environ.get("DAGSTER_HOME") or str(PROJECT_ROOT / ".dagster")
+    if not Path(home).is_absolute() or not Path(home).is_dir():
+        raise click.ClickException(
+            f"DAGSTER_HOME={home!r} is not the absolute path of a folder: create it, or unset it"
+        )
+    os.environ["DAGSTER_HOME"] = home
 
 
 def first_failure(result: "ExecuteInProcessResult") -> str:
