@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page
 from typer.testing import CliRunner
 
 from mds_assets.definitions import defs
-from mds_assets.stack.cli import app
+from mds_assets.stack.cli.app import app
 from mds_assets.stack.lineage import lineage_page, lineage_tables
 from mds_assets.stack.table import TABLE, column, declared_table, table
 from mds_assets_tests.chromium import UNREADABLE, chromium_browser, needs_chromium, opened
