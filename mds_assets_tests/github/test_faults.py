@@ -4,11 +4,9 @@ Each fault hits the real `mds run` on recorded answers. A fault that passes is n
 the run with one line and leaves every file as it was; the next run heals what a killed one left.
 """
 
-import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -224,8 +222,7 @@ def test_a_killed_run_leaves_each_file_as_it_was_or_whole_and_the_next_run_heals
         project.materialise(FIRST, LAST)
     before = visible(project)
     days = ["--from", str(FIRST), "--to", str(LAST), *project.selecting]
-    environment = os.environ | project.environment
-    ended = subprocess.run([sys.executable, "-c", _KILLED, *kill, *days], env=environment, check=False)
+    ended = project.command("python", "-c", _KILLED, *kill, *days)
     assert ended.returncode == -signal.SIGKILL
 
     after = visible(project)
