@@ -108,13 +108,18 @@ def launch(
 
 
 def write_launcher(program: Path, target: Path) -> None:
-    """Make `target` a script that has the server run `program` with the script's own arguments."""
+    """Make `target` a script that has the server run `program` with the script's own arguments.
+
+    A shell's `<(...)` is an open file, which the server doesn't have: with one, `program` runs itself.
+    """
     target.write_text(
         f"#!{sys.executable} -IS\n"
         f"import os, pathlib, sys\n"
         f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
         f"import forkserver\n"
         f"command, files = [{str(program)!r}, *sys.argv[1:]], (sys.stdin, sys.stdout, sys.stderr)\n"
+        f"if any(word.startswith('/dev/fd/') for word in command):\n"
+        f"    os.execv(command[0], command)\n"
         f"code = forkserver.launch(pathlib.Path({str(_server())!r}), command, os.environ, pathlib.Path.cwd(), files)\n"
         f"sys.exit(code if code >= 0 else 128 - code)\n"  # as a shell says it
     )
