@@ -433,7 +433,12 @@ def markdown_files() -> list[str]:
 DOCUMENTS = [name for name in markdown_files() if not name.startswith("deploy/")]
 
 
-def sections() -> list[tuple[str, str]]:
+# A run of the sample takes seconds: of the pages that have one, these are enough for `make test`.
+QUICK = {("README.md", "The report"), ("docs/tutorial/1-landing.md", "")}
+_RUNS = re.compile(r"\b(make (run|dev|bench)|mds run|dagster (asset|job)|dg)\b")
+
+
+def sections() -> list[pytest.ParameterSet]:
     """What has something to run: pages of `WHOLE`, with no section, and sections of other pages."""
     runnable = ("sh", "bash", "python", "sql", "diff")
     found = {
@@ -442,7 +447,20 @@ def sections() -> list[tuple[str, str]]:
         for fence in fences(name)
         if fence.language in runnable and not fence.quotes
     }
-    return sorted(found)
+    return [
+        pytest.param(*each, marks=() if each in QUICK or not has_run(*each) else pytest.mark.slow(25))
+        for each in sorted(found)
+    ]
+
+
+def has_run(document: str, section: str) -> bool:
+    """Whether any of its commands runs tables."""
+    return any(
+        _RUNS.search(command)
+        for fence in fences(document)
+        if section in ("", fence.section) and fence.language in ("sh", "bash")
+        for command in commands(fence.text)
+    )
 
 
 def commands(script: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 import json
 import random
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from dagster import DagsterInstance
 
+from mds_assets.defs.github import resources
 from mds_assets.defs.github.raw import GITHUB_REPOS
 from mds_assets.defs.github.staging import REPOS
 from mds_assets.stack.blocks import raw as raw_block
@@ -239,6 +241,8 @@ def test_a_field_that_turns_up_late_in_a_long_day_lands_in_the_same_file(tmp_pat
 
 def test_an_outage_is_tried_again_by_dagster_and_a_refusal_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(raw_block, "_RETRY_SECONDS", 0.1)
+    patient = resources.client
+    monkeypatch.setattr(resources, "client", lambda settings: replace(patient(settings), sleep=lambda _: None))
     with GitHubServer({"acme": [repo(1)]}) as server:
         project = Project(tmp_path, server.url, ["acme"])
         server.intercept = on(set(range(1, 6)), answers(502))  # all that the client itself tries
