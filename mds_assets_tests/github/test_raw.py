@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -86,6 +87,15 @@ def test_a_new_field_of_github_lands_and_staging_passes_over_it(tmp_path: Path):
     assert [row[1] for row in project.rows("staging/repos", DAY)] == [1, 2]
 
 
+@pytest.fixture(scope="module")
+def one_landed(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A lake with one repository on the day."""
+    with GitHubServer({"acme": [repo(1)]}) as server:
+        project = Project(tmp_path_factory.mktemp("landed"), server.url, ["acme"])
+        project.materialise(DAY)
+    return project
+
+
 @pytest.mark.parametrize(
     ("drift", "named"),
     [
@@ -113,11 +123,11 @@ def test_a_new_field_of_github_lands_and_staging_passes_over_it(tmp_path: Path):
     ],
 )
 def test_a_field_of_another_type_fails_the_run_by_name_and_lands_nothing(
-    tmp_path: Path, drift: dict[str, Any], named: str
+    tmp_path: Path, one_landed: Project, drift: dict[str, Any], named: str
 ):
     with GitHubServer({"acme": [repo(1)]}) as server:
         project = Project(tmp_path, server.url, ["acme"])
-        project.materialise(DAY)
+        shutil.copytree(one_landed.lake, project.lake)
         before = project.contents()
         # The last of the second page: the rest was read before.
         server.repos["acme"] = [repo(number) for number in range(1, 110)] + [repo(200, **drift)]
