@@ -15,7 +15,7 @@ export DAGSTER_HOME := $(CURDIR)/.dagster
 NO_TELEMETRY = cp telemetry.pth "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/mds_telemetry.pth"
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev test chaos bench scale-test lint format
+.PHONY: help run dev test test-all chaos bench scale-test lint format
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
@@ -26,7 +26,10 @@ run: .venv/synced ## Materialise the last days of the sample, or of GITHUB_ORG, 
 dev: .venv/synced ## Dagster's UI, daemon and schedule on http://127.0.0.1:3000 (or PORT)
 	$(BIN)/dagster dev --host 127.0.0.1 --port $(PORT)
 
-test: .venv/synced-dev ## Run the tests
+test: .venv/synced-dev ## Run the tests that most changes need, in four minutes on two cores
+	$(BIN)/pytest -n 3 -m "not slow"
+
+test-all: .venv/synced-dev ## Run all tests, as CI does
 	$(BIN)/pytest -n 3
 
 chaos: .venv/synced-dev ## Disturb runs as SCHEDULES=200 seeds from SEED=0 on say, and look for what they lost, doubled or leaked

@@ -54,10 +54,24 @@ class FilesTogether(LoadScopeScheduling):
     """
 
     def _split_scope(self, nodeid: str) -> str:
-        file = nodeid.partition("::")[0]
-        return file if file.endswith(TOGETHER) else nodeid
+        return scope(nodeid)
+
+
+def scope(nodeid: str) -> str:
+    """What one worker runs."""
+    file = nodeid.partition("::")[0]
+    return file if file.endswith(TOGETHER) else nodeid
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FilesTogether:
     """Take the place of the scheduler that `--dist` names."""
     return FilesTogether(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest first, so that no worker begins one when the others are done."""
+    longest: dict[str, float] = {}
+    for item in items:
+        marker = item.get_closest_marker("slow")
+        longest[scope(item.nodeid)] = max(longest.get(scope(item.nodeid), 0), marker.args[0] if marker else 0)
+    items.sort(key=lambda item: -longest[scope(item.nodeid)])

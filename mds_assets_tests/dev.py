@@ -19,6 +19,8 @@ from mds_assets_tests.runs import Runs
 from mds_assets_tests.store import free_ports
 
 LOCATION = "mds_assets.definitions"
+# In place of `workspace.yaml`: the same location, with sensors that look every second.
+EAGER = f"load_from: [{{python_module: {{module_name: mds_assets_tests.eager, location_name: {LOCATION}}}}}]\n"
 REPOSITORY = {"repositoryName": "__repository__", "repositoryLocationName": LOCATION}
 PATIENCE = 60  # seconds that a slow machine may take for one thing
 OVER = {"SUCCESS", "FAILURE", "CANCELED"}
@@ -125,14 +127,24 @@ class DagsterDev:
 
 
 @contextmanager
-def dagster_dev(project: Runs, log: Path) -> Generator[DagsterDev]:
-    """`dagster dev` on this project, once it has loaded; all its processes end with the block."""
+def dagster_dev(project: Runs, log: Path, *, is_eager: bool = False) -> Generator[DagsterDev]:
+    """`dagster dev` on this project, once it has loaded; all its processes end with the block.
+
+    Args:
+        project: Its lake, instance and environment.
+        log: For what the processes print.
+        is_eager: Whether sensors look every second.
+    """
+    workspace = PROJECT_ROOT / "workspace.yaml"
+    if is_eager:
+        workspace = project.home / "workspace.yaml"
+        workspace.write_text(EAGER)
     (port,) = free_ports(1)
     command = [Path(sys.executable).with_name("dagster"), "dev", "--host", "127.0.0.1", "--port", str(port)]
     started = DagsterDev(project, f"http://127.0.0.1:{port}", log)
     with log.open("w") as output:
         server = subprocess.Popen(
-            [*command, "-w", "workspace.yaml"],
+            [*command, "-w", workspace],
             env=os.environ | project.environment,
             cwd=PROJECT_ROOT,
             stdout=output,

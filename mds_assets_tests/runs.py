@@ -26,6 +26,7 @@ from dagster import (
 
 from mds_assets.stack import build
 from mds_assets.stack.settings import settings
+from mds_assets_tests import forkserver
 
 Rows = list[tuple[Any, ...]]
 
@@ -119,14 +120,7 @@ class Runs:
     def command(self, *words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
         """`dagster ...` or `mds ...` in a process of its own, from a folder that is not the repository."""
         program = Path(sys.executable).with_name(words[0])
-        return subprocess.run(
-            [program, *words[1:]],
-            env=os.environ | self.environment,
-            cwd=cwd or self.home,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        return forkserver.run([program, *words[1:]], os.environ | self.environment, cwd or self.home)
 
     def dagster(self, *options: str) -> subprocess.CompletedProcess[str]:
         """`dagster asset materialize` of everything."""

@@ -11,6 +11,7 @@ from typing import Any
 import duckdb
 
 from mds_assets.stack.environment import PROJECT_ROOT, source_folders
+from mds_assets_tests import forkserver
 
 _GITHUB = ("mds_assets/defs/github", "mds_assets/github", "mds_assets_tests/github")
 _COPIED = (
@@ -58,14 +59,8 @@ class CopiedProject:
 
     def command(self, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """`mds ...`, `dagster ...` or `python ...` in the copy."""
-        return subprocess.run(
-            [Path(sys.executable).with_name(words[0]), *words[1:]],
-            env=os.environ | self.environment | environment,
-            cwd=self.root,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        program = Path(sys.executable).with_name(words[0])
+        return forkserver.run([program, *words[1:]], os.environ | self.environment | environment, self.root)
 
     def rows(self, table: str, columns: str = "*") -> list[tuple[Any, ...]]:
         """A table's rows in some order that never changes."""

@@ -104,6 +104,7 @@ def test_a_copied_folder_is_a_pipeline_without_any_other_edit(project: CopiedPro
         assert "kept-secret-4711" not in place
 
 
+@pytest.mark.slow(6)
 def test_each_customer_is_current_also_one_who_left(project: CopiedProject, database: str):
     assert project.command("mds", "run", "--days", "1").returncode == 0
     execute(database, "DELETE FROM customers WHERE id = 1", "UPDATE customers SET country = 'FI' WHERE id = 3")

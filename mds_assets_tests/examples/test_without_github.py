@@ -2,12 +2,15 @@
 
 from pathlib import Path
 
+import pytest
+
 from mds_assets_tests.examples.copied import CopiedProject
 
 # The quick ones: what they import and what they run is the stack's own.
 _TESTS = ("stack/test_checks.py", "stack/test_partitions.py", "stack/test_reference.py")
 
 
+@pytest.mark.slow(20)
 def test_what_remains_loads_lists_and_passes(tmp_path: Path):
     project = CopiedProject(tmp_path)
     shown = project.command("mds", "show")

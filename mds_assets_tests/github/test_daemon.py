@@ -28,6 +28,8 @@ from mds_assets_tests.github.project import OF_REPOS, Project
 from mds_assets_tests.github.server import GitHubHandler, GitHubServer
 from mds_assets_tests.webhook import Webhook, answer
 
+pytestmark = pytest.mark.slow(150)
+
 TOKEN = "ghp_1234567890abcdefSECRET"
 FIRST = date(2019, 10, 1)
 REPAIRED = FIRST + timedelta(days=2)
@@ -146,7 +148,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         instance = started.enter_context(DagsterInstance.from_config(str(project.home)))
         layers = ("raw", "staging", "marts", "reports")
         project.materialise(FIRST, FIRST + timedelta(days=9), layers, instance)
-        dev = started.enter_context(dagster_dev(project, folder / "dagster-dev.log"))
+        dev = started.enter_context(dagster_dev(project, folder / "dagster-dev.log", is_eager=True))
         stack = Stack(dev, gate, github, webhook, instance)
         for sensor in ("follow_staging", "failed_runs"):
             dev.eventually(f"a first tick of {sensor}", lambda sensor=sensor: stack.ticks(sensor), seconds=4 * PATIENCE)

@@ -39,6 +39,7 @@ from mds_assets.definitions import defs
 from mds_assets.stack.environment import source_folders, variables
 from mds_assets.stack.settings import PROJECT_ROOT, Settings, loaded_sources
 from mds_assets.stack.ui_settings import UISettings
+from mds_assets_tests import forkserver
 from mds_assets_tests.store import free_ports, running
 
 # The documents describe the project as it comes.
@@ -63,16 +64,31 @@ LEAVES = {
 }
 
 
+# Sections whose commands run as processes of their own, each of them, as on the machine of a reader.
+REAL = {("README.md", "Start")}
+
+
 @dataclass
 class Reader:
-    """Somebody with a fresh copy of the repository, whose `.venv` is the one that runs the tests."""
+    """Somebody with a fresh copy of the repository, whose `.venv` is the one that runs the tests.
+
+    Attributes:
+        folder: The copy.
+        landed: Where what `make run` leaves behind in a fresh copy is kept; None to run it.
+        exports: The section's `export` commands so far.
+        variables: What the environment has besides.
+        is_fresh: Whether nothing has been run or changed yet.
+    """
 
     folder: Path
+    landed: Path | None = None
     exports: list[str] = field(default_factory=list[str])
     variables: dict[str, str] = field(default_factory=dict[str, str])
+    is_fresh: bool = True
 
     def run(self, *command: str, **variables: str) -> str:
         """Run a program there and give what it printed."""
+        self.is_fresh = False
         ended = subprocess.run(
             command, cwd=self.folder, env=self.environment | variables, capture_output=True, text=True, check=False
         )
@@ -83,6 +99,18 @@ class Reader:
         """Run a command line there, after the section's exports so far, and give what it printed."""
         return self.run("bash", "-euc", "\n".join([*self.exports, command]), **variables)
 
+    def make_run(self) -> None:
+        """`make run`; many pages begin with it, and the first of a day does it for all of them."""
+        kept = self.landed / f"{datetime.now(UTC):%Y-%m-%d}" if self.landed and self.is_fresh else None
+        if kept and kept.exists():
+            shutil.copytree(kept, self.folder, dirs_exist_ok=True)
+            self.is_fresh = False
+            return
+        self.shell("make run")
+        if kept:
+            for made in ("data", ".dagster"):
+                shutil.copytree(self.folder / made, kept / made)
+
     @property
     def environment(self) -> dict[str, str]:
         """The environment without settings, Dagster's home and the `make` that may have started the tests."""
@@ -92,30 +120,49 @@ class Reader:
         return others | {"PYTHONPATH": str(self.folder)} | self.variables
 
 
-@pytest.fixture
-def reader(tmp_path: Path) -> Reader:
-    bin_folder = Path(sys.prefix) / "bin"
-    if not (bin_folder / "uv").exists() or not (PROJECT_ROOT / ".git").exists():
+@pytest.fixture(scope="module")
+def bin_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The programs of `.venv`; those that run the project start through the fork server."""
+    real, folder = Path(sys.prefix) / "bin", tmp_path_factory.mktemp("bin")
+    if not (real / "uv").exists() or not (PROJECT_ROOT / ".git").exists():
         pytest.skip("needs a git checkout and the environment that `make` creates")
+    forked = {"dagster", "dg", "mds"}
+    for program in real.iterdir():
+        if program.name in forked:
+            forkserver.write_launcher(program, folder / program.name)
+        else:
+            folder.joinpath(program.name).symlink_to(program)
+    return folder
+
+
+@pytest.fixture
+def reader(bin_folder: Path, tmp_path_factory: pytest.TempPathFactory, document: str, section: str) -> Reader:
+    """A copy in the same folder for every test, as what `make run` makes names its folder."""
+    base = tmp_path_factory.getbasetemp()
+    folder = base / "reader"
+    if folder.exists():
+        shutil.rmtree(folder)
     listed = subprocess.run(
         ["git", "ls-files", "-coz", "--exclude-standard"], cwd=PROJECT_ROOT, capture_output=True, text=True, check=True
     )
     own = tuple(f"mds_assets/defs/{source}/" for source in source_folders() if source != "github")
     for name in filter(None, listed.stdout.split("\0")):
         if (PROJECT_ROOT / name).is_file() and not name.startswith(own):
-            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(PROJECT_ROOT / name, tmp_path / name)
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(PROJECT_ROOT / name, folder / name)
     # A folder of links, and not a link, so that `make` finds it up to date and never syncs the real one to the copy.
-    (tmp_path / ".venv").mkdir()
-    for link in ("bin", "lib", "pyvenv.cfg"):
-        (tmp_path / ".venv" / link).symlink_to(Path(sys.prefix) / link)
+    is_real = (document, section) in REAL
+    (folder / ".venv").mkdir()
+    (folder / ".venv" / "bin").symlink_to(Path(sys.prefix) / "bin" if is_real else bin_folder)
+    for link in ("lib", "pyvenv.cfg"):
+        (folder / ".venv" / link).symlink_to(Path(sys.prefix) / link)
     for done in ("synced", "synced-dev"):
-        (tmp_path / ".venv" / done).touch()
-    return Reader(tmp_path)
+        (folder / ".venv" / done).touch()
+    return Reader(folder, None if is_real else base / "landed")
 
 
 def dry_run(reader: Reader, command: str) -> None:
-    """`make test` would run this test again, and `make lint` is what `.ci/run` begins with: the target is only read."""
+    """They would run this test again, and `make lint` is what `.ci/run` begins with: the target is only read."""
     assert reader.shell(f"{command} --dry-run").strip()
 
 
@@ -150,7 +197,8 @@ def user_interface(reader: Reader, command: str) -> None:
     (port,) = free_ports(1)
     with (reader.folder / "server.log").open("w") as log:
         server = subprocess.Popen(
-            [*command.split(), f"PORT={port}"],
+            # A process group of its own, which no process of the fork server would belong to.
+            [*command.split(), f"BIN={Path(sys.prefix) / 'bin'}", f"PORT={port}"],
             cwd=reader.folder,
             env=reader.environment,
             stdout=log,
@@ -318,6 +366,7 @@ GOES_ON = {"docs/how-to/add-a-dimension.md": "docs/how-to/add-a-source.md"}
 # Commands that cannot run here as they stand, and what runs instead. Any other command runs literally.
 INSTEAD: dict[str, Callable[[Reader, str], None]] = {
     "make test": dry_run,
+    "make test-all": dry_run,
     "make lint": dry_run,
     "make chaos SCHEDULES=20": dry_run,  # it takes long; test_chaos.py plays some of its schedules
     "make bench": tiny_bench,
@@ -385,7 +434,12 @@ def markdown_files() -> list[str]:
 DOCUMENTS = [name for name in markdown_files() if not name.startswith("deploy/")]
 
 
-def sections() -> list[tuple[str, str]]:
+# A run of the sample takes seconds: of the pages that have one, these are enough for `make test`.
+QUICK = {("README.md", "The report"), ("docs/tutorial/1-landing.md", "")}
+_RUNS = re.compile(r"\b(make (run|dev|bench)|mds run|dagster (asset|job)|dg)\b")
+
+
+def sections() -> list[pytest.ParameterSet]:
     """What has something to run: pages of `WHOLE`, with no section, and sections of other pages."""
     runnable = ("sh", "bash", "python", "sql", "diff")
     found = {
@@ -394,7 +448,20 @@ def sections() -> list[tuple[str, str]]:
         for fence in fences(name)
         if fence.language in runnable and not fence.quotes
     }
-    return sorted(found)
+    return [
+        pytest.param(*each, marks=() if each in QUICK or not has_run(*each) else pytest.mark.slow(25))
+        for each in sorted(found)
+    ]
+
+
+def has_run(document: str, section: str) -> bool:
+    """Whether any of its commands runs tables."""
+    return any(
+        _RUNS.search(command)
+        for fence in fences(document)
+        if section in ("", fence.section) and fence.language in ("sh", "bash")
+        for command in commands(fence.text)
+    )
 
 
 def commands(script: str) -> list[str]:
@@ -429,6 +496,8 @@ def run_section(reader: Reader, document: str, section: str) -> None:
             for command in commands(fence.text):
                 if command.startswith("export "):
                     reader.exports.append(command)
+                elif command == "make run":
+                    reader.make_run()
                 elif command in INSTEAD:
                     INSTEAD[command](reader, command)
                 else:
@@ -447,6 +516,7 @@ def run_or_append(reader: Reader, code: str) -> str | None:
     named = re.match(r"(?:#|--) (\S+\.(?:py|sql))\n", code)
     if not named:
         return reader.run(".venv/bin/python", "-c", code)
+    reader.is_fresh = False
     (reader.folder / named[1]).parent.mkdir(parents=True, exist_ok=True)
     with (reader.folder / named[1]).open("a", encoding="utf-8") as file:
         file.write(f"\n\n{code}\n")
@@ -454,6 +524,7 @@ def run_or_append(reader: Reader, code: str) -> str | None:
 
 
 def change(reader: Reader, diff: str) -> None:
+    reader.is_fresh = False
     name, *lines = diff.splitlines()
     path = reader.folder / name.removeprefix("# ")
     before, after = ("\n".join(line[1:] for line in lines if line[0] in kept) for kept in ("- ", "+ "))

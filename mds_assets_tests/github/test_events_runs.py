@@ -99,6 +99,7 @@ def serving_stars(events: Events) -> GitHubServer:
 # --- recorded answers
 
 
+@pytest.mark.slow(8)
 def test_march_2023_in_one_run_equals_the_oracle_day_by_day(tmp_path: Path):
     events = sliced_quicwg()
     with serving_stars(events) as server:
@@ -156,6 +157,7 @@ def test_single_days_in_any_order_and_some_twice_equal_the_oracle(tmp_path: Path
 
 
 @needs_recordings
+@pytest.mark.slow(15)
 def test_2021_in_one_run_equals_the_oracle(tmp_path: Path):
     events, landed = quicwg(), days_between(date(2021, 1, 1), date(2021, 12, 31))
     with serving(events) as server:

@@ -4,17 +4,16 @@ Each fault hits the real `mds run` on recorded answers. A fault that passes is n
 the run with one line and leaves every file as it was; the next run heals what a killed one left.
 """
 
-import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -43,12 +42,32 @@ def visible(project: Project) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Rows]:
-    """The tables of a lake that no fault has touched."""
+def both_days(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A lake of both days that no fault has touched."""
     with GitHubServer({ORG: jenkinsci()}) as server:
         project = Project(tmp_path_factory.mktemp("undisturbed"), server.url, [ORG])
         project.materialise(FIRST, LAST)
-    return tables(project)
+    return project
+
+
+@pytest.fixture(scope="module")
+def undisturbed(both_days: Project) -> dict[str, Rows]:
+    """Its tables."""
+    return tables(both_days)
+
+
+@pytest.fixture(scope="module")
+def last_day(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A lake of the last day."""
+    with GitHubServer({ORG: jenkinsci()}) as server:
+        project = Project(tmp_path_factory.mktemp("last-day"), server.url, [ORG])
+        project.materialise(LAST)
+    return project
+
+
+def copy_lake(source: Project, target: Project) -> None:
+    """Give a project the files of another one's lake, as if it had run."""
+    shutil.copytree(source.lake, target.lake, dirs_exist_ok=True)
 
 
 @pytest.fixture
@@ -78,6 +97,17 @@ def assert_clean(project: Project) -> None:
         assert TOKEN.encode() not in file.read_bytes(), file
 
 
+# One fault of each kind is enough for `make test`: the client's own tests have them all.
+QUICK = {"429 with retry-after", "401", "moving the load", "moving a mart"}
+
+
+def cases(table: Mapping[str, tuple[Any, ...]]) -> list[pytest.ParameterSet]:
+    """Parameters of a test by their names."""
+    return [
+        pytest.param(*case, id=name, marks=() if name in QUICK else pytest.mark.slow(4)) for name, case in table.items()
+    ]
+
+
 PASSING: dict[str, tuple[Fault, str]] = {
     "500": (answers(500), "answered 500"),
     "502": (answers(502), "answered 502"),
@@ -91,7 +121,7 @@ PASSING: dict[str, tuple[Fault, str]] = {
 }
 
 
-@pytest.mark.parametrize(("fault", "said"), PASSING.values(), ids=PASSING)
+@pytest.mark.parametrize(("fault", "said"), cases(PASSING))
 def test_a_fault_that_passes_is_told_and_changes_nothing(
     project: Project, github: GitHubServer, undisturbed: dict[str, Rows], fault: Fault, said: str,
     record_property: Callable[[str, object], None],
@@ -107,6 +137,7 @@ def test_a_fault_that_passes_is_told_and_changes_nothing(
     assert_clean(project)
 
 
+@pytest.mark.slow(10)
 def test_a_stall_of_8_seconds_is_waited_out(project: Project, github: GitHubServer, undisturbed: dict[str, Rows]):
     github.intercept = lambda _, number: bool(number == 2 and time.sleep(8))  # and then answers
     assert run(project).returncode == 0
@@ -147,12 +178,12 @@ ENDING: dict[str, tuple[Fault, str]] = {
 }
 
 
-@pytest.mark.parametrize(("fault", "said"), ENDING.values(), ids=ENDING)
+@pytest.mark.parametrize(("fault", "said"), cases(ENDING))
 def test_a_fault_that_does_not_pass_ends_the_run_with_one_line_and_lands_nothing(
-    project: Project, github: GitHubServer, undisturbed: dict[str, Rows], fault: Fault, said: str,
+    project: Project, github: GitHubServer, last_day: Project, undisturbed: dict[str, Rows], fault: Fault, said: str,
     record_property: Callable[[str, object], None],
 ):  # fmt: skip
-    project.materialise(LAST)
+    copy_lake(last_day, project)
     before = visible(project)
     github.intercept = on({len(github.requests) + 2}, fault)
     ended = run(project)
@@ -214,18 +245,17 @@ KILLS = {
 
 @pytest.mark.parametrize(
     ("kill", "lake"),
-    [pytest.param(kill, "empty", id=phase) for phase, kill in KILLS.items()]
-    + [pytest.param(kill, "filled", id=f"{phase}, again") for phase, kill in KILLS.items() if "moving" in phase],
+    cases({phase: (kill, "empty") for phase, kill in KILLS.items()})
+    + cases({f"{phase}, again": (kill, "filled") for phase, kill in KILLS.items() if "moving" in phase}),
 )
 def test_a_killed_run_leaves_each_file_as_it_was_or_whole_and_the_next_run_heals_it(
-    project: Project, undisturbed: dict[str, Rows], kill: tuple[str, ...], lake: str
+    project: Project, both_days: Project, undisturbed: dict[str, Rows], kill: tuple[str, ...], lake: str
 ):
     if lake == "filled":
-        project.materialise(FIRST, LAST)
+        copy_lake(both_days, project)
     before = visible(project)
     days = ["--from", str(FIRST), "--to", str(LAST), *project.selecting]
-    environment = os.environ | project.environment
-    ended = subprocess.run([sys.executable, "-c", _KILLED, *kill, *days], env=environment, check=False)
+    ended = project.command("python", "-c", _KILLED, *kill, *days)
     assert ended.returncode == -signal.SIGKILL
 
     after = visible(project)
@@ -254,12 +284,14 @@ def small_disk(project: Project) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", project.lake], check=True)
 
 
-@pytest.mark.parametrize("free", [0, 30_000, 100_000, 200_000])
+@pytest.mark.parametrize(
+    "free", [30_000, *(pytest.param(free, marks=pytest.mark.slow(4)) for free in (0, 100_000, 200_000))]
+)
 def test_a_full_disk_is_told_and_changes_no_table(
-    small_disk: Path, project: Project, undisturbed: dict[str, Rows], free: int,
+    small_disk: Path, project: Project, last_day: Project, undisturbed: dict[str, Rows], free: int,
     record_property: Callable[[str, object], None],
 ):  # fmt: skip
-    project.materialise(LAST)
+    copy_lake(last_day, project)
     before = visible(project)
     filler = small_disk / ".tmp/filler"
     with filler.open("wb") as file, suppress(OSError):
@@ -278,10 +310,12 @@ def test_a_full_disk_is_told_and_changes_no_table(
     assert_clean(project)
 
 
+@pytest.mark.slow(4)
 def test_a_read_only_lake_is_told_and_changes_nothing(
-    small_disk: Path, project: Project, undisturbed: dict[str, Rows], record_property: Callable[[str, object], None]
-):
-    project.materialise(LAST)
+    small_disk: Path, project: Project, last_day: Project, undisturbed: dict[str, Rows],
+    record_property: Callable[[str, object], None],
+):  # fmt: skip
+    copy_lake(last_day, project)
     before = visible(project)
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
     ended = run(project)
@@ -296,6 +330,7 @@ def test_a_read_only_lake_is_told_and_changes_nothing(
     assert_clean(project)
 
 
+@pytest.mark.slow(12)
 def test_four_runs_at_once_all_succeed_and_lose_nothing(project: Project, undisturbed: dict[str, Rows]):
     """Of the same days and of others, as a backfill beside the schedule."""
     run(project)  # Dagster itself cannot make a new home for several processes at once

@@ -103,6 +103,7 @@ def test_the_schedule_asks_for_a_run_a_group_of_the_day_that_ended_and_takes_the
     assert len({one.run_key for one in asked}) == 2
 
 
+@pytest.mark.slow(10)
 def test_the_tables_are_made_once_after_the_last_group_and_equal_those_of_one_run(
     tmp_path: Path, project: Project, instance: DagsterInstance, github: GitHubServer
 ):
@@ -127,6 +128,7 @@ def test_the_tables_are_made_once_after_the_last_group_and_equal_those_of_one_ru
         assert {row[0] for row in project.rows(table)} == set(NAMES)
 
 
+@pytest.mark.slow(12)
 def test_a_group_that_fails_keeps_the_others_from_nothing_and_is_added_when_it_is_repaired(
     project: Project, instance: DagsterInstance, github: GitHubServer
 ):

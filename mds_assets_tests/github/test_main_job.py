@@ -129,6 +129,7 @@ def test_a_repository_active_again_between_midnight_and_the_next_crawl_is_not_lo
     assert activity[-1][3:5] == (0.75, 4)
 
 
+@pytest.mark.slow(12)
 def test_single_days_in_any_order_some_twice_equal_the_range(tmp_path: Path, github: GitHubServer):
     in_one_run = Project(tmp_path / "range", github.url, ["jenkinsci"])
     assert in_one_run.materialise(FIRST, LAST).success
@@ -147,6 +148,7 @@ def test_single_days_in_any_order_some_twice_equal_the_range(tmp_path: Path, git
         assert day_by_day.rows(mart) == in_one_run.rows(mart)
 
 
+@pytest.mark.slow(70)
 def test_npm_day_by_day_equals_the_oracle_on_every_day_early_rows_included(tmp_path: Path):
     observed: list[oracle.Observation] = []
     landed: list[date] = []
@@ -191,7 +193,12 @@ def test_a_later_run_of_a_day_adds_to_raw_and_loses_nothing(tmp_path: Path):
 @pytest.mark.parametrize(
     ("organisation", "token", "said"),
     [
-        ("jenkins-typo", "", "404 'Not Found': GitHub has no organisation or user of this name"),
+        pytest.param(
+            "jenkins-typo",
+            "",
+            "404 'Not Found': GitHub has no organisation or user of this name",
+            marks=pytest.mark.slow(4),
+        ),
         ("jenkinsci", "ghp_REVOKED", "401 'Bad credentials': GITHUB_TOKEN was refused"),
     ],
 )
@@ -217,6 +224,7 @@ def test_a_refusal_is_one_clear_line_exit_code_1_and_no_change(
     assert project.contents() == before
 
 
+@pytest.mark.slow(12)
 def test_mds_run_on_the_sample_shows_the_marts_and_a_second_run_shows_the_same_numbers(tmp_path: Path):
     project = Project(tmp_path)
     first = project.command("mds", "run", "--days", "2")
@@ -306,6 +314,7 @@ sys.exit(ended.returncode)
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems count memory differently")
 @needs_recordings
+@pytest.mark.slow(10)
 def test_10000_repositories_take_less_than_400_mb(tmp_path: Path):
     recorded = jenkinsci()
     moments = {"updated_at": f"{LAST}T10:00:00Z", "pushed_at": f"{LAST}T11:00:00Z"}

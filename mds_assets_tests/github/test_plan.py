@@ -195,6 +195,7 @@ def test_a_lake_as_known_at_a_time_has_what_was_published_then(
     assert {table: then.rows(table, day) for table in TABLES} == built.published[at]
 
 
+@pytest.mark.slow(10)
 def test_all_days_of_the_sample_made_again_from_raw_are_equal(tmp_path: Path):
     project = Project(tmp_path, tables=frozenset())
     yesterday = datetime.now(UTC).date() - timedelta(days=1)

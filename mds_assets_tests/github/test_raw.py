@@ -2,6 +2,8 @@
 
 import json
 import random
+import shutil
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from dagster import DagsterInstance
 
+from mds_assets.defs.github import resources
 from mds_assets.defs.github.raw import GITHUB_REPOS
 from mds_assets.defs.github.staging import REPOS
 from mds_assets.stack.blocks import raw as raw_block
@@ -84,6 +87,15 @@ def test_a_new_field_of_github_lands_and_staging_passes_over_it(tmp_path: Path):
     assert [row[1] for row in project.rows("staging/repos", DAY)] == [1, 2]
 
 
+@pytest.fixture(scope="module")
+def one_landed(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A lake with one repository on the day."""
+    with GitHubServer({"acme": [repo(1)]}) as server:
+        project = Project(tmp_path_factory.mktemp("landed"), server.url, ["acme"])
+        project.materialise(DAY)
+    return project
+
+
 @pytest.mark.parametrize(
     ("drift", "named"),
     [
@@ -111,11 +123,11 @@ def test_a_new_field_of_github_lands_and_staging_passes_over_it(tmp_path: Path):
     ],
 )
 def test_a_field_of_another_type_fails_the_run_by_name_and_lands_nothing(
-    tmp_path: Path, drift: dict[str, Any], named: str
+    tmp_path: Path, one_landed: Project, drift: dict[str, Any], named: str
 ):
     with GitHubServer({"acme": [repo(1)]}) as server:
         project = Project(tmp_path, server.url, ["acme"])
-        project.materialise(DAY)
+        shutil.copytree(one_landed.lake, project.lake)
         before = project.contents()
         # The last of the second page: the rest was read before.
         server.repos["acme"] = [repo(number) for number in range(1, 110)] + [repo(200, **drift)]
@@ -239,6 +251,8 @@ def test_a_field_that_turns_up_late_in_a_long_day_lands_in_the_same_file(tmp_pat
 
 def test_an_outage_is_tried_again_by_dagster_and_a_refusal_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(raw_block, "_RETRY_SECONDS", 0.1)
+    patient = resources.client
+    monkeypatch.setattr(resources, "client", lambda settings: replace(patient(settings), sleep=lambda _: None))
     with GitHubServer({"acme": [repo(1)]}) as server:
         project = Project(tmp_path, server.url, ["acme"])
         server.intercept = on(set(range(1, 6)), answers(502))  # all that the client itself tries

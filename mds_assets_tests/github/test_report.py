@@ -372,6 +372,7 @@ def test_a_window_without_activity_has_a_page(quiet: Path, chromium: Browser, sc
     page.context.close()
 
 
+@pytest.mark.slow(12)
 def test_everything_of_a_day_and_of_a_range_through_the_dagster_command(tmp_path: Path):
     project = Project(tmp_path)
     yesterday = datetime.now(UTC).date() - timedelta(days=1)

@@ -84,6 +84,7 @@ def run(project: Project) -> subprocess.CompletedProcess[str]:
 TABLES = ("staging/repos", "marts/daily_activity", "marts/repos_per_language", "marts/repo_growth")
 
 
+@pytest.mark.slow(10)
 def test_a_run_gives_the_tables_of_a_local_lake_and_a_second_one_adds_to_raw_only(
     tmp_path: Path, remote: Remote, github: GitHubServer
 ):
@@ -138,6 +139,7 @@ def test_before_a_run_mds_says_what_makes_a_warehouse(remote: Remote):
         assert f"there is no {remote.url}/" in ended.stderr
 
 
+@pytest.mark.slow(12)
 def test_runs_of_several_machines_at_once_lose_nothing(tmp_path: Path, store: Store, url: str, github: GitHubServer):
     machines = [Remote(tmp_path / str(number), store, url, github) for number in range(3)]
     with ThreadPoolExecutor() as pool:
@@ -162,7 +164,9 @@ def test_runs_of_several_machines_at_once_lose_nothing(tmp_path: Path, store: St
         ({"AWS_SECRET_ACCESS_KEY": "wrong-secret"}, "SignatureDoesNotMatch"),
         ({"AWS_ACCESS_KEY_ID": "nobody"}, "InvalidAccessKeyId"),
         ({"MDS_DATA_DIR": "s3://no-such-bucket/lake"}, "NoSuchBucket"),
-        ({"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, "GET http://127.0.0.1:9/lake"),
+        pytest.param(
+            {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, "GET http://127.0.0.1:9/lake", marks=pytest.mark.slow(12)
+        ),
     ],
 )
 def test_a_store_that_refuses_is_one_line_before_github_is_asked(

@@ -26,9 +26,7 @@ from mds_assets_tests.chromium import CHROMIUM, CHROMIUM_OPTIONS, needs_chromium
 from mds_assets_tests.dev import LOCATION, PATIENCE, REPOSITORY, DagsterDev, dagster_dev
 from mds_assets_tests.github.project import Project
 
-pytestmark = [
-    needs_chromium,
-]
+pytestmark = [needs_chromium, pytest.mark.slow(90)]
 
 TOKEN = "ghp_UiTestsMustNeverShowThis0123456789"
 STEPS = {

@@ -470,6 +470,7 @@ RUNS = st.lists(
 @example(runs=[(0, [{1: 1}, {1: 2}]), (1, [{}])])
 # An account's newest day lacks a key, and another account's days do not matter.
 @example(runs=[(0, [{1: 1, 3: 1, 2: 1}, {1: 1}]), (2, [{2: 1}])])
+@pytest.mark.slow(15)
 def test_a_current_table_is_what_a_rebuild_from_all_days_gives(
     tmp_path_factory: pytest.TempPathFactory, runs: list[tuple[int, list[dict[int, int]]]]
 ):

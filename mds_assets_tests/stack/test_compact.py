@@ -246,6 +246,7 @@ for number in range(1000):
 """
 
 
+@pytest.mark.slow(6)
 def test_no_load_is_lost_that_is_added_meanwhile(runs: Runs):
     lake = Lake(str(runs.lake))
     land(lake, "1", LONG_AGO, [{"id": -1}])

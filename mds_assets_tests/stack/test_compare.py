@@ -316,6 +316,7 @@ def expected(before: Days, after: Days, is_keyed: bool) -> tuple[int, int, int, 
 
 
 @given(VERSIONS, VERSIONS, st.booleans())
+@pytest.mark.slow(7)
 def test_it_agrees_with_plain_python(before: Days, after: Days, is_keyed: bool):
     declared = ORDERS if is_keyed else table(ORDERS.columns)
     with duckdb.connect(config={"threads": 1}) as con, TemporaryDirectory() as folder:

@@ -202,6 +202,7 @@ MOMENTS = st.datetimes(datetime(2026, 10, 29), datetime(2026, 11, 8), timezones=
 
 
 @given(st.lists(MOMENTS, max_size=12), st.integers(0, 4), st.integers(0, 4), st.booleans())
+@pytest.mark.slow(12)
 def test_the_split_agrees_with_plain_python(moments: list[datetime], offset: int, more: int, as_text: bool) -> None:
     first = date(2026, 10, 31) + timedelta(days=offset)
     days = Days.between(first, first + timedelta(days=more))

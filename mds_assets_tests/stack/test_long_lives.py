@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 
 import duckdb
+import pytest
 from dagster import DagsterInstance
 from fsspec.implementations.local import LocalFileSystem
 
@@ -55,6 +56,7 @@ def files() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
+@pytest.mark.slow(40)
 def test_nothing_grows_with_the_number_of_runs(tmp_path: Path):
     runs = Runs.of(tmp_path, toy.orders, toy.staged, toy.current, toy.revenue, shop=toy.sales(3))
     held: list[tuple[Counter[str], Counter[str], int, int]] = []

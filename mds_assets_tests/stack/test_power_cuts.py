@@ -30,10 +30,12 @@ def cuts(*options: str) -> str:
 
 
 @pytest.mark.skipif(not recorder.can_record(), reason="strace is not installed, or may not trace")
+@pytest.mark.slow(15)
 def test_nothing_is_lost_on_a_disk_that_keeps_no_more_than_what_was_flushed():
     assert cuts("--cuts", "30") == "30 cuts, 0 of them lost something\n"
 
 
+@pytest.mark.slow(15)
 def test_nothing_is_lost_on_ext4(tmp_path: Path):
     if not device.can_cut(tmp_path):
         pytest.skip("this machine mounts no loop devices, or not for us")

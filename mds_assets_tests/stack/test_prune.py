@@ -203,6 +203,7 @@ def counts(result: ExecuteInProcessResult) -> dict[str, object]:
     return {name: event.step_output_data.metadata[name].value for name in ("deleted", "condensed")}
 
 
+@pytest.mark.slow(12)
 def test_the_records_of_an_old_day_are_bounded(project: Runs, instance: DagsterInstance):
     """What makes ten years of daily runs fit: docs/how-to/operate.md has the sum."""
     tables, days = 3, [date(2019, 3, day) for day in range(1, 9)]

@@ -55,6 +55,7 @@ while True:
 """
 
 
+@pytest.mark.slow(10)
 def test_a_reader_always_sees_one_whole_table_while_it_is_rewritten(warehouse: Warehouse):
     rows = 100_000
     spread = random.Random(0).sample(range(10**9), rows)
@@ -166,6 +167,7 @@ Warehouse(folder).run(fails_often, None)
 """
 
 
+@pytest.mark.slow(8)
 def test_a_copy_that_fails_ends(tmp_path: Path):
     subprocess.run([sys.executable, "-c", _FAILS_OFTEN, tmp_path], stderr=subprocess.DEVNULL, check=True, timeout=30)
 

@@ -102,7 +102,10 @@ def megabytes_for(kind: str, root: Path, limit: str) -> int:
 
 
 # The same asset takes some 550 and 800 with an eager type of the same engine.
-@pytest.mark.parametrize(("kind", "batches", "most_megabytes"), [("relation", 40, 300), ("lazyframe", 60, 550)])
+@pytest.mark.parametrize(
+    ("kind", "batches", "most_megabytes"),
+    [("relation", 40, 300), pytest.param("lazyframe", 60, 550, marks=pytest.mark.slow(6))],
+)
 def test_a_table_that_is_only_passed_on_is_never_in_memory(
     tmp_path: Path, kind: str, batches: int, most_megabytes: int
 ):

@@ -204,7 +204,11 @@ def test_an_error_while_writing_quotes_a_value_only_where_previews_are_on(tmp_pa
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
-    ("wrong", "days"), [pytest.param(WRONG, TWO_DAYS, id="range"), pytest.param(ONE_DAY_WRONG, (D1, D1), id="day")]
+    ("wrong", "days"),
+    [
+        pytest.param(WRONG, TWO_DAYS, id="range", marks=pytest.mark.slow(10)),
+        pytest.param(ONE_DAY_WRONG, (D1, D1), id="day"),
+    ],
 )
 def test_a_table_that_does_not_fit_is_refused_by_name_and_the_lake_stays_as_it_was(
     tmp_path: Path, kind: str, wrong: dict[str, tuple[pa.Table, str]], days: tuple[date, date]

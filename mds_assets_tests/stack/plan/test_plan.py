@@ -294,6 +294,7 @@ CHANGES = ("gone", "replaced", "aged", "unrecorded")
         min_size=1, max_size=6, unique_by=lambda change: change[1:],
     )
 )  # fmt: skip
+@pytest.mark.slow(12)
 def test_any_holes_and_edits_end_equal_to_a_lake_built_from_nothing(
     built: Path, changes: Iterable[tuple[str, str, int]]
 ):
