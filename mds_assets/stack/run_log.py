@@ -1,0 +1,73 @@
+"""What a run prints if no logger is configured: `dg launch`, `dagster asset materialize`, runs of the daemon.
+
+Dagster prints each event of a run, at level DEBUG: some ten lines per table. Here, a run prints one line per step that
+made tables, each failed check, each retry, and what its code logs at INFO or above. Dagster's event log keeps every
+event, so the UI shows them all.
+
+`python_logs` in `dagster.yaml` and `loggers` in run config take precedence.
+
+https://docs.dagster.io/guides/log-debug/logging/python-logging
+"""
+
+import logging
+import warnings
+from collections.abc import Mapping, Sequence
+
+from dagster import BetaWarning, DagsterEvent, DagsterEventType, DagsterInstance, InitLoggerContext, LoggerDefinition
+from dagster._core.execution import context_creation_job
+from dagster._loggers import default_system_loggers
+
+_SHOWN = {DagsterEventType.RUN_SUCCESS, DagsterEventType.STEP_UP_FOR_RETRY}
+
+
+def shorten_run_logs() -> None:
+    """Make runs of this process print what a reader acts on. Dagster has no setting for its default logger."""
+    context_creation_job.default_system_loggers = _loggers  # pyright: ignore[reportPrivateImportUsage]
+    # Dagster's own call, each time a selection such as `group:marts` is read.
+    warnings.filterwarnings("ignore", "Parameter `include_sources`", BetaWarning)
+
+
+def _loggers(instance: DagsterInstance | None) -> Sequence[tuple[LoggerDefinition, Mapping[str, object]]]:
+    """Dagster's default logger, which prints fewer and shorter lines."""
+    ((console, config),) = default_system_loggers(instance)
+    if instance and instance.python_log_level:
+        return [(console, config)]
+
+    def shortened(context: InitLoggerContext) -> logging.Logger:
+        made = console.logger_fn(context)
+        made.addFilter(_Shorten())
+        return made
+
+    return [(LoggerDefinition(shortened, console.config_schema), config)]
+
+
+class _Shorten(logging.Filter):
+    """Passes the records of one run that a reader acts on, without what is the same in all of its lines."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._made_tables = set[str | None]()  # steps that did
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        metadata = getattr(record, "dagster_meta", None)
+        if metadata is None:
+            return record.levelno >= logging.INFO
+        message, event = metadata["orig_message"], metadata["dagster_event"]
+        record.levelno = self._level(record.levelno, event)
+        record.levelname = logging.getLevelName(record.levelno)
+        # Job, full run id, process, step and event's name stand before the message, the error's stack behind it.
+        record.msg = f"{metadata['run_id'][:8]} - {record.msg[max(record.msg.find(message), 0) :]}"
+        # Dagster logs one such line for each step downstream of what was skipped.
+        return record.levelno >= logging.INFO and not message.startswith("Skipping step ")
+
+    def _level(self, level: int, event: DagsterEvent | None) -> int:
+        if event is None:
+            return level
+        if event.event_type == DagsterEventType.ASSET_MATERIALIZATION:
+            self._made_tables.add(event.step_key)
+        elif event.event_type == DagsterEventType.ASSET_CHECK_EVALUATION:
+            if not event.asset_check_evaluation_data.passed:
+                return max(level, logging.WARNING)
+        elif event.event_type in _SHOWN or (event.is_step_success and event.step_key in self._made_tables):
+            return max(level, logging.INFO)
+        return level
