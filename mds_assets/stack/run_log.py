@@ -17,6 +17,8 @@ from dagster import BetaWarning, DagsterEvent, DagsterEventType, DagsterInstance
 from dagster._core.execution import context_creation_job
 from dagster._loggers import default_system_loggers
 
+from mds_assets.stack.failures import root
+
 _SHOWN = {DagsterEventType.RUN_SUCCESS, DagsterEventType.STEP_UP_FOR_RETRY}
 
 
@@ -56,7 +58,10 @@ class _Shorten(logging.Filter):
         record.levelno = self._level(record.levelno, event)
         record.levelname = logging.getLevelName(record.levelno)
         # Job, full run id, process, step and event's name stand before the message, the error's stack behind it.
-        record.msg = f"{metadata['run_id'][:8]} - {record.msg[max(record.msg.find(message), 0) :]}"
+        text = record.msg[max(record.msg.find(message), 0) :]
+        if event and event.event_type == DagsterEventType.STEP_UP_FOR_RETRY:
+            text = f"{message} {root(event.step_retry_data.error)}"
+        record.msg = f"{metadata['run_id'][:8]} - {text}"
         # Dagster logs one such line for each step downstream of what was skipped.
         return record.levelno >= logging.INFO and not message.startswith("Skipping step ")
 
