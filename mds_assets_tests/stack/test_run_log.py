@@ -31,12 +31,12 @@ def broken() -> None:
 
 
 def printed(
-    folder: Path, capfd: pytest.CaptureFixture[str], *assets: AssetsDefinition, config: dict[str, Any] | None = None
+    folder: Path, capfd: pytest.CaptureFixture[str], *assets: AssetsDefinition, config: Any = None, settings: Any = None
 ) -> tuple[list[str], DagsterInstance]:
     """The lines that a run of all of it prints for yesterday, without their time; and Dagster's records of it."""
     runs = Runs.of(folder, toy.orders, toy.staged, toy.current, toy.revenue, *assets, shop=SOLD)
     capfd.readouterr()
-    instance = DagsterInstance.ephemeral()
+    instance = DagsterInstance.ephemeral(settings=settings)
     runs.definitions.resolve_job_def("daily_refresh").execute_in_process(
         instance=instance, partition_key=str(YESTERDAY), run_config=config, raise_on_error=False
     )
@@ -83,5 +83,8 @@ def test_a_failure_is_printed_with_its_cause_and_stack(tmp_path: Path, capfd: py
 
 def test_a_level_that_somebody_asked_for_stays_theirs(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
     config = {"loggers": {"console": {"config": {"log_level": "DEBUG"}}}}
-    lines, _ = printed(tmp_path / "asked", capfd, config=config)
-    assert any(line.startswith("DEBUG") and "STEP_START" in line for line in lines)
+    for each in (
+        printed(tmp_path / "run", capfd, config=config),
+        printed(tmp_path / "instance", capfd, settings={"python_logs": {"python_log_level": "DEBUG"}}),
+    ):
+        assert any(line.startswith("DEBUG") and "STEP_START" in line for line in each[0])
