@@ -360,7 +360,7 @@ def test_neither_commands_nor_the_daemon_print_dagsters_own_events(dev: DagsterD
 def test_the_asset_graph_shows_tables_until_somebody_closes_a_group(browser: Browser, launched: Launched):
     browser.page.set_viewport_size({"width": 1440, "height": 900})
     page = browser.open("/", lambda page: page.get_by_role("link", name=launched.run_id[:8]))
-    page.get_by_role("link", name="Lineage", exact=True).click()
+    page.locator("a[href='/asset-groups']").click()
     tables = page.get_by_text(re.compile("^(repos|issue_flow|daily_activity|github_repos)$"))
     expect(tables.first).to_be_visible()
     browser.screenshot("11-graph")
