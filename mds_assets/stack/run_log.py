@@ -43,6 +43,17 @@ def _loggers(instance: DagsterInstance | None) -> Sequence[tuple[LoggerDefinitio
     return [(LoggerDefinition(shortened, console.config_schema), config)]
 
 
+def _in_one_line(message: str, event: DagsterEvent | None) -> str | None:
+    """The message of an event whose stack helps nobody, with the cause."""
+    if event and event.event_type == DagsterEventType.STEP_UP_FOR_RETRY:
+        return f"{message} {root(event.step_retry_data.error)}"
+    if event and event.is_step_failure and (given := event.step_failure_data.user_failure_data) and given.description:
+        return f"{message} {given.description}"  # the code that raised it says what is wrong
+    if event and event.event_type == DagsterEventType.RUN_FAILURE and event.job_failure_data.first_step_failure_event:
+        return message  # the step's failure was printed
+    return None
+
+
 class _Shorten(logging.Filter):
     """Passes the records of one run that a reader acts on, without what is the same in all of its lines."""
 
@@ -58,9 +69,7 @@ class _Shorten(logging.Filter):
         record.levelno = self._level(record.levelno, event)
         record.levelname = logging.getLevelName(record.levelno)
         # Job, full run id, process, step and event's name stand before the message, the error's stack behind it.
-        text = record.msg[max(record.msg.find(message), 0) :]
-        if event and event.event_type == DagsterEventType.STEP_UP_FOR_RETRY:
-            text = f"{message} {root(event.step_retry_data.error)}"
+        text = _in_one_line(message, event) or record.msg[max(record.msg.find(message), 0) :]
         record.msg = f"{metadata['run_id'][:8]} - {text}"
         # Dagster logs one such line for each step downstream of what was skipped.
         return record.levelno >= logging.INFO and not message.startswith("Skipping step ")

@@ -1,6 +1,7 @@
 """Promises of `dagster dev` and `dg dev` on the project's instance: one at a time, and only on a free port."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import yaml
 from dagster import DagsterInstance
 
 from mds_assets.stack.settings import PROJECT_ROOT
-from mds_assets_tests.process import Process, listens
+from mds_assets_tests.process import PATIENCE, Process, listens
 from mds_assets_tests.store import free_ports
 
 GUARD = yaml.safe_load((PROJECT_ROOT / ".dagster/dagster.yaml").read_text())["instance_class"]
@@ -27,16 +28,22 @@ def dev(program: str, home: Path, port: int) -> list[str | Path]:
 
 def refusal(program: str, home: Path, port: int) -> str:
     """The one line with which the command refuses to start."""
-    ended = subprocess.run(
+    with subprocess.Popen(
         dev(program, home, port),
         env=os.environ | {"DAGSTER_HOME": str(home), "PYTHONWARNINGS": "ignore"},  # Dagster's, of `dagster dev`
         cwd=home,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
-        check=False,
-    )
-    assert ended.returncode == 1, ended.stdout + ended.stderr
-    (line,) = (ended.stdout + ended.stderr).splitlines()
+        start_new_session=True,
+    ) as process:
+        try:
+            printed, _ = process.communicate(timeout=PATIENCE)
+        except subprocess.TimeoutExpired:  # it did start
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    assert process.returncode == 1, printed
+    (line,) = printed.splitlines()
     return line
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dagster import AssetExecutionContext, AssetsDefinition, DagsterInstance, RetryRequested, asset
+from dagster import AssetExecutionContext, AssetsDefinition, DagsterInstance, Failure, RetryRequested, asset
 
 from mds_assets_tests.runs import Runs
 from mds_assets_tests.stack import toy
@@ -28,6 +28,12 @@ def unsteady(context: AssetExecutionContext) -> None:
 def broken() -> None:
     """Fails."""
     raise ZeroDivisionError("a cause to act on")
+
+
+@asset(key_prefix="marts")
+def refused() -> None:
+    """Fails, and says why."""
+    raise Failure("TOKEN was refused: set another one")
 
 
 def printed(
@@ -72,13 +78,19 @@ def test_a_run_prints_a_line_per_step_that_made_tables_and_each_failed_check(
     assert {"of no interest", "more steady"} <= {entry.user_message for entry in stored}
 
 
-def test_a_failure_is_printed_with_its_cause_and_stack(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
-    lines, _ = printed(tmp_path, capfd, broken)
+def test_a_failure_is_printed_once_with_its_stack_unless_its_code_says_what_is_wrong(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+):
+    lines, _ = printed(tmp_path, capfd, broken, refused)
     failed = next(number for number, line in enumerate(lines) if 'Execution of step "marts__broken" failed' in line)
     assert lines[failed].startswith("ERROR")
     assert any(line.endswith("ZeroDivisionError: a cause to act on") for line in lines[failed:])
     assert any(f'File "{__file__}"' in line for line in lines[failed:])
-    assert any(line.startswith("ERROR") and "Steps failed: ['marts__broken']" in line for line in lines)
+    assert len([line for line in lines if line.endswith("Stack Trace:")]) == 1
+    assert any(line.endswith('step "marts__refused" failed. TOKEN was refused: set another one') for line in lines)
+    assert any(
+        line.startswith("ERROR") and "Steps failed: ['marts__broken', 'marts__refused']" in line for line in lines
+    )
 
 
 def test_a_level_that_somebody_asked_for_stays_theirs(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
