@@ -1,7 +1,7 @@
 """What `dagster dev` and `dg dev` must have before they start anything: an instance to themselves, and a free port.
 
-Dagster looks at neither. Two daemons on one instance launch each day's runs twice. A webserver without a port ends half
-a minute later, after the daemon and the code server have started, with a stack trace.
+Dagster looks at neither. Two daemons on one instance can launch the same runs twice. A webserver whose port is taken
+logs an error and hangs, and the daemon goes on without a UI.
 """
 
 from pathlib import Path
