@@ -1,11 +1,23 @@
 """Promises of what a run prints without a logger of its own: what a reader acts on, and nothing that they don't."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from dagster import AssetExecutionContext, AssetsDefinition, DagsterInstance, Failure, RetryRequested, asset
+from dagster import (
+    AssetExecutionContext,
+    AssetsDefinition,
+    DagsterInstance,
+    Failure,
+    RetryRequested,
+    asset,
+    build_init_resource_context,
+)
 
+from mds_assets.stack.blocks import raw_table
+from mds_assets.stack.landing.days import Days
+from mds_assets.stack.run_log import shorten_run_logs
 from mds_assets_tests.runs import Runs
 from mds_assets_tests.stack import toy
 
@@ -22,6 +34,18 @@ def unsteady(context: AssetExecutionContext) -> None:
         raise RetryRequested(max_retries=1) from ConnectionError("a line that broke")
     context.log.info("more %s", "steady")
     context.log.debug("of no interest")
+
+
+@raw_table(columns=toy.RAW, day="updated_at", key=["id"], output_required=False)
+def out_of_requests(days: Days) -> Iterator[dict[str, Any]]:
+    """Lands nothing."""
+    days.skip("it needs 900 requests")
+    yield {}
+
+
+@asset(key_prefix="marts", deps=[out_of_requests])
+def downstream() -> None:
+    """Is skipped with it."""
 
 
 @asset(key_prefix="marts")
@@ -91,6 +115,23 @@ def test_a_failure_is_printed_once_with_its_stack_unless_its_code_says_what_is_w
     assert any(
         line.startswith("ERROR") and "Steps failed: ['marts__broken', 'marts__refused']" in line for line in lines
     )
+
+
+def test_a_skipped_table_says_why_and_what_is_downstream_says_nothing(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+):
+    lines, _ = printed(tmp_path, capfd, out_of_requests, downstream)
+    (skipped,) = (line for line in lines if "out_of_requests" in line or "downstream" in line)
+    assert skipped.startswith("WARNING")
+    assert skipped.endswith("raw/out_of_requests skipped: it needs 900 requests")
+
+
+def test_a_logger_outside_of_a_run_prints_too(capfd: pytest.CaptureFixture[str]):
+    shorten_run_logs()
+    log = build_init_resource_context().log
+    assert log
+    log.info("opened")
+    assert capfd.readouterr().err.endswith("opened\n")
 
 
 def test_a_level_that_somebody_asked_for_stays_theirs(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
