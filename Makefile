@@ -24,7 +24,7 @@ run: .venv/synced ## Materialise the last days of the sample, or of GITHUB_ORG, 
 	@$(BIN)/mds run
 
 dev: .venv/synced ## Dagster's UI, daemon and schedule on http://127.0.0.1:3000 (or PORT)
-	$(BIN)/dagster dev --host 127.0.0.1 --port $(PORT)
+	@$(BIN)/dg dev -w workspace.yaml --host 127.0.0.1 --port $(PORT) --log-level warning
 
 test: .venv/synced-dev ## Run the tests that most changes need, in four minutes on two cores
 	$(BIN)/pytest -n 3 -m "not slow"

@@ -1,4 +1,4 @@
-"""`dagster dev` as `make dev` starts it: the real webserver, daemon and code server, on a project of the tests."""
+"""`dg dev` as `make dev` starts it: the real webserver, daemon and code server, on a project of the tests."""
 
 import json
 import os
@@ -140,7 +140,8 @@ def dagster_dev(project: Runs, log: Path, *, is_eager: bool = False) -> Generato
         workspace = project.home / "workspace.yaml"
         workspace.write_text(EAGER)
     (port,) = free_ports(1)
-    command = [Path(sys.executable).with_name("dagster"), "dev", "--host", "127.0.0.1", "--port", str(port)]
+    # Without `--log-level warning`: tests read what the daemon does in its log.
+    command = [Path(sys.executable).with_name("dg"), "dev", "--host", "127.0.0.1", "--port", str(port)]
     started = DagsterDev(project, f"http://127.0.0.1:{port}", log)
     with log.open("w") as output:
         server = subprocess.Popen(

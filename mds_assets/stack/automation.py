@@ -14,7 +14,7 @@ from dagster import (
     DefaultSensorStatus,
 )
 
-from mds_assets.stack.jobs import TRIGGER
+from mds_assets.stack.jobs import TRIGGER, WHY
 
 _changed = AutomationCondition.any_deps_match(AutomationCondition.newly_updated())
 _blocked = AutomationCondition.any_deps_match(
@@ -70,8 +70,9 @@ def follow_staging(following: set[AssetKey]) -> AutomationConditionSensorDefinit
     return AutomationConditionSensorDefinition(
         "follow_staging",
         target=AssetSelection.assets(*sorted(following)),
-        description="When a day of staging is repaired, the marts and reports that look back on it run again, if they "
-        "were there before.",
+        description="When a day of staging is materialized again, the marts and reports that look back on it are "
+        "outdated: those of that day, and of the next days as far as their window reaches. This runs them again, if "
+        "they exist.",
         default_status=DefaultSensorStatus.RUNNING,
-        run_tags={TRIGGER: "automation"},
+        run_tags={TRIGGER: "automation", WHY: "a table that these read was materialized again"},
     )

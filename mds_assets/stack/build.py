@@ -41,6 +41,7 @@ from mds_assets.stack.partitions import SINGLE_RUN, is_same_day
 from mds_assets.stack.plan.schedule import heal_schedule
 from mds_assets.stack.prune import prune_job
 from mds_assets.stack.redaction import guard_dagster, guard_output
+from mds_assets.stack.run_log import shorten_run_logs
 from mds_assets.stack.schedules import compact_schedule, daily_refresh_schedule, prune_schedule, table_checks_schedule
 from mds_assets.stack.sensors import failed_checks, failed_runs
 from mds_assets.stack.session import Session
@@ -51,6 +52,7 @@ from mds_assets.stack.warehouse import warehouse
 # Once in each process that runs definitions, and before any code of a source.
 guard_output()
 guard_dagster()
+shorten_run_logs()
 
 
 class DefinitionError(click.ClickException):

@@ -11,6 +11,7 @@ https://docs.dagster.io/deployment/oss/dagster-yaml
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -18,11 +19,18 @@ from dagster import DagsterInstance
 from dagster._core.instance.ref import InstanceRef
 from dagster._serdes import ConfigurableClassData
 
+from mds_assets.stack.dev import claim
+
 _MAX_BATCH = 1000  # events stored at once
 
 
 class GuardedInstance(DagsterInstance):
-    """An instance with a guarded webserver and a fast event log."""
+    """An instance with a guarded webserver and a fast event log, and of one `dagster dev` at a time."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Dagster's own; every process that uses the instance makes one."""
+        super().__init__(*args, **kwargs)
+        self._dev = claim(Path(self.root_directory))
 
     @classmethod
     def config_schema(cls) -> Mapping[str, Any]:

@@ -5,8 +5,8 @@ https://docs.dagster.io/guides/build/jobs/asset-jobs
 
 from dagster import AssetSelection, define_asset_job
 
-# The tag of automatic runs: what started them.
-TRIGGER = "mds/trigger"
+# Tags of automatic runs, which the UI's list of runs shows: what started them, and why if nobody asked for them.
+TRIGGER, WHY = "mds/trigger", "mds/why"
 
 daily_refresh = define_asset_job(
     "daily_refresh",

@@ -1,13 +1,18 @@
-"""Dagster's webserver, deaf to other sites' pages.
+"""Dagster's webserver, deaf to other sites' pages, and with a first page that shows something.
 
 It has no login, and by itself it runs GraphQL mutations by GET and by POST of any content type, whatever Host and
 Origin say. So any page you visit could make your browser start runs on 127.0.0.1, or read the UI's answers by giving
 your machine a second name (DNS rebinding). `instance` puts this class in Dagster's place.
 
+Dagster's own first page is a timeline of what the daemon launched: empty after `mds run`. Its asset graph begins with
+closed groups. Neither has a setting.
+
 https://cheatsheetseries.owasp.org/cheatsheets/Cross-Site_Request_Forgery_Prevention_Cheat_Sheet.html
 https://developer.mozilla.org/en-US/docs/Web/HTTP/Reference/Headers/Sec-Fetch-Site
 """
 
+import json
+import re
 from collections.abc import Collection
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,7 +20,8 @@ from urllib.parse import urlsplit
 from dagster_webserver.webserver import DagsterWebserver
 from starlette.datastructures import Headers
 from starlette.middleware import Middleware
-from starlette.responses import PlainTextResponse
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
@@ -23,6 +29,9 @@ from mds_assets.stack.loopback import is_loopback
 from mds_assets.stack.ui_settings import ui_hosts
 
 _READS = {"GET", "HEAD", "OPTIONS"}
+# Where the UI's own script keeps which groups of the asset graph are open; once somebody has opened or closed one, this
+# stays as they left it. Nothing happens if a later version of the UI reads another name.
+_OPEN_GROUPS = "asset-graph-open-graph-nodes-global-__GLOBAL__"
 
 
 class GuardedWebserver(DagsterWebserver[Any, Any]):
@@ -35,6 +44,22 @@ class GuardedWebserver(DagsterWebserver[Any, Any]):
     def make_security_headers(self) -> dict[str, str]:
         """Dagster's own, and no frame of another page around the UI, in which a click could be stolen."""
         return {**super().make_security_headers(), "X-Frame-Options": "SAMEORIGIN"}
+
+    def index_html_endpoint(self, request: Request) -> HTMLResponse:
+        """The UI's page, with a script that opens the asset graph's groups; at `/`, the way to the list of runs."""
+        if not request.path_params.get("path"):
+            return HTMLResponse(status_code=307, headers={"Location": f"{self._app_path_prefix}/runs"})
+        page = super().index_html_endpoint(request)
+        with self.request_context(request) as context:
+            groups = sorted({f"global@global:{node.group_name}" for node in context.asset_graph.asset_nodes})
+        opened = json.dumps({"expanded": ",".join(groups)})
+        # The page's policy runs only scripts with its nonce. Without groups, the definitions did not load.
+        html = bytes(page.body)
+        if groups and (tag := re.search(rb'<script nonce="\w+">', html)):
+            script = f'localStorage["{_OPEN_GROUPS}"] ??= {json.dumps(opened)}</script>'.encode()
+            page.body = html.replace(tag[0], tag[0] + script + tag[0], 1)
+            page.headers["content-length"] = str(len(page.body))
+        return page
 
 
 class OwnPagesOnly:

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 from dagster import DagsterEventType, DagsterInstance
 
-from mds_assets.stack.jobs import TRIGGER
+from mds_assets.stack.jobs import TRIGGER, WHY
 from mds_assets.stack.partitions import days_between
 from mds_assets.stack.settings import PROJECT_ROOT
 from mds_assets_tests.dev import PATIENCE, DagsterDev, dagster_dev
@@ -276,6 +276,8 @@ def test_the_marts_that_look_back_on_a_repaired_day_follow_once_and_nothing_foll
     def made() -> Counter[tuple[str, date]]:
         runs = [dev.ended(run["runId"], seconds=4 * PATIENCE) for run in stack.by_automation()]
         assert all(run["status"] == "SUCCESS" for run in runs)
+        why = {"dagster/sensor_name": "follow_staging", WHY: "a table that these read was materialized again"}
+        assert all(why.items() <= {tag["key"]: tag["value"] for tag in run["tags"]}.items() for run in runs)
         return Counter(
             ("/".join(key["path"]), day) for run in runs for key in run["assetSelection"] for day in days_of(run)
         )

@@ -21,12 +21,14 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from importlib.metadata import entry_points
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Thread
@@ -533,15 +535,28 @@ def change(reader: Reader, diff: str) -> None:
     path.write_text(text.replace(before, after), encoding="utf-8")
 
 
-def test_each_replaced_command_is_still_in_the_documents():
-    written = {
+def written_commands() -> set[str]:
+    return {
         command
         for document in DOCUMENTS
         for fence in fences(document)
         if fence.language in ("sh", "bash")
         for command in commands(fence.text)
     }
-    assert set(INSTEAD) <= written
+
+
+def test_each_replaced_command_is_still_in_the_documents():
+    assert set(INSTEAD) <= written_commands()
+
+
+def test_the_programs_that_documents_run_are_there_after_make_run():
+    """It installs no development tools."""
+    project = tomllib.loads((PROJECT_ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    installed = {project["name"], *(re.split(r"[^\w-]", each)[0] for each in project["dependencies"])}
+    owners = {script.name: script.dist.name for script in entry_points(group="console_scripts") if script.dist}
+    programs = set(re.findall(r"\.venv/bin/([\w-]+)", "\n".join(written_commands()))) & owners.keys()
+    assert programs >= {"dagster", "dg", "mds"}
+    assert {owners[program] for program in programs} <= installed
 
 
 def prose(path: Path) -> str:

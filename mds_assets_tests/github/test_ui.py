@@ -332,11 +332,11 @@ def test_schedules_and_sensors_are_on_and_a_daemon_runs_them_but_pruning_waits_t
     browser.screenshot("6-automation")
 
 
-def test_runs_of_the_command_line_appear_in_the_ui(
+def test_the_first_page_shows_all_runs_those_of_the_command_line_too(
     dev: DagsterDev, browser: Browser, launched: Launched, by_command: dict[str, str]
 ):
     assert len(by_command) == 2
-    page = browser.open("/runs", lambda page: page.get_by_role("link", name=launched.run_id[:8]))
+    page = browser.open("/", lambda page: page.get_by_role("link", name=launched.run_id[:8]))
     for run_id in by_command:
         expect(page.get_by_role("link", name=run_id[:8])).to_be_visible()
         assert dev.runs()[run_id]["status"] == "SUCCESS"
@@ -344,6 +344,28 @@ def test_runs_of_the_command_line_appear_in_the_ui(
     page.get_by_role("link", name=next(iter(by_command))[:8]).click()
     expect(page.get_by_text("Success", exact=True)).to_be_visible()
     expect(page.get_by_text("Errored (0)")).to_be_visible()
+
+
+def test_neither_commands_nor_the_daemon_print_dagsters_own_events(dev: DagsterDev, by_command: dict[str, str]):
+    _, materialize = by_command.values()
+    printed = dev.log.read_text()
+    for text in (materialize, printed):
+        assert 'Finished execution of step "marts__contributors"' in text
+        assert "DEBUG" not in text
+        assert "STEP_START" not in text
+
+
+def test_the_asset_graph_shows_tables_until_somebody_closes_a_group(browser: Browser, launched: Launched):
+    browser.page.set_viewport_size({"width": 1440, "height": 900})
+    page = browser.open("/", lambda page: page.get_by_role("link", name=launched.run_id[:8]))
+    page.locator("a[href='/asset-groups']").click()
+    tables = page.get_by_text(re.compile("^(repos|issue_flow|daily_activity|github_repos)$"))
+    expect(tables.first).to_be_visible()
+    browser.screenshot("11-graph")
+
+    page.evaluate("for (const key in localStorage) if (key.startsWith('asset-graph-open')) localStorage[key] = '{}'")
+    page = browser.open("/asset-groups", lambda page: page.locator("svg").get_by_text("staging", exact=True))
+    expect(tables).to_have_count(0)
 
 
 def test_the_token_is_nowhere_in_files_output_or_answers(dev: DagsterDev, by_command: dict[str, str]):

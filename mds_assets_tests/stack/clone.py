@@ -47,4 +47,4 @@ class Clone(Runs):
             shutil.copy(_HERE / "toy.py", defs / "toy" / "tables.py")
             (defs / "toy" / "resources.py").write_text(_RESOURCES)
             shutil.copy(_HERE / "staging" / "orders.sql", defs / "toy" / "staging")
-        self.environment |= {"MDS_SOURCES": "", "PYTHONPATH": str(self.root), "VIRTUAL_ENV": str(self.root / ".venv")}
+        self.environment |= {"MDS_SOURCES": "", "PYTHONPATH": str(self.root)}

@@ -167,7 +167,13 @@ def test_dg_checks_and_lists_what_there_is(clone: Clone):
 
 def test_dg_launches_a_partition_and_a_range(clone: Clone):
     before = YESTERDAY - timedelta(days=1)
-    dg(clone, "launch", "--assets", "raw/orders,staging/orders", "--partition", str(before))
+    ended = clone.command(
+        "dg", "launch", "--assets", "group:raw or group:staging", "--partition", str(before), cwd=clone.root
+    )
+    assert ended.returncode == 0, ended.stderr
+    printed = (ended.stdout + ended.stderr).splitlines()
+    assert len(printed) < 10
+    assert all(" - dagster - INFO - " in line for line in printed)
     assert clone.days("staging/orders") == [before]
     dg(clone, "launch", "--assets", "*", "--partition-range", f"{before}...{YESTERDAY}")
     assert clone.days("marts/revenue") == [before, YESTERDAY]

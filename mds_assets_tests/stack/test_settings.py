@@ -237,6 +237,7 @@ def test_a_relative_data_folder_lies_beside_pyproject_whatever_the_working_direc
             "--partition",
             "2025-01-01",
         ],
+        ["dg", "launch", "--target-path", str(PROJECT_ROOT), "--assets", "*", "--partition", "2025-01-01"],
         ["mds", "run"],
         ["mds", "show"],
     ],
@@ -253,6 +254,7 @@ def test_a_wrong_setting_ends_each_command_with_one_line_and_exit_code_1(
 ):
     program = Path(sys.executable).with_name(command[0])
     lake = tmp_path / "lake"
+    (tmp_path / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")  # as the project's own home has it
     ended = subprocess.run(
         [program, *command[1:]],
         env=os.environ | {variable: "week", "MDS_DATA_DIR": str(lake), "DAGSTER_HOME": str(tmp_path)},
@@ -262,7 +264,9 @@ def test_a_wrong_setting_ends_each_command_with_one_line_and_exit_code_1(
         check=False,
     )
     assert ended.returncode == 1
-    assert ended.stderr.splitlines()[-1].startswith(f"Error: {message}")
+    *before, line = (ended.stdout + ended.stderr).splitlines()
+    assert line.startswith(f"Error: {message}")
+    assert not before or (command[0] == "dagster" and "Use 'dg launch" in before[0])  # Dagster's, of its own command
     assert "Traceback" not in ended.stderr
     assert not lake.exists()
 

@@ -154,6 +154,13 @@ def test_the_uis_own_requests_and_programs_get_their_answers(host: str, guarded:
         assert guarded.send("GET", "/graphql", {"Host": host, "Accept": "text/html"}, None).ok  # GraphiQL
 
 
+def test_the_first_page_is_the_list_of_runs(guarded: Webserver, stock: Webserver):
+    """Dagster's own is a timeline, of runs that the daemon launched."""
+    page = {"Accept": "text/html"}
+    assert stock.send("GET", "/", page, None).url == f"{stock.url}/"
+    assert guarded.send("GET", "/", page, None).url == f"{guarded.url}/runs"
+
+
 def scope(method: str | None = "GET", path: str = "/runs", **headers: str) -> dict[str, Any]:
     given = {"host": "127.0.0.1:3000", **{name.replace("_", "-"): value for name, value in headers.items()}}
     return {
