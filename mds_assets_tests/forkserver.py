@@ -16,6 +16,7 @@ import json
 import os
 import runpy
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -159,6 +160,7 @@ def _serve(folder: Path) -> tuple[list[str], dict[str, str]]:
         while True:
             ready, _, _ = select.select([listener, 0], [], [])
             if listener not in ready:
+                shutil.rmtree(folder, ignore_errors=True)
                 os._exit(0)
             connection, _ = listener.accept()
             if os.fork() == 0:

@@ -28,6 +28,7 @@ from mds_assets_tests.github.chaos.faults import Fault
 from mds_assets_tests.github.chaos.play import SECRET, TOKEN, Outcome, new_folder, play
 from mds_assets_tests.github.chaos.schedule import Kill
 from mds_assets_tests.github.recordings import needs_recordings
+from mds_assets_tests.parameters import slow_except
 
 # One worker for all, as they share the process that has imported everything.
 pytestmark = needs_recordings
@@ -47,7 +48,7 @@ def test_a_schedule_is_a_function_of_its_seed_and_200_seeds_try_everything():
     assert {made.refusal for made in schedules} == {None, 403, 404}
 
 
-@pytest.mark.parametrize("seed", [*(pytest.param(seed, marks=pytest.mark.slow(12)) for seed in (19, 41)), 63])
+@pytest.mark.parametrize("seed", slow_except(63, of=[19, 41, 63], seconds=12))
 def test_whatever_happens_nothing_is_lost_doubled_half_written_or_leaked(seed: int):
     with new_folder() as folder:
         outcome = play(schedule.make(seed), folder)
@@ -140,7 +141,11 @@ DAMAGES: dict[str, tuple[Kind, Callable[[Path], object]]] = {
 }
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
+# One of each kind of violation is enough for `make test`.
+QUICK = {kind: damage for damage, (kind, _) in DAMAGES.items()}.values()
+
+
+@pytest.mark.parametrize("damage", slow_except(*QUICK, of=DAMAGES, seconds=1))
 def test_the_search_finds(damage: str, played: tuple[Path, Outcome], tmp_path: Path):
     folder = shutil.copytree(played[0], tmp_path / "copy")
     lake, ended = folder / "lake", played[1].ended

@@ -212,6 +212,7 @@ def facts(project: Project) -> tuple[Rows, Rows]:
     ]
 
 
+@pytest.mark.slow(6)
 def test_days_run_as_they_end_equal_the_same_days_run_a_month_later(tmp_path: Path):
     events, days = sliced_quicwg(), MARCH[9:13]
     with serving(events) as server, DagsterInstance.ephemeral() as instance:

@@ -22,6 +22,7 @@ from mds_assets_tests.github.recordings import jenkinsci
 from mds_assets_tests.github.server import GitHubHandler, GitHubServer
 from mds_assets_tests.github.test_connection import Fault, answers, breaks_off, hangs_up, nothing_left, on, resets
 from mds_assets_tests.github.test_connection import sends_half_a_document as half_a_document
+from mds_assets_tests.parameters import slow_except
 
 FIRST, LAST = date(2019, 10, 24), date(2019, 10, 25)
 ORG = "jenkinsci"
@@ -284,9 +285,7 @@ def small_disk(project: Project) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", project.lake], check=True)
 
 
-@pytest.mark.parametrize(
-    "free", [30_000, *(pytest.param(free, marks=pytest.mark.slow(4)) for free in (0, 100_000, 200_000))]
-)
+@pytest.mark.parametrize("free", slow_except(30_000, of=[0, 30_000, 100_000, 200_000], seconds=4))
 def test_a_full_disk_is_told_and_changes_no_table(
     small_disk: Path, project: Project, last_day: Project, undisturbed: dict[str, Rows], free: int,
     record_property: Callable[[str, object], None],

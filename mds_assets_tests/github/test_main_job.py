@@ -261,7 +261,10 @@ def test_mds_run_works_in_a_dagster_home_without_dagster_yaml(tmp_path: Path):
     assert len(project.days("marts/daily_activity")) == 1
 
 
-@pytest.mark.parametrize(("mart", "days"), [("marts/repos_per_language", 7), ("marts/daily_activity", 7 + 6)])
+@pytest.mark.parametrize(
+    ("mart", "days"),
+    [("marts/repos_per_language", 7), pytest.param("marts/daily_activity", 7 + 6, marks=pytest.mark.slow(5))],
+)
 def test_the_days_that_a_mart_lacks_are_told_in_its_metadata_and_by_its_check(tmp_path: Path, mart: str, days: int):
     """Activity reads six days before its window besides, for the mean of its first date."""
     project = Project(tmp_path)

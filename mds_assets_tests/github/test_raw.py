@@ -271,6 +271,7 @@ def test_an_outage_is_tried_again_by_dagster_and_a_refusal_is_not(tmp_path: Path
         assert len(server.requests) == 22  # at first, and twice again
 
 
+@pytest.mark.slow(6)
 def test_a_listing_that_shrinks_or_is_empty_is_a_warning_of_the_next_run(tmp_path: Path):
     instance = DagsterInstance.ephemeral()
 

@@ -136,6 +136,7 @@ def test_unchanged_timestamps_mean_an_unchanged_row(moment: datetime, later: int
 
 @examples
 @given(moment=moments_between(2024, 2040), later=hours)
+@pytest.mark.slow(3)
 def test_timestamps_never_go_backwards(moment: datetime, later: int) -> None:
     after = by_id(crawl(moment + timedelta(hours=later)))
     for row in crawl(moment):
@@ -159,6 +160,7 @@ def test_yesterday_and_each_of_the_last_seven_days_have_activity_at_any_hour(mom
     assert all(active[moment.date() - days * DAY] > 0 for days in range(1, 8))
 
 
+@pytest.mark.slow(3)
 def test_workdays_are_busier_than_weekends() -> None:
     monday = datetime(2026, 7, 6, tzinfo=UTC)
     actives: Counter[bool] = Counter()
