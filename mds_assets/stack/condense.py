@@ -157,6 +157,7 @@ def return_space(instance: DagsterInstance) -> None:
             if 4 * free > pages:
                 with suppress(OperationalError):
                     con.execute(text("VACUUM"))
+                    con.execute(text("PRAGMA wal_checkpoint(TRUNCATE)"))  # the file shrinks when this is merged into it
 
 
 def _log(instance: DagsterInstance) -> SqlEventLogStorage:

@@ -102,7 +102,7 @@ def failing(phase: str, github: GitHubServer, monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.parametrize(
-    "phase", slow_except("moving", of=["paging", "extract", "normalize", "load", "moving"], seconds=3)
+    "phase", slow_except("moving", of=["paging", "extract", "normalize", "get_load_package_info", "moving"], seconds=3)
 )
 def test_a_run_that_fails_while_it_lands_changes_nothing_and_the_next_one_heals(
     project: Project, github: GitHubServer, undisturbed: list[Rows], phase: str

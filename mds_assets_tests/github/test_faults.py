@@ -231,7 +231,7 @@ KILLS = {
     "before extract": ("enters", f"{PIPELINE}.extract", "1", ""),
     "extract": ("leaves", f"{PIPELINE}.extract", "1", ""),
     "normalize": ("leaves", f"{PIPELINE}.normalize", "1", ""),
-    "load": ("leaves", f"{PIPELINE}.load", "1", ""),
+    "load": ("leaves", f"{PIPELINE}.get_load_package_info", "1", ""),
     "moving the load": ("leaves", "os:link", "1", "raw/github_repos"),
     "staging": ("leaves", f"{LAKE}.duckdb:write", "1", ""),
     "moving staging": ("leaves", "os:replace", "1", "staging/repos"),

@@ -36,7 +36,7 @@ from dagster._core.definitions.automation_tick_evaluation_context import build_r
 from mds_assets.stack import build
 from mds_assets.stack.automation import FOLLOWS_STAGING
 from mds_assets.stack.blocks import mart
-from mds_assets.stack.jobs import TRIGGER
+from mds_assets.stack.jobs import TRIGGER, WHY
 from mds_assets.stack.partitions import DAILY, SINGLE_RUN, days_between, lookback
 from mds_assets_tests.runs import Runs
 from mds_assets_tests.stack import toy
@@ -196,7 +196,7 @@ def test_one_sensor_that_is_on_evaluates_them_all():
     assert sensor.name == "follow_staging"
     assert sensor.description
     assert sensor.default_status == DefaultSensorStatus.RUNNING
-    assert sensor.run_tags == {TRIGGER: "automation"}
+    assert sensor.run_tags == {TRIGGER: "automation", WHY: "a table that these read was materialized again"}
     assert sorted(sensor.asset_selection.resolve(defs.resolve_asset_graph())) == [*MARTS, REPORT]
 
 

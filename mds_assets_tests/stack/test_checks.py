@@ -308,8 +308,7 @@ def test_lost_days_of_a_snapshot_are_not_called_runnable(tmp_path: Path):
     lost = "days have no snapshot, and none can be made of past days."
     assert messages["alone"].description == f"6 of the 7 {lost}"
     assert messages["both"].description == (
-        f"3 of the 7 days that {YESTERDAY} looks back on lie before the first that was landed and staged. "
-        f"3 of the 7 {lost}"
+        f"3 of the 7 days that {YESTERDAY} looks back on lie before the first. 3 of the 7 {lost}"
     )
     assert not any(check.metadata[ACTIONABLE].value for check in messages.values())
     assert messages["both"].metadata["days_missing"].value == 6

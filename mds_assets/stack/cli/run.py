@@ -73,10 +73,10 @@ def run(
     period = f"{(end - start).days + 1} days, {start} to {end}" if start < end else f"{end}"
     summaries = ", ".join(filter(None, (source.summary() for source in loaded_sources())))
     say(period, *((", of ", (summaries, "bold")) if summaries else ()))
-    with open_lake().workspace():  # fails in one line, before each table would, if it cannot be written
-        pass
     from mds_assets.definitions import defs
 
+    with open_lake().workspace():  # fails in one line, before each table would, if it cannot be written
+        pass
     keys = selected(defs, select)
     if skip_ingest:
         lake, raw = open_lake(), [spec for spec in tables() if spec.key.has_prefix(["raw"])]

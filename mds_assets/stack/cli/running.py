@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mds_assets.stack.cli.interrupts import raise_received
 from mds_assets.stack.cli.progress import RunProgress
 from mds_assets.stack.failures import reason, table_of
 
@@ -62,6 +63,7 @@ def materialize(defs: "Definitions", first: date, last: date, keys: "Collection[
         job = Definitions.merge(defs, Definitions(loggers={"progress": progress.logger()})).resolve_job_def(
             "daily_refresh"
         )
+        raise_received()
         try:
             with progress.shown():
                 result = job.execute_in_process(
@@ -79,6 +81,7 @@ def materialize(defs: "Definitions", first: date, last: date, keys: "Collection[
             if run and not run.is_finished:
                 instance.report_run_canceled(run)
             raise
+        raise_received()
         if result.dagster_run.status == DagsterRunStatus.CANCELED:
             raise KeyboardInterrupt
         return Ran(result, progress, time.monotonic() - started)
