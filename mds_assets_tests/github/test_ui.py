@@ -274,7 +274,7 @@ def test_the_report_shows_its_charts_and_beside_a_token_names_public_repositorie
     page = browser.open("/assets/reports/activity", lambda page: page.get_by_text("Show markdown"))
     page.get_by_text("Show markdown").click()
     charts = page.get_by_role("dialog").locator("img")
-    expect(charts).to_have_count(6)
+    expect(charts).to_have_count(4)
     assert all(chart.evaluate("image => image.naturalWidth") for chart in charts.all())
     browser.screenshot("8-report")
     page.keyboard.press("Escape")
