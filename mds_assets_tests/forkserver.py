@@ -183,11 +183,11 @@ def _answer(connection: socket.socket, folder: Path) -> tuple[list[str], dict[st
     for number, file in enumerate(files):
         os.dup2(file, number)
         os.close(file)
-    asked = json.loads(request)
-    os.chdir(asked["cwd"])
+    requested = json.loads(request)
+    os.chdir(requested["cwd"])
     # What is imported now is compiled once per server, whether or not the project's own folders may be written.
     sys.dont_write_bytecode, sys.pycache_prefix = False, str(folder / "pycache")
-    return asked["command"], asked["env"]
+    return requested["command"], requested["env"]
 
 
 def _become(command: list[str], env: dict[str, str]) -> None:

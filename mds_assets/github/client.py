@@ -125,6 +125,7 @@ class Crawl:
         listed: For each organisation, how many repositories GitHub lists: exact up to 100, an upper bound above.
         kinds: For each organisation, the path GitHub lists it under: `orgs`, or `users` for a user.
         future: Rows dated in the future: created, updated or pushed to.
+        newest: The newest activity of any repository listed, UTC; None without one.
         refused: The organisations that are left out, each with the reason.
         warnings: Anomalies that are not errors.
         connection: The session's, which stays open; without it the crawl opens its own.

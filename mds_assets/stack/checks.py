@@ -320,7 +320,7 @@ def _window_is_complete(checked: _Checked) -> AssetCheckResult:
         past = {day for day in absent if key in checked.subject.snapshots and day < yesterday}
         first = next(iter(checked.session.lake.days(key) if absent else []), date.min)
         lost |= past
-        missing |= {day for day in absent - past if day > first}
+        missing |= {day for day in absent - past if day >= first}
         before_first |= {day for day in absent - past if day < first}
     before_first -= missing
     lost -= missing | before_first

@@ -5,7 +5,7 @@ https://docs.dagster.io/guides/build/jobs/asset-jobs
 
 from dagster import AssetSelection, define_asset_job
 
-# Tags of automatic runs, which the UI's list of runs shows: what started them, and why if nobody asked for them.
+# Tags of automatic runs, which the UI's list of runs shows: what started them, and why if nobody requested them.
 TRIGGER, WHY = "mds/trigger", "mds/why"
 
 daily_refresh = define_asset_job(

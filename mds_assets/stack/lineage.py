@@ -6,18 +6,16 @@ Open-source Dagster draws the lineage of tables, but prints that of columns as J
 
 import base64
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
 from hashlib import sha256
 from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
 from dagster import AssetSpec
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from mds_assets.stack.html import html_environment
 from mds_assets.stack.table import DAY, TABLE, declared_table
-from mds_assets.stack.text import printable
 
 _FOLDER = Path(__file__).parent
 _SCRIPT = "lineage.js"
@@ -68,7 +66,7 @@ def lineage_page(specs: Iterable[AssetSpec]) -> str:
     layers = [(layer, list(tables)) for layer, tables in groupby(lineage_tables(specs), lambda table: table.layer)]
     # The page's policy runs no other script: the hash is of exactly this text.
     own_script = Markup(script)  # noqa: S704
-    template = _environment().get_template("lineage.html.j2")
+    template = html_environment(_FOLDER, keep="\n").get_template("lineage.html.j2")
     return template.render(layers=layers, script=own_script, script_hash=script_hash)
 
 
@@ -95,20 +93,3 @@ def lineage_tables(specs: Iterable[AssetSpec]) -> list[LineageTable]:
             shown.append(LineageColumn(number, column.name, column.type, column.description, origins, known))
         tables.append(LineageTable(name, spec.description or "", shown))
     return tables
-
-
-@cache
-def _environment() -> Environment:
-    return Environment(
-        loader=FileSystemLoader(_FOLDER),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        finalize=_printable,
-    )
-
-
-def _printable(value: object) -> object:
-    return printable(value, keep="\n") if isinstance(value, str) and not isinstance(value, Markup) else value

@@ -11,7 +11,7 @@ MERGED = "mds_merged"  # the same for a current table: a JSON object of the merg
 LOAD = "mds_load"  # the same, for a raw file: its load's run, days, requests and times, as a JSON object
 PROVENANCE = "mds_provenance"  # the same for a derived file: what it was made from, see `provenance`
 SETTINGS = "mds/settings"  # the metadata of an asset that holds the settings its rows depend on
-NEWEST_ACTIVITY = "newest_activity"  # that of a raw table whose source told when it last changed: a day, as text
+NEWEST_ACTIVITY = "newest_activity"  # metadata of a raw table: the newest day with activity in its source, as text
 SKIPPED = "skipped"  # the metadata of a raw table's observation that holds why a run landed nothing
 
 ACTIONABLE = "actionable"  # the metadata of a warning that holds whether running something would end it

@@ -253,6 +253,18 @@ def test_mds_run_on_the_sample_shows_the_marts_and_a_second_run_shows_the_same_n
     assert len([name for name in loads if not name.endswith(".early.parquet")]) == 4  # two days, two loads
 
 
+def test_an_organisation_with_nothing_recent_is_shown_since_when(tmp_path: Path):
+    old = {"created_at": "2020-01-01T00:00:00Z", "updated_at": "2025-09-26T10:00:00Z", "pushed_at": None}
+    with GitHubServer({"acme": [jenkinsci()[0] | old]}) as github:
+        project = Project(tmp_path, github.url, ["acme"])
+        ended = project.command("mds", "run", "--days", "2")
+        assert ended.returncode == 0, ended.stderr
+        assert "Nothing happened in these days: newest activity is 2025-09-26\n" in ended.stdout
+        active = project.command("mds", "run", "--from", "2025-09-26", "--to", "2025-09-26")
+    assert active.returncode == 0, active.stderr
+    assert "Nothing happened" not in active.stdout
+
+
 def test_mds_run_works_in_a_dagster_home_without_dagster_yaml(tmp_path: Path):
     project = Project(tmp_path)
     (project.home / "dagster.yaml").unlink()

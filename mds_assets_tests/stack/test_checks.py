@@ -326,6 +326,17 @@ def test_lost_days_of_a_snapshot_are_not_called_runnable(tmp_path: Path):
         assert result.description == messages["both"].description
 
 
+def test_a_first_day_that_was_staged_without_being_landed_is_missing(tmp_path: Path):
+    runs = shop(tmp_path)
+    first = YESTERDAY - timedelta(days=2)
+    runs.materialise(first, first, layers=["staging"])  # of nothing
+    runs.materialise(first + timedelta(days=1), YESTERDAY)
+    check = runs.checks()["marts/revenue window_is_complete"]
+    assert not check.passed
+    assert f"were never landed and staged: {first}. Run them" in (check.description or "")
+    assert check.metadata[ACTIONABLE].value
+
+
 def test_yesterday_s_snapshot_can_still_be_made(tmp_path: Path):
     @raw_table(columns=[column("id", "BIGINT", "It.")], key=["id"], day=None)
     def stock(days: Days) -> list[Any]:

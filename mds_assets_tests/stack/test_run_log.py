@@ -134,7 +134,7 @@ def test_a_logger_outside_of_a_run_prints_too(capfd: pytest.CaptureFixture[str])
     assert capfd.readouterr().err.endswith("opened\n")
 
 
-def test_a_level_that_somebody_asked_for_stays_theirs(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
+def test_a_configured_level_takes_precedence(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
     config = {"loggers": {"console": {"config": {"log_level": "DEBUG"}}}}
     for each in (
         printed(tmp_path / "run", capfd, config=config),

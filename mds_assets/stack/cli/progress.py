@@ -33,7 +33,7 @@ class RunProgress:
         rows: Rows by table that ended.
         days: Days by table that ended; empty for a table without partitions.
         requests: Requests of all sources.
-        newest_activity: The newest day on which a source changed, if one told.
+        newest_activity: The newest day with activity in a source, as text; empty if none reports it.
     """
 
     def __init__(self, tables: int, on_interrupt: Callable[[], None]) -> None:

@@ -14,7 +14,7 @@ import typer
 from mds_assets.stack.cli.lake import open_lake, tables
 from mds_assets.stack.cli.options import First, Last, Select, range_of
 from mds_assets.stack.cli.running import first_failure, materialize, selected
-from mds_assets.stack.cli.summary import show_made, show_marts, show_skipped, show_where_next
+from mds_assets.stack.cli.summary import show_inactive, show_made, show_marts, show_skipped, show_where_next
 from mds_assets.stack.terminal import console, count, say
 
 if TYPE_CHECKING:
@@ -87,8 +87,9 @@ def run(
     if not ran.result.success:
         raise click.ClickException(first_failure(ran.result))
     show_made(ran)
+    show_inactive(ran.progress.newest_activity, start)
     show_skipped(ran.result)
-    show_marts(end, newest_activity=ran.progress.newest_activity)
+    show_marts(end)
     show_where_next()
 
 

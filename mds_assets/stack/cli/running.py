@@ -35,14 +35,14 @@ class Ran:
     seconds: float
 
 
-def materialize(defs: "Definitions", first: date, last: date, keys: "Collection[AssetKey] | None" = None) -> Ran:
+def materialize(defs: "Definitions", first: date, last: date, keys: "Collection[AssetKey]") -> Ran:
     """Run the Dagster job `daily_refresh` once over these days, and print its progress.
 
     Args:
         defs: The project's definitions.
         first: The first day.
         last: The last day.
-        keys: The assets to make; by default all.
+        keys: The assets to make.
 
     Raises:
         KeyboardInterrupt: The user interrupted it. Dagster has recorded the run as canceled.
@@ -57,19 +57,17 @@ def materialize(defs: "Definitions", first: date, last: date, keys: "Collection[
     use_project_home()
     started, run_id = time.monotonic(), make_new_run_id()
     with _instance() as instance:
-        selection = list(defs.resolve_asset_graph().executable_asset_keys if keys is None else keys)
         # Dagster calls a run canceled if it knew of it before the interrupt ends the run, and failed otherwise.
-        progress = RunProgress(len(selection), on_interrupt=lambda: _mark_canceling(instance, run_id))
-        job = Definitions.merge(defs, Definitions(loggers={"progress": progress.logger()})).resolve_job_def(
-            "daily_refresh"
-        )
+        progress = RunProgress(len(keys), on_interrupt=lambda: _mark_canceling(instance, run_id))
+        reporting = Definitions.merge(defs, Definitions(loggers={"progress": progress.logger()}))
+        job = reporting.resolve_job_def("daily_refresh")
         raise_received()
         try:
             with progress.shown():
                 result = job.execute_in_process(
                     instance=instance,
                     run_id=run_id,
-                    asset_selection=selection,
+                    asset_selection=list(keys),
                     # With a partition key, Dagster shows the run's day; it has no such display for ranges.
                     partition_key=str(last) if first == last else None,
                     tags={FIRST_DAY_TAG: str(first), LAST_DAY_TAG: str(last)} if first < last else None,

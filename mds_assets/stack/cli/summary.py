@@ -32,6 +32,12 @@ def show_made(ran: "Ran") -> None:
     )
 
 
+def show_inactive(newest_activity: str, start: date) -> None:
+    """Print since when nothing has happened, if that was before this day."""
+    if newest_activity and newest_activity < str(start):
+        say((f"Nothing happened in these days: newest activity is {newest_activity}", "yellow"))
+
+
 def show_skipped(result: "ExecuteInProcessResult") -> None:
     """Print one line for each reason why raw tables were skipped."""
     from mds_assets.stack.names import SKIPPED
@@ -46,8 +52,8 @@ def show_skipped(result: "ExecuteInProcessResult") -> None:
         say((f"Skipped {', '.join(names)} and everything downstream:", "yellow"), f" {reason}")
 
 
-def show_marts(day: date, newest_activity: str = "") -> None:
-    """Print the headline marts of this day that have rows, the largest first; without any, say since when."""
+def show_marts(day: date) -> None:
+    """Print the headline marts of this day that have rows, the largest rows first."""
     from mds_assets.stack.io_managers.polars import scan
     from mds_assets.stack.lake.footers import footer, why_unreadable
     from mds_assets.stack.settings import previews_allowed
@@ -61,10 +67,6 @@ def show_marts(day: date, newest_activity: str = "") -> None:
         and (files := lake.files(spec.key, day))
         and not any(map(why_unreadable, files))
     ]
-    if marts and not any(rows for _, rows in marts):
-        say(
-            f"\nNo mart has rows of {day}.", f" The newest activity is of {newest_activity}." if newest_activity else ""
-        )
     shown = sorted((each for each in marts if each[1]), key=lambda each: each[0].tags.get(HEADLINE, "~"))
     left = _MAX_ROWS_IN_ALL
     for number, (spec, height) in enumerate(shown[:_MAX_MARTS]):

@@ -29,28 +29,12 @@ from mds_assets.defs.github.resources import client
 from mds_assets.defs.github.settings import settings as github_settings
 from mds_assets.github.session import Session
 from mds_assets.stack.settings import PROJECT_ROOT, settings
+from mds_assets_tests.forkserver import LIBRARIES
 from mds_assets_tests.github.chaos.schedule import Kill
 from mds_assets_tests.github.project import OF_REPOS
 
-# What a run imports besides, late; it makes half of a run's time when it is not there yet. A name that is gone is
-# passed over.
-_LATE = [
-    "dagster._core.execution.execute_in_process",
-    "dagster._core.executor.in_process",
-    "dagster._core.secrets.env_file",
-    "dagster._core.storage.local_compute_log_manager",
-    "dagster._core.storage.sqlite_storage",
-    "dagster._daemon.controller",
-    "dlt._workspace._plugins",
-    "dlt.common.libs.pyarrow",
-    "dlt.sources.helpers.requests",
-    "mds_assets.defs.github.report.page",
-    "pendulum.locales.en.locale",
-    "polars._utils.parquet",
-    "pyarrow.compute",
-    "upath.implementations.local",
-    "watchdog.observers",
-]
+# What a run imports besides, late: it makes half of a run's time when it is not there yet.
+_LATE = [*LIBRARIES, "mds_assets.defs.github.report.page"]
 _FORKSERVER = multiprocessing.get_context("forkserver")
 _FORKSERVER.set_forkserver_preload([__name__, *_LATE])
 

@@ -7,16 +7,16 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup
 
 from mds_assets.defs.github.report import by_day, words
 from mds_assets.defs.github.report.figures import Inventory, Listed, Organisation, Report
 from mds_assets.defs.github.report.trends import Change, Point, Trends
 from mds_assets.defs.github.report.words import UNKNOWN, cell, counted, signed
+from mds_assets.stack.html import html_environment
 from mds_assets.stack.io_managers.pages import PAGE
 from mds_assets.stack.lake.layout import partition_folder
-from mds_assets.stack.text import printable
 
 _TEMPLATES = Path(__file__).parent
 # An organisation's headline figures in a page, as `parts.html.j2` writes them.
@@ -268,15 +268,7 @@ def _figure(measure: _Measure) -> Figure:
 
 @cache
 def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        finalize=_printable,
-    )
+    environment = html_environment(_TEMPLATES)
     filters: dict[str, Callable[..., Any]] = {
         "address": _address,
         "as_day": _as_day,
@@ -290,11 +282,6 @@ def _environment() -> Environment:
     }
     environment.filters.update(filters)
     return environment
-
-
-def _printable(value: object) -> object:
-    """What a template writes; its own markup, such as a macro's, keeps its line breaks."""
-    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _address(day: date) -> str:
