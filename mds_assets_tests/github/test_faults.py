@@ -285,25 +285,55 @@ def small_disk(project: Project) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", project.lake], check=True)
 
 
-@pytest.mark.parametrize("free", slow_except(30_000, of=[0, 30_000, 100_000, 200_000], seconds=4))
+def fill(disk: Path, free: int) -> Path:
+    """Leave this many bytes free; return the file that takes the others."""
+    filler = disk / ".tmp/filler"
+    with filler.open("wb") as file, suppress(OSError):
+        file.write(bytes(shutil.disk_usage(disk).free - free))
+    return filler
+
+
+def refused_by_disk(project: Project) -> str:
+    """The last line of a run that the disk has no space for."""
+    ended = run(project)
+    assert ended.returncode == 1
+    line = ended.stderr.splitlines()[-1]
+    assert "MDS_DATA_DIR=" in line
+    assert "No space left on device" in line
+    return line
+
+
+@pytest.mark.parametrize("free", slow_except(30_000, of=[0, 30_000, 100_000, 180_000], seconds=4))
 def test_a_full_disk_is_told_and_changes_no_table(
     small_disk: Path, project: Project, last_day: Project, undisturbed: dict[str, Rows], free: int,
     record_property: Callable[[str, object], None],
 ):  # fmt: skip
     copy_lake(last_day, project)
     before = visible(project)
-    filler = small_disk / ".tmp/filler"
-    with filler.open("wb") as file, suppress(OSError):
-        file.write(bytes(shutil.disk_usage(small_disk).free - free))
-    ended = run(project)
-    assert ended.returncode == 1
-    line = ended.stderr.splitlines()[-1]
+    filler = fill(small_disk, free)
+    line = refused_by_disk(project)
     record_property("seen", line)
-    assert "MDS_DATA_DIR=" in line
-    assert "No space left on device" in line
     filler.unlink()
     after = visible(project)
     assert {name: after.get(name) for name in before} == before
+    project.materialise(FIRST, LAST)
+    assert tables(project) == undisturbed
+    assert_clean(project)
+
+
+@pytest.mark.slow(4)
+def test_a_disk_that_is_full_after_the_tables_keeps_them_and_leaves_no_half_warehouse(
+    small_disk: Path, project: Project, last_day: Project, undisturbed: dict[str, Rows],
+    record_property: Callable[[str, object], None],
+):  # fmt: skip
+    copy_lake(last_day, project)
+    filler = fill(small_disk, 250_000)
+    line = refused_by_disk(project)
+    record_property("seen", line)
+    assert line.startswith("Error: warehouse:")
+    filler.unlink()
+    assert "warehouse.duckdb" not in visible(project)
+    assert tables(project) == undisturbed
     project.materialise(FIRST, LAST)
     assert tables(project) == undisturbed
     assert_clean(project)

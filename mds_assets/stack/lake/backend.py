@@ -259,9 +259,13 @@ def _own_host() -> str:
 
 def explain_unwritable(error: Exception, place: str, variable: str) -> str | None:
     """A one-line message about a full disk or missing permissions; None for other errors."""
-    if not isinstance(error, OSError) or error.errno not in _UNWRITABLE | _NO_FOLDER:
+    if isinstance(error, OSError):
+        reason = os.strerror(error.errno) if error.errno in _UNWRITABLE | _NO_FOLDER else None
+    else:  # DuckDB only quotes the system's message
+        reason = next((text for text in map(os.strerror, sorted(_UNWRITABLE)) if str(error).endswith(text)), None)
+    if not reason:
         return None
     return (
-        f"{place} cannot be written: {os.strerror(error.errno)}. Make room or get access, or set {variable} to another "
+        f"{place} cannot be written: {reason}. Make room or get access, or set {variable} to another "
         "folder, and run it again."
     )
