@@ -128,13 +128,15 @@ def _add_views(con: duckdb.DuckDBPyConnection, lake: Lake, spec: AssetSpec, log:
         )
 
     comments = {column.name: column.description for column in table.columns} | dict.fromkeys(days, _DAY_COMMENT)
-    con.execute(f"CREATE SCHEMA IF NOT EXISTS {quote('_'.join(layer))}")
+    statements = [f"CREATE SCHEMA IF NOT EXISTS {quote('_'.join(layer))}"]
     for view, query in views.items():
         named = f"{quote('_'.join(layer))}.{quote(view)}"
-        con.execute(f"CREATE VIEW {named} AS {query}")
-        con.execute(f"COMMENT ON VIEW {named} IS {literal(spec.description or '')}")
-        for column, comment in comments.items():
-            con.execute(f"COMMENT ON COLUMN {named}.{quote(column)} IS {literal(comment or '')}")
+        statements += [
+            f"CREATE VIEW {named} AS {query}",
+            f"COMMENT ON VIEW {named} IS {literal(spec.description or '')}",
+            *(f"COMMENT ON COLUMN {named}.{quote(name)} IS {literal(text or '')}" for name, text in comments.items()),
+        ]
+    con.execute("; ".join(statements))
     return len(views)
 
 

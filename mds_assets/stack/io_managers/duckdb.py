@@ -99,6 +99,7 @@ def to_relation(
 
 
 def write(
+    con: duckdb.DuckDBPyConnection,
     name: str,
     relation: duckdb.DuckDBPyRelation,
     table: Table,
@@ -108,6 +109,7 @@ def write(
     """COPY a relation, in one pass, to one file in `folder/day=D` per day with rows.
 
     Args:
+        con: Any connection.
         name: The table's name, for errors.
         relation: Its rows, with `day` if the table has partitions.
         table: Its declaration.
@@ -121,7 +123,7 @@ def write(
         SchemaError: Columns or types are not the declared ones.
         duckdb.Error: A value does not fit its declared type, or a single-day run has rows of another day.
     """
-    check_columns(name, _arrow_schema(relation), table.with_day() if days else table)
+    check_columns(name, _arrow_schema(con, relation), table.with_day() if days else table)
     for setting in duckdb.extract_statements(SETTINGS):  # the relation may belong to an asset's own connection
         relation.query("output_rows", setting.query)
     produced = dict(zip(relation.columns, map(str, relation.types), strict=True))
@@ -153,13 +155,12 @@ def kv_metadata(facts: Mapping[str, str]) -> str:
     return f"KV_METADATA {{{', '.join(f'{name}: {literal(value)}' for name, value in facts.items())}}}"
 
 
-def _arrow_schema(relation: duckdb.DuckDBPyRelation) -> pa.Schema:
+def _arrow_schema(con: duckdb.DuckDBPyConnection, relation: duckdb.DuckDBPyRelation) -> pa.Schema:
     """The relation's schema, without running it: it may be based on a stream that can only be read once."""
     types = ", ".join(
         f"NULL::{sql_type} AS {quote(name)}" for name, sql_type in zip(relation.columns, relation.types, strict=True)
     )
-    with duckdb.connect() as con:
-        return con.from_query(f"SELECT {types}").to_arrow_table().schema
+    return con.from_query(f"SELECT {types}").to_arrow_table().schema
 
 
 def _cast(table: str, name: str, produced: str, declared: str) -> str:

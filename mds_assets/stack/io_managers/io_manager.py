@@ -176,7 +176,7 @@ class LakeIOManager(IOManager):
                 return polars_engine.write(name, obj.lazy(), table, days, folder)
             if isinstance(obj, duckdb.DuckDBPyRelation | pa.Table | pa.RecordBatchReader):
                 relation = duckdb_engine.to_relation(self._session.connection, obj)
-                return duckdb_engine.write(name, relation, table, days, folder)
+                return duckdb_engine.write(self._session.connection.cursor(), name, relation, table, days, folder)
         raise SchemaError(f"{name} returned a {type(obj).__name__}: return one of {Rows}")
 
 

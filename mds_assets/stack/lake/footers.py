@@ -1,6 +1,7 @@
 """The footers of Parquet files: what a file says of its rows, and whether it can be read at all."""
 
 import json
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -15,6 +16,7 @@ AnyPath: TypeAlias = Path | UPath
 # What reading a file that is no whole Parquet file raises: a name that is not UTF-8 is a ValueError.
 UNREADABLE = (ValueError, OSError, pa.ArrowException)
 
+_KEPT = 256  # footers: a week of a source's tables
 _BATCH_ROWS = 16_384  # bounds the memory for a file with large values
 
 
@@ -26,6 +28,16 @@ def footer(file: AnyPath) -> pq.FileMetaData:
         ValueError: The same; a name in it that is not UTF-8 is a UnicodeDecodeError.
         OSError: The same, or it cannot be opened.
     """
+    if isinstance(file, Path):
+        stat = file.stat()
+        return _footer_of(Path(str(file)), stat.st_ino, stat.st_mtime_ns, stat.st_size)
+    with file.open("rb") as opened:
+        return pq.read_metadata(opened)
+
+
+@lru_cache(maxsize=_KEPT)
+def _footer_of(file: Path, *_version: int) -> pq.FileMetaData:
+    """The footer of a local file in one version; a run's audit, metadata and checks all read it."""
     with file.open("rb") as opened:
         return pq.read_metadata(opened)
 

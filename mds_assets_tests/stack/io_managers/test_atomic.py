@@ -162,7 +162,8 @@ def fails_often(session: ResourceParam[Session]) -> None:
     for _ in range(250):
         reader = pa.RecordBatchReader.from_batches(batch.schema, rows())
         with suppress(Exception):
-            write("t", session.connection.from_arrow(reader), PAIRS, [D1], folder)
+            con = session.connection
+            write(con.cursor(), "t", con.from_arrow(reader), PAIRS, [D1], folder)
 Warehouse(folder).run(fails_often, None)
 """
 
