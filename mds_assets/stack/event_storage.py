@@ -41,6 +41,7 @@ class EventStorage(SqliteEventLogStorage):
         self._kept: dict[str, Connection] = {}  # by shard, in the order of their last use
         self._has_table: set[str] = set()
         self._has_index_columns = False
+        self._is_newest = True  # of the event that is stored: no other of its batch is about the same
 
     def store_event(self, event: EventLogEntry) -> None:
         """Store an event, in one transaction for each file."""
@@ -52,11 +53,18 @@ class EventStorage(SqliteEventLogStorage):
         with self._db_lock:
             for shard in (run_id, INDEX_SHARD_NAME):
                 self._keep(shard)
+            newest = {_subject(event): event for event in events}
             with self._connect(run_id), self._connect(INDEX_SHARD_NAME):
                 for event in events:
+                    self._is_newest = newest[_subject(event)] is event
                     super().store_event(event)
             if any(event.dagster_event and event.dagster_event.event_type in _RUN_ENDS for event in events):
                 self._close(run_id)
+
+    def _store_asset_event(self, conn: Any, event: EventLogEntry, event_id: int) -> None:
+        """Keep the newest event of a table in its own row: of a batch, which may have one for each day, the last."""
+        if self._is_newest:
+            super()._store_asset_event(conn, event, event_id)
 
     def _keep(self, shard: str) -> None:
         """Connect to a file, and stay connected."""
@@ -115,6 +123,10 @@ class EventStorage(SqliteEventLogStorage):
             for shard in list(self._kept):
                 self._close(shard)
         super().dispose()
+
+
+def _subject(event: EventLogEntry) -> tuple[object, object]:
+    return event.dagster_event_type, event.dagster_event.asset_key if event.dagster_event else None
 
 
 class _Watchdog(SqliteEventLogStorageWatchdog):

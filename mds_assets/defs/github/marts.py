@@ -3,6 +3,8 @@
 A mart's row belongs to an as-of day, its `day`: the state at the end of that day, looking back over the window.
 """
 
+from datetime import timedelta
+
 import polars as pl
 
 from mds_assets.defs.github.rolling import DAYS_AVERAGED, WINDOW, seven_day_mean, window_dates
@@ -89,10 +91,12 @@ def daily_activity(repos: pl.LazyFrame, as_of: AsOf) -> pl.LazyFrame:
     """
     dates = window_dates("push_date", as_of)
     organisations = repos.filter(pl.col(DAY) >= as_of.days[0]).select("org").unique()
+    averaged_from = as_of.days[0] - timedelta(days=DAYS_AVERAGED - 1)
     counts = (
-        repos.group_by("org", push_date=pl.col("pushed_at").dt.date())
+        repos.select("org", "repo_id", push_date=pl.col("pushed_at").dt.date())
+        .filter(pl.col("push_date").is_between(averaged_from, as_of.day))
+        .group_by("org", "push_date")
         .agg(push_count=pl.col("repo_id").n_unique().cast(pl.Int64))
-        .drop_nulls("push_date")
     )
     mean = seven_day_mean(counts, organisations, as_of, "push_date", "push_count").rename({"mean": "rolling_7d_avg"})
     return (
