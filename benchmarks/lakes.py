@@ -6,7 +6,7 @@ from datetime import date, timedelta
 from pathlib import Path
 
 from benchmarks.generate import ROW_GROUP_ROWS, generate
-from benchmarks.process import Command, dagster, python
+from benchmarks.process import OUR_INSTANCE, STOCK_INSTANCE, Command, dagster, python
 
 LAST = date(2025, 6, 30)  # the day that is measured; the last of each lake
 LOOKBACK_DAYS = 7
@@ -70,6 +70,7 @@ class Lakes:
         module: str = "mds_assets.definitions",
         select: str = STAGING_AND_MARTS,
         home: str = "ours",
+        instance: str = OUR_INSTANCE,
         memory_limit: int = 0,
         variables: Mapping[str, str] | None = None,
     ) -> Command:
@@ -79,6 +80,7 @@ class Lakes:
             dagster("asset", "materialize", "-m", module, "--select", select, *span),
             {"MDS_DATA_DIR": str(self.ours), "MDS_START_DATE": str(self.start), **(variables or {})},
             home=self.folder / "homes" / home,
+            instance=instance,
             memory_limit=memory_limit,
         )
 
@@ -89,6 +91,7 @@ class Lakes:
             module="benchmarks.floor.definitions",
             select="*",
             home="floor" if checks else "bare",
+            instance=STOCK_INSTANCE,
             variables={"BENCH_FLOOR_CHECKS": str(int(checks))},
         )
 

@@ -16,6 +16,9 @@ from dagster import DagsterEventType, DagsterInstance
 ROOT = Path(__file__).resolve().parents[1]
 _WRAPPER = Path(__file__).with_name("wrapper.py")
 _SETTINGS = re.compile("GITHUB_|MDS_|DAGSTER_")
+# What is used with nothing configured, and what the project's users have.
+STOCK_INSTANCE = "telemetry:\n  enabled: false\n"
+OUR_INSTANCE = (ROOT / ".dagster/dagster.yaml").read_text(encoding="utf-8")
 # Empty: the default, whatever `.env` says.
 _DEFAULTS = {
     "PYTHONDONTWRITEBYTECODE": "",  # else each run compiles its modules again, which is more than all of its work
@@ -60,6 +63,7 @@ class Command:
         variables: Its environment beside that of the runner, of which the project's and Dagster's variables are left
             out.
         home: Dagster's home, if the command is one of Dagster's.
+        instance: Its `dagster.yaml`.
         prints_steps: Whether it prints the seconds of its steps as JSON.
         memory_limit: Of a control group that it runs in, in bytes; 0 for none.
     """
@@ -67,6 +71,7 @@ class Command:
     words: Sequence[str]
     variables: Mapping[str, str] = field(default_factory=dict[str, str])
     home: Path | None = None
+    instance: str = STOCK_INSTANCE
     prints_steps: bool = False
     memory_limit: int = 0
 
@@ -80,7 +85,7 @@ class Command:
         variables |= {"PYTHONPATH": str(ROOT), **self.variables}
         if self.home:
             self.home.mkdir(parents=True, exist_ok=True)
-            (self.home / "dagster.yaml").write_text("telemetry:\n  enabled: false\n", encoding="utf-8")
+            (self.home / "dagster.yaml").write_text(self.instance, encoding="utf-8")
             variables["DAGSTER_HOME"] = str(self.home)
         with tempfile.TemporaryDirectory() as folder:
             result = Path(folder) / "took.json"
