@@ -15,6 +15,8 @@ from typing import Any
 
 from dagster import DagsterEventType, EventLogEntry
 from dagster._core.event_api import EventHandlerFn
+from dagster._core.events import ASSET_CHECK_EVENTS, ASSET_EVENTS, EVENT_TYPE_TO_PIPELINE_RUN_STATUS
+from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import (
     INDEX_SHARD_NAME,
     SqliteEventLogStorage,
@@ -28,6 +30,7 @@ from watchdog.events import FileSystemEvent
 from watchdog.observers import Observer
 
 _MAX_OPEN = 8  # connections that one process keeps: the daemon writes to many runs
+_MIRRORED = {*ASSET_EVENTS, *ASSET_CHECK_EVENTS, *EVENT_TYPE_TO_PIPELINE_RUN_STATUS}
 _RUN_ENDS = {DagsterEventType.RUN_SUCCESS, DagsterEventType.RUN_FAILURE, DagsterEventType.RUN_CANCELED}
 
 
@@ -41,7 +44,6 @@ class EventStorage(SqliteEventLogStorage):
         self._kept: dict[str, Connection] = {}  # by shard, in the order of their last use
         self._has_table: set[str] = set()
         self._has_index_columns = False
-        self._is_newest = True  # of the event that is stored: no other of its batch is about the same
 
     def store_event(self, event: EventLogEntry) -> None:
         """Store an event, in one transaction for each file."""
@@ -53,18 +55,30 @@ class EventStorage(SqliteEventLogStorage):
         with self._db_lock:
             for shard in (run_id, INDEX_SHARD_NAME):
                 self._keep(shard)
-            newest = {_subject(event): event for event in events}
-            with self._connect(run_id), self._connect(INDEX_SHARD_NAME):
-                for event in events:
-                    self._is_newest = newest[_subject(event)] is event
-                    super().store_event(event)
+            with self._connect(run_id) as run, self._connect(INDEX_SHARD_NAME) as index:
+                rows = [self._event_to_row(event) for event in events]
+                run.execute(SqlEventLogStorageTable.insert(), rows)
+                mirrored = [(event, row) for event, row in zip(events, rows, strict=True) if _kind(event) in _MIRRORED]
+                if mirrored:
+                    self._mirror(index, *zip(*mirrored, strict=True))
             if any(event.dagster_event and event.dagster_event.event_type in _RUN_ENDS for event in events):
                 self._close(run_id)
 
-    def _store_asset_event(self, conn: Any, event: EventLogEntry, event_id: int) -> None:
-        """Keep the newest event of a table in its own row: of a batch, which may have one for each day, the last."""
-        if self._is_newest:
-            super()._store_asset_event(conn, event, event_id)
+    def _mirror(self, index: Connection, events: Sequence[EventLogEntry], rows: Sequence[dict[str, Any]]) -> None:
+        """Store events of tables, checks and runs in the index too, which answers questions about all runs."""
+        index.execute(SqlEventLogStorageTable.insert(), rows)
+        # Nobody else writes during a transaction, so their ids are in a row.
+        last: int = index.exec_driver_sql("SELECT last_insert_rowid()").scalar_one()
+        ids = dict(zip(range(last - len(rows) + 1, last + 1), events, strict=True))
+        of_assets = {number: event for number, event in ids.items() if _kind(event) in ASSET_EVENTS}
+        self._store_asset_event_tags(index, list(of_assets.values()), list(of_assets))
+        # A table has a row with its newest event; a batch may have one for each day.
+        newest = {(_kind(event), event.get_dagster_event().asset_key): number for number, event in of_assets.items()}
+        for number in newest.values():
+            self._store_asset_event(index, of_assets[number], number)
+        for number, event in ids.items():
+            if _kind(event) in ASSET_CHECK_EVENTS:
+                self.store_asset_check_event(event, number)
 
     def _keep(self, shard: str) -> None:
         """Connect to a file, and stay connected."""
@@ -125,8 +139,8 @@ class EventStorage(SqliteEventLogStorage):
         super().dispose()
 
 
-def _subject(event: EventLogEntry) -> tuple[object, object]:
-    return event.dagster_event_type, event.dagster_event.asset_key if event.dagster_event else None
+def _kind(event: EventLogEntry) -> DagsterEventType | None:
+    return event.dagster_event_type if event.is_dagster_event else None
 
 
 class _Watchdog(SqliteEventLogStorageWatchdog):

@@ -11,7 +11,7 @@ from threading import Event
 from typing import Any
 
 import pytest
-from dagster import DagsterInstance, EventLogEntry
+from dagster import DagsterEvent, DagsterInstance, EventLogEntry
 from dagster._core.storage.event_log import SqliteEventLogStorage
 
 from mds_assets.stack.event_storage import EventStorage
@@ -83,17 +83,15 @@ def test_a_batch_is_stored_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyte
     with instance_at(tmp_path) as instance:
         storage = instance.event_log_storage
         storage.store_event(log("a-run", "first"))
-        store = SqliteEventLogStorage.store_event
+        begun = log("a-run", "begun")._replace(dagster_event=DagsterEvent("PIPELINE_START", "a-job"))
 
-        def failing(self: SqliteEventLogStorage, event: EventLogEntry) -> None:
-            if event.user_message == "third":
-                raise OSError("the disk is full")
-            store(self, event)
+        def failing(*_: object) -> None:
+            raise OSError("the disk is full")
 
         with monkeypatch.context() as patch:
-            patch.setattr(SqliteEventLogStorage, "store_event", failing)
+            patch.setattr(EventStorage, "_mirror", failing)
             with pytest.raises(OSError, match="full"):
-                storage.store_event_batch([log("a-run", "second"), log("a-run", "third")])
+                storage.store_event_batch([log("a-run", "second"), begun])
         assert texts(instance, "a-run") == ["first"]
         storage.store_event_batch([log("a-run", "second"), log("a-run", "third")])
         assert texts(instance, "a-run") == ["first", "second", "third"]
