@@ -4,16 +4,17 @@
 
 https://docs.dagster.io/guides/build/projects-and-components
 """
+# ruff: noqa: E402
 
-import atexit
-import gc
+from mds_assets.stack import garbage
+
+garbage.pause()
+
 import warnings
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
-
-gc.disable()  # for as long as this module is imported
 
 from dagster import BetaWarning, ComponentTree, Definitions, PreviewWarning
 
@@ -49,7 +50,4 @@ def build_definitions(
 
 restrict_files(settings)  # every process that runs definitions imports them from here
 defs = build_definitions()
-# What a process has imported by now stays until it ends: looking for garbage in it would take a tenth of a short run.
-gc.freeze()
-gc.enable()
-atexit.register(gc.unfreeze)  # else DuckDB prints that its objects were leaked
+garbage.resume()

@@ -74,6 +74,7 @@ def stack_resources(settings: Settings, sources: Mapping[AssetKey, frozenset[Ass
             sources=sources,
             preview_rows=preview_rows(settings),
             public_rows=public_preview_rows(settings),
+            memory=settings.arrow_memory,
             duckdb_config={name: value for name, value in limits.items() if value is not None},
         )
         try:

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 import polars as pl
+import pyarrow as pa
 from dagster import AssetKey, Failure, RetryRequested, StepExecutionContext
 from upath import UPath
 
+from mds_assets.stack.hand_off import HandOff
 from mds_assets.stack.io_managers import duckdb as duckdb_engine
 from mds_assets.stack.io_managers import polars as polars_engine
 from mds_assets.stack.lake import Files, Index, InputsChangedError, Lake, Partition
@@ -38,6 +40,7 @@ class Session:
         public_rows: How many rows that their table declares public it may show at least.
         verdicts: What the run's audits have found so far, by table and partition.
         footers: What the footer of a table's files shall record beside their provenance, by table.
+        handed: Tables that the run has written, in memory.
         merged_before: By table, the files that a previous run merged into it, with their versions, by table and day.
     """
 
@@ -49,9 +52,11 @@ class Session:
         preview_rows: int = 0,
         public_rows: int = 0,
         duckdb_config: Mapping[str, Any] | None = None,
+        memory: int = 0,
     ) -> None:
-        """Open nothing yet."""
+        """Open nothing yet; `memory` is how many bytes of the tables it writes it hands over in memory."""
         self.lake = lake
+        self.handed = HandOff(memory)
         self.sources = sources or {}
         self.preview_rows = preview_rows
         self.public_rows = public_rows
@@ -181,10 +186,38 @@ class Session:
             days: The days to read; a day without a file has no rows. None for a table without partitions.
         """
         files = self.read(step, key, [None] if days is None else days)
-        found = [file for of_partition in files.values() for file in of_partition]
-        options = self.lake.polars_options
         with self.reading(step):
-            return polars_engine.scan(found, table, partitioned=days is not None, polars_options=options)
+            return self.frame(files, table)
+
+    def frame(self, files: Mapping[Partition, Files], table: Table) -> pl.LazyFrame:
+        """The files of these partitions as one lazy frame, from memory as far as the run has just written them."""
+        rows, stored = self.handed.find(files, table)
+        in_memory = [] if rows is None else [polars_engine.from_arrow(rows)]
+        if in_memory and not stored:
+            return in_memory[0]
+        options, partitioned = self.lake.polars_options, None not in files
+        scanned = polars_engine.scan(stored, table, partitioned=partitioned, polars_options=options)
+        return pl.concat([scanned, *in_memory])
+
+    def relation(
+        self, con: duckdb.DuckDBPyConnection, files: Mapping[Partition, Files], table: Table
+    ) -> duckdb.DuckDBPyRelation:
+        """The same as a lazy relation."""
+        rows, stored = self.handed.find(files, table)
+        partitioned = None not in files
+        in_memory = duckdb_engine.from_arrow(con, rows, table, partitioned=partitioned) if rows is not None else None
+        if in_memory and not stored:
+            return in_memory
+        relation = duckdb_engine.read(con, stored, table, partitioned=partitioned)
+        return relation.union(in_memory) if in_memory else relation
+
+    def rows(self, files: Mapping[Partition, Files], table: Table) -> pa.Table:
+        """The same as an Arrow table; what is in memory is not copied."""
+        rows, stored = self.handed.find(files, table)
+        if rows is None or stored:
+            return self.relation(self.connection, files, table).to_arrow_table()
+        like = duckdb_engine.read(self.connection.cursor(), [], table, partitioned=None not in files)
+        return rows.cast(like.to_arrow_table().schema)
 
     @contextmanager
     def reading(self, step: StepExecutionContext) -> Generator[None]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import click
-from pydantic import Field, SecretStr, ValidationInfo, field_validator
+from pydantic import ByteSize, Field, SecretStr, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
 
 from mds_assets.stack.environment import (
@@ -170,6 +170,14 @@ class Settings(EnvironmentSettings):
         validation_alias="MDS_ALERT_WEBHOOK",
         title="Where to post failed runs and checks: Slack, Mattermost or similar.",
         description="the https URL of an incoming webhook; http only on this machine",
+    )
+    arrow_memory: ByteSize = Field(
+        default="64MiB",  # pyright: ignore[reportArgumentType]  # pydantic turns it into a number
+        validate_default=True,
+        validation_alias="MDS_ARROW_MEMORY",
+        title="Memory for tables that a run hands from one asset to the next as Arrow; what does not fit is read from "
+        "Parquet. 0: none.",
+        description="an amount of memory such as 64MiB",
     )
     duckdb_memory_limit: str | None = Field(
         default=None,

@@ -1,7 +1,7 @@
 """The inputs of a mart's function: frames as of a day. Marts of the same step share common inputs."""
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from functools import cached_property
@@ -11,6 +11,7 @@ import polars as pl
 from dagster import AssetExecutionContext, AssetIn, AssetKey, AssetsDefinition
 
 from mds_assets.stack.code_version import function_version
+from mds_assets.stack.io_managers.polars import DayFrames
 from mds_assets.stack.partitions import lookback, window
 from mds_assets.stack.provenance import digest
 from mds_assets.stack.session import Session
@@ -89,14 +90,38 @@ def mart_of(asset: AssetsDefinition) -> Mart:
     return spec.metadata[MART].instance
 
 
+class Landed:
+    """The landed days of the tables that a step looks back on; each table is listed once."""
+
+    def __init__(self, session: Session, days: Sequence[date]) -> None:
+        """Take the step's days."""
+        self._session, self._days = session, days
+        self._known: dict[tuple[AssetKey, int], set[date]] = {}
+
+    def days(self, mart: Mart, days: Sequence[date]) -> list[date]:
+        """Which of these days are landed, in order, in all that the mart looks back on."""
+        sources = {*mart.latest.values(), *mart.window.values()}
+        return sorted(set(days).intersection(*(self._of(key, mart.days_read) for key in sources)))
+
+    def _of(self, key: AssetKey, days_read: int) -> set[date]:
+        if (key, days_read) not in self._known:
+            all_days = {day for own in self._days for day in window(own, days_read)}
+            self._known[key, days_read] = self._session.landed(key, all_days)
+        return self._known[key, days_read]
+
+
 class Frames:
     """The inputs of all functions for one as-of day; an input that two of them share is built once."""
 
     def __init__(
-        self, context: AssetExecutionContext, session: Session, day: date, rows: Mapping[AssetKey, pl.LazyFrame]
+        self,
+        context: AssetExecutionContext,
+        landed: Landed,
+        day: date,
+        rows: Mapping[AssetKey, pl.LazyFrame | DayFrames],
     ) -> None:
         """Take the rows of all tables that the step reads, for all its days."""
-        self._context, self._session, self._day, self._rows = context, session, day, rows
+        self._context, self._landed, self._day, self._rows = context, landed, day, rows
         self._latest: dict[tuple[AssetKey, int], pl.LazyFrame] = {}
 
     def call(self, mart: Mart) -> pl.LazyFrame:
@@ -105,25 +130,25 @@ class Frames:
         given: dict[str, Any] = {name: self._newest(key, days) for name, key in mart.latest.items()}
         given |= {name: self._between(key, days) for name, key in mart.window.items()}
         given |= {name: self._between(key, [self._day]) for name, key in mart.same_day.items()}
-        given |= {name: self._rows[key] for name, key in mart.current.items()}
+        given |= {name: self._between(key, days) for name, key in mart.current.items()}
         if "as_of" in inspect.signature(mart.function).parameters:
-            given["as_of"] = AsOf(self._day, landed=self._landed(mart, days))
+            given["as_of"] = AsOf(self._day, landed=self._landed.days(mart, days))
         return mart.function(**given).lazy().drop(DAY, strict=False)
 
+    def _frames(self, key: AssetKey, days: Iterable[date]) -> list[pl.LazyFrame]:
+        rows = self._rows[key]
+        return rows.of(days) if isinstance(rows, DayFrames) else [rows]
+
     def _between(self, key: AssetKey, days: Sequence[date]) -> pl.LazyFrame:
-        return self._rows[key].filter(pl.col(DAY).is_between(days[0], days[-1]))
+        return pl.concat(self._frames(key, days))
 
     def _newest(self, key: AssetKey, days: Sequence[date]) -> pl.LazyFrame:
         known = self._latest.get((key, len(days)))
         if known is None:
             spec = self._context.op_execution_context.job_def.asset_layer.get(key)
             source = declared_table(key.to_user_string(), spec.metadata)
-            known = self._latest[key, len(days)] = newest_rows(self._rows[key], source.key, days)
+            known = self._latest[key, len(days)] = _first_rows(self._frames(key, reversed(days)), source.key)
         return known
-
-    def _landed(self, mart: Mart, days: Sequence[date]) -> list[date]:
-        sources = {*mart.latest.values(), *mart.window.values()}
-        return sorted(set(days).intersection(*(self._session.landed(key, days) for key in sources)))
 
 
 def newest_rows(rows: pl.LazyFrame, key: Sequence[str], days: Sequence[date]) -> pl.LazyFrame:
@@ -134,8 +159,13 @@ def newest_rows(rows: pl.LazyFrame, key: Sequence[str], days: Sequence[date]) ->
         key: The columns that identify a row within a day.
         days: The days, oldest first.
     """
+    return _first_rows([rows.filter(pl.col(DAY) == day) for day in reversed(days)], key)
+
+
+def _first_rows(newest_first: Iterable[pl.LazyFrame], key: Sequence[str]) -> pl.LazyFrame:
+    """Each key once, with its row in the first of these frames that has it."""
     # A lazy query does not preserve row order, but a concatenation preserves the order of its parts.
-    newest_first = pl.concat([rows.filter(pl.col(DAY) == day) for day in reversed(days)])
+    rows = pl.concat(newest_first)
     # Grouped by the other columns, because a struct of all of them takes twice the CPU.
     is_first = pl.col(key[-1]).is_first_distinct()
-    return newest_first.filter(is_first.over(key[:-1]) if len(key) > 1 else is_first)
+    return rows.filter(is_first.over(key[:-1]) if len(key) > 1 else is_first)

@@ -10,10 +10,10 @@ from dagster import AssetExecutionContext, AssetKey, AssetOut, AssetsDefinition,
 from dagster._core.definitions.metadata.metadata_value import ObjectMetadataValue
 
 from mds_assets.stack.audit import audit
-from mds_assets.stack.blocks.as_of import MART, Frames, Mart
+from mds_assets.stack.blocks.as_of import MART, Frames, Landed, Mart
 from mds_assets.stack.blocks.definition import CODE, code_of, parameter, set_parameters
 from mds_assets.stack.io_managers.io_manager import Written, publish
-from mds_assets.stack.io_managers.polars import typed
+from mds_assets.stack.io_managers.polars import DayFrames, typed
 from mds_assets.stack.io_managers.value_errors import VALUE_ERRORS, reason
 from mds_assets.stack.lake.layout import DATA_FILE, Partition, partition_folder
 from mds_assets.stack.names import SETTINGS
@@ -49,7 +49,9 @@ def marts_step(marts: Sequence[Mart]) -> AssetsDefinition:
         days = f"_{marts[0].days_read}_days" if marts[0].latest or marts[0].window else ""
         name = f"{marts[0].key.path[0]}_of_{'_and_'.join(inputs)}{days}{f'_in_{pool}' if pool else ''}"
 
-    def make(context: AssetExecutionContext, session: Session, **rows: pl.LazyFrame) -> Iterator[Output[Written]]:
+    def make(
+        context: AssetExecutionContext, session: Session, **rows: pl.LazyFrame | DayFrames
+    ) -> Iterator[Output[Written]]:
         step = context.get_step_execution_context()
         names = step.selected_output_names
         selected = {output: each for output, each in by_output.items() if output in names}
@@ -74,7 +76,9 @@ def marts_step(marts: Sequence[Mart]) -> AssetsDefinition:
             if errors:  # raised last: a failed mart does not stop the others
                 raise errors[0]
 
-    set_parameters(make, [parameter(given, pl.LazyFrame) for given in inputs])
+    without_days = {"__".join(key.path) for each in marts for key in each.current.values()}
+    types = {given: pl.LazyFrame if given in without_days else DayFrames for given in inputs}
+    set_parameters(make, [parameter(given, read_as) for given, read_as in types.items()])
     return multi_asset(
         name=name,
         outs={output: _out(each) for output, each in by_output.items()},
@@ -109,7 +113,7 @@ def _make(
     session: Session,
     marts: Mapping[str, Mart],
     days: Sequence[date],
-    rows: Mapping[AssetKey, pl.LazyFrame],
+    rows: Mapping[AssetKey, pl.LazyFrame | DayFrames],
     folder: Path,
 ) -> tuple[dict[str, dict[Partition, Path]], list[Exception]]:
     """Write each mart's table for each day, one day after another, so that memory holds one window.
@@ -118,9 +122,10 @@ def _make(
     """
     made: dict[str, dict[Partition, Path]] = {output: {} for output in marts}
     errors: list[Exception] = []
+    landed = Landed(session, days)
     try:
         for day in each_day(days):
-            frames = Frames(context, session, day, rows)
+            frames = Frames(context, landed, day, rows)
             files = {output: folder / output / partition_folder(day) / DATA_FILE for output in marts}
             for file in files.values():
                 file.parent.mkdir(parents=True, exist_ok=True)

@@ -4,13 +4,13 @@ A source adds options to `mds run` with a module `options.py`, and closing lines
 """
 
 import atexit
-import gc
 import os
 import signal
 import sys
 from contextlib import suppress
 from typing import NoReturn
 
+from mds_assets.stack import garbage
 from mds_assets.stack.cli.interrupts import raise_received, watch
 
 INTERRUPTED = 130  # the exit code, as shells have it
@@ -18,7 +18,7 @@ INTERRUPTED = 130  # the exit code, as shells have it
 
 def main() -> NoReturn:
     """Run the command; an error is one line on standard error, with exit code 1."""
-    gc.disable()  # until the definitions are imported: `definitions.py` says why
+    garbage.pause()  # until the definitions are imported
     try:
         watch()
         # Here, so that an interrupt while it is imported is one line, too.

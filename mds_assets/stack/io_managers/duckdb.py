@@ -49,6 +49,16 @@ def read(
     return con.sql(scan(patterns, types, partitioned=partitioned))
 
 
+def from_arrow(
+    con: duckdb.DuckDBPyConnection, rows: pa.Table, table: Table, *, partitioned: bool
+) -> duckdb.DuckDBPyRelation:
+    """Rows in memory as a lazy relation in the declared types."""
+    columns = (table.with_day() if partitioned else table).columns
+    return con.from_arrow(rows).project(
+        ", ".join(f"{quote(column.name)}::{column.type} AS {quote(column.name)}" for column in columns)
+    )
+
+
 def scan(
     patterns: Sequence[str], types: Mapping[str, str], *, partitioned: bool = True, same_columns: bool = False
 ) -> str:

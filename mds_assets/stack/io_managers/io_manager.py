@@ -31,8 +31,10 @@ from mds_assets.stack.audit import SCHEMA, Verdict, audit
 from mds_assets.stack.event_log import report_materializations, report_verdicts
 from mds_assets.stack.io_managers import duckdb as duckdb_engine
 from mds_assets.stack.io_managers import polars as polars_engine
+from mds_assets.stack.io_managers.polars import DayFrames
 from mds_assets.stack.io_managers.provenances import provenances
 from mds_assets.stack.io_managers.value_errors import value_errors
+from mds_assets.stack.lake import Files
 from mds_assets.stack.lake.footers import footer
 from mds_assets.stack.lake.key_values import add_key_values
 from mds_assets.stack.lake.layout import DATA_FILE, Partition, partition_folder, partition_key
@@ -56,10 +58,12 @@ class Written:
     Attributes:
         files: The file of each partition with rows, in a folder named after it, with the declared columns and types.
         verdicts: Those of an audit of the files, if there was one.
+        rows: The rows of partitions that were in memory anyway.
     """
 
     files: Mapping[Partition, Path]
     verdicts: Mapping[Partition, Verdict] = field(default_factory=dict[Partition, Verdict])
+    rows: Mapping[Partition, pa.Table] = field(default_factory=dict[Partition, pa.Table])
 
 
 class LakeIOManager(IOManager):
@@ -96,28 +100,28 @@ class LakeIOManager(IOManager):
         wanted = context.dagster_type.typing_type
         if wanted is Any:
             wanted = {"duckdb": duckdb.DuckDBPyRelation, "polars": pl.LazyFrame}[self._engine]
-        found = [file for of_day in files.values() for file in of_day]
         name, quote_values = key.to_user_string(), self._session.preview_rows > 0
         with (
             self._session.reading(context.step_context),
             value_errors("cannot be read", name, table, quote_values=quote_values),
         ):
-            return self._as(wanted, found, table, partitioned=context.has_asset_partitions)
+            return self._as(wanted, files, table)
 
-    def _as(self, wanted: type, files: Sequence[UPath], table: Table, *, partitioned: bool) -> Rows:
+    def _as(self, wanted: type, files: Mapping[Partition, Files], table: Table) -> Rows | DayFrames:
+        frame = self._session.frame
+        if wanted is DayFrames:
+            days = {day: frame({day: found}, table) for day, found in files.items() if day and found}
+            return DayFrames(days, frame({date.min: {}}, table))
         if wanted in (pl.LazyFrame, pl.DataFrame):
-            options = self._session.lake.polars_options
-            frame = polars_engine.scan(files, table, partitioned=partitioned, polars_options=options)
-            return frame if wanted is pl.LazyFrame else frame.collect()
+            return frame(files, table) if wanted is pl.LazyFrame else frame(files, table).collect()
         con = self._session.connection
         if wanted is pa.RecordBatchReader:
             # On a cursor, because a connection with an open reader cannot run other queries.
-            return duckdb_engine.read(con.cursor(), files, table, partitioned=partitioned).to_arrow_reader()
-        relation = duckdb_engine.read(con, files, table, partitioned=partitioned)
+            return self._session.relation(con.cursor(), files, table).to_arrow_reader()
         if wanted is pa.Table:
-            return relation.to_arrow_table()
+            return self._session.rows(files, table)
         if wanted is duckdb.DuckDBPyRelation:
-            return relation
+            return self._session.relation(con, files, table)
         raise SchemaError(f"an asset cannot take a table as {wanted}: annotate it as one of {Rows}")
 
     def _report_windows(self, context: InputContext, present: set[date]) -> None:
@@ -167,7 +171,9 @@ class LakeIOManager(IOManager):
     def _write(self, key: AssetKey, obj: Rows, table: Table, days: Sequence[date] | None, folder: Path) -> Written:
         name = key.to_user_string()
         written = self._write_rows(name, obj, table, days, folder)
-        return Written(_by_day(name, written, days) if days else {None: written[0]})
+        files: dict[Partition, Path] = _by_day(name, written, days) if days else {None: written[0]}
+        in_memory = isinstance(obj, pa.Table | pl.DataFrame) and len(files) == 1
+        return Written(files, rows={next(iter(files)): _as_arrow(obj)} if in_memory else {})
 
     def _write_rows(self, name: str, obj: Rows, table: Table, days: Sequence[date] | None, folder: Path) -> list[Path]:
         what = f"cannot be written for {days[0]}...{days[-1]}" if days else "cannot be written"
@@ -206,6 +212,7 @@ def publish(
     partitions: list[Partition] = list(days) if days else [None]
     started = time.perf_counter()
     facts: dict[Partition, dict[str, Any]] = {}
+    handed: dict[tuple[UPath, str], pa.Table] = {}
     with session.replacing(step, key) as (folder, targets):
         written = write(folder)
         files = {each: written.files.get(each) or _write_empty(folder / _target(each), table) for each in partitions}
@@ -220,9 +227,14 @@ def publish(
                 targets[file] = _target(partition)
                 # Of the file as it was written: once published, another run may replace it at any time.
                 facts[partition] = file_metadata([file], session.lake.folder(key) / _target(partition))
+                rows = session.handed.rows_of(file, table, written.rows.get(partition))
+                if rows is not None and (version := session.lake.version_of(file)):
+                    handed[session.lake.folder(key) / _target(partition), version] = rows
         if targets:  # once, as the last ones are what the table's page shows
             facts[next(reversed(facts))] |= preview(session, next(reversed(targets)), table)
     session.verdicts[key] = verdicts
+    for (file, version), rows in handed.items():
+        session.handed.keep(file, version, rows)
     if facts and (lineage := table.dagster_lineage):
         facts[next(reversed(facts))][COLUMN_LINEAGE] = lineage
     shared = {COLUMN_SCHEMA: table.dagster_schema, "seconds": round(time.perf_counter() - started, 3)}
@@ -246,6 +258,10 @@ def _unpublished(key: AssetKey, verdicts: Mapping[Partition, Verdict]) -> str:
         f"{key.to_user_string()} is not as declared, and was not published: {of_days}{more}.{published} Correct the "
         "rows where they are made, or change the declaration, and run it again: until then, the last file stays."
     )
+
+
+def _as_arrow(rows: pa.Table | pl.DataFrame) -> pa.Table:
+    return rows if isinstance(rows, pa.Table) else rows.to_arrow()
 
 
 def _target(partition: Partition) -> Path:

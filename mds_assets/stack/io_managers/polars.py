@@ -4,13 +4,15 @@ This does not use dagster-polars' Parquet IO manager: with Polars 2, its scan fa
 and its sink handles only one partition, is not atomic and omits the statistics that day filters rely on.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from threading import Lock
 from typing import IO, Any
 
 import polars as pl
+import pyarrow as pa
 from polars.io.partition import FileProviderArgs
 from upath import UPath
 
@@ -59,6 +61,28 @@ def scan(
     if not is_below_partition:
         return frame
     return frame.with_columns(pl.col(_PATH).str.extract(DAY_IN_PATH).str.to_date().alias(DAY)).drop(_PATH)
+
+
+def from_arrow(rows: pa.Table) -> pl.LazyFrame:
+    """Rows in memory as a lazy frame, without a copy of columns of fixed width."""
+    return pl.DataFrame(pl.from_arrow(rows, rechunk=False)).lazy()
+
+
+@dataclass(frozen=True)
+class DayFrames:
+    """A table's days as a lazy frame each: for a step that reads another window for each of its own days.
+
+    Attributes:
+        frames: The days that have a file, with a `day` column.
+        empty: The same columns without rows.
+    """
+
+    frames: Mapping[date, pl.LazyFrame]
+    empty: pl.LazyFrame
+
+    def of(self, days: Iterable[date]) -> list[pl.LazyFrame]:
+        """The frames of those of these days that have a file, in this order; an empty one if none has."""
+        return [self.frames[day] for day in days if day in self.frames] or [self.empty]
 
 
 def typed(name: str, frame: pl.LazyFrame, table: Table) -> pl.LazyFrame:

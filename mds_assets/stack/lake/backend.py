@@ -85,6 +85,10 @@ class Backend(ABC):
         """
 
     @abstractmethod
+    def version_of(self, file: Path) -> str | None:
+        """The version that a written local file will have once it is moved into the lake; None if the lake chooses."""
+
+    @abstractmethod
     def find(self, folder: UPath) -> dict[str, float]:
         """All files below a folder, by path within it, with the Unix time when each was last written.
 

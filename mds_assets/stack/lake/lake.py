@@ -95,6 +95,10 @@ class Lake:
         """
         return self.backend.workspace()
 
+    def version_of(self, file: Path) -> str | None:
+        """The version that a written local file will have in the lake once it is published; None in a store."""
+        return self.backend.version_of(file)
+
     def read_set(self, key: AssetKey, partitions: Iterable[Partition]) -> dict[Partition, Files]:
         """The table's files of each of these partitions, sorted by name, early ones included, with their versions.
 

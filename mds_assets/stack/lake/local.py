@@ -62,6 +62,10 @@ class LocalBackend(Backend):
                             versions[f"{name}/{entry.name}" if name else entry.name] = _version(entry)
         return versions
 
+    def version_of(self, file: Path) -> str:
+        """Inode and modification time, which a move does not change."""
+        return _version(file)
+
     def find(self, folder: UPath) -> dict[str, float]:
         """All files below a folder, by path within it, with the time of their last change."""
         found: dict[str, float] = {}

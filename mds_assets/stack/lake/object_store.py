@@ -178,6 +178,9 @@ class ObjectStoreBackend(Backend):
         """The files of these partitions, or of the whole table if that takes fewer requests, with their ETags."""
         return self._list(table, {partition_folder(partition) for partition in partitions})
 
+    def version_of(self, file: Path) -> None:
+        """Unknown: the store chooses an ETag."""
+
     def find(self, folder: UPath) -> dict[str, float]:
         """All objects below a folder: one request per thousand."""
         with self.explaining():

@@ -1,0 +1,75 @@
+"""Tables that a run has just written, kept as Arrow for the assets of the run that read them next.
+
+The file in the lake is the table; rows in memory stand for one version of it. Whoever wants another version, or rows
+that the budget had no room for, reads the file, and gets the same values.
+"""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from upath import UPath
+
+from mds_assets.stack.lake import Files, Partition
+from mds_assets.stack.lake.footers import footer
+from mds_assets.stack.table import DAY, Table
+
+
+class HandOff:
+    """Rows of files, by path and version."""
+
+    def __init__(self, budget: int) -> None:
+        """Keep at most so many bytes."""
+        self._free = budget
+        self._rows: dict[tuple[UPath, str], pa.Table] = {}
+
+    def rows_of(self, file: Path, table: Table, written: pa.Table | None = None) -> pa.Table | None:
+        """The rows of a file as Arrow, in the declared types; None if they are more than there is room for.
+
+        Args:
+            file: A written file.
+            table: Its declaration.
+            written: What the asset returned, if that was in memory. Columns of fixed width are not copied.
+        """
+        schema = pa.schema([field.with_nullable(True) for field in table.arrow_schema()])
+        if written is not None and written.nbytes <= self._free:
+            with suppress(pa.ArrowInvalid, pa.ArrowNotImplementedError):  # DuckDB has converted what Arrow does not
+                return written.select(schema.names).cast(schema)
+        if _bytes_in_memory(file) > self._free:
+            return None
+        return pq.ParquetFile(file).read(schema.names).cast(schema)
+
+    def keep(self, file: UPath, version: str, rows: pa.Table) -> None:
+        """Keep the rows of a version of a file, if there is still room."""
+        if rows.nbytes <= self._free and (file, version) not in self._rows:
+            self._free -= rows.nbytes
+            self._rows[file, version] = rows
+
+    def find(self, files: Mapping[Partition, Files], table: Table) -> tuple[pa.Table | None, list[UPath]]:
+        """The declared columns of the versions that are kept, with `day`, if any; and the other files."""
+        types = {field.name: field.type for field in table.arrow_schema()}
+        found: list[pa.Table] = []
+        others: list[UPath] = []
+        for partition, of_partition in files.items():
+            for each in of_partition.items():
+                rows = self._rows.get(each)
+                if rows is None or not types.items() <= _types(rows).items():
+                    others.append(each[0])
+                    continue
+                rows = rows.select(list(types))
+                if partition:
+                    rows = rows.append_column(DAY, pa.repeat(pa.scalar(partition), rows.num_rows))
+                found.append(rows)
+        return pa.concat_tables(found) if found else None, others
+
+
+def _types(rows: pa.Table) -> dict[str, pa.DataType]:
+    return {field.name: field.type for field in rows.schema}
+
+
+def _bytes_in_memory(file: Path) -> int:
+    """What a file's columns take before compression; strings that repeat take more in memory."""
+    metadata = footer(file)
+    return sum(metadata.row_group(number).total_byte_size for number in range(metadata.num_row_groups))
