@@ -466,7 +466,7 @@ def test_only_the_sources_that_are_named_are_loaded(tmp_path: Path, monkeypatch:
         ("MDS_LOOKBACK", "is not a setting; did you mean MDS_LOOKBACK_DAYS? Allowed: MDS_ALERT_WEBHOOK, "),
         ("MDS_TOY_BATCHES", "is not a setting; did you mean MDS_TOY_BATCH? Allowed: "),
         ("mds_data_dirs", "is not a setting; did you mean MDS_DATA_DIR? Allowed: "),
-        ("MDS_XYZ", "is not a setting. Allowed: MDS_ALERT_WEBHOOK, MDS_DATA_DIR, "),
+        ("MDS_XYZ", "is not a setting. Allowed: MDS_ALERT_WEBHOOK, MDS_ARROW_MEMORY, "),
         ("TOY_TOKENS", "is not a setting; did you mean TOY_TOKEN? Allowed: TOY_BOX, TOY_TOKEN."),
     ],
 )
