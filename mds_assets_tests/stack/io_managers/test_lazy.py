@@ -101,10 +101,11 @@ def megabytes_for(kind: str, root: Path, limit: str) -> int:
     return large - small
 
 
-# The same asset takes some 550 and 800 with an eager type of the same engine.
+# How far Polars reads ahead of its writer depends on how its threads are scheduled: 200 to 540 on two cores, idle or
+# busy, whatever the size of the table. An eager type takes twice the table: 1,280 for 60 batches, 2,500 for 120.
 @pytest.mark.parametrize(
     ("kind", "batches", "most_megabytes"),
-    [("relation", 40, 300), pytest.param("lazyframe", 60, 550, marks=pytest.mark.slow(6))],
+    [("relation", 40, 300), pytest.param("lazyframe", 120, 900, marks=pytest.mark.slow(10))],
 )
 def test_a_table_that_is_only_passed_on_is_never_in_memory(
     tmp_path: Path, kind: str, batches: int, most_megabytes: int
