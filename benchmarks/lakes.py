@@ -84,13 +84,13 @@ class Lakes:
             memory_limit=memory_limit,
         )
 
-    def floor_command(self, days: Sequence[date], *, checks: bool = True) -> Command:
-        """The same command, of assets that do nothing, and of checks that look at nothing."""
+    def floor_command(self, days: Sequence[date], *, checks: bool = False) -> Command:
+        """The same command, of assets that do nothing, and perhaps of checks that look at nothing."""
         return self.ours_command(
             days,
             module="benchmarks.floor.definitions",
             select="*",
-            home="floor" if checks else "bare",
+            home="floor-with-checks" if checks else "floor",
             instance=STOCK_INSTANCE,
             variables={"BENCH_FLOOR_CHECKS": str(int(checks))},
         )

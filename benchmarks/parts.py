@@ -14,7 +14,7 @@ from dagster import AssetKey, AssetMaterialization, DagsterInstance
 from benchmarks.compare import compare
 from benchmarks.generate import generate
 from benchmarks.lakes import DAYS_READ, LAST, STAGING_AND_MARTS, Lakes, days_until
-from benchmarks.process import Command, median, python, rounds
+from benchmarks.process import OUR_INSTANCE, ROOT, Command, median, python, rounds
 from benchmarks.report import Ratio, Section
 from mds_assets_tests.github.recordings import RECORDINGS, jenkinsci
 from mds_assets_tests.github.server import GitHubServer
@@ -35,7 +35,9 @@ class Sizes:
         hand_off: Rows a day of the window that is handed off.
         bounded: Rows a day where memory is bounded.
         bound_mb: The bound, in MiB; a quarter of it is DuckDB's.
+        sample_days: Days of the sample in a long `mds run`.
         warm_up: Whether a command runs once before it is measured.
+        before: A checkout of another version, to be measured beside this one.
     """
 
     history: tuple[int, int] = (3_650, 10)
@@ -44,7 +46,9 @@ class Sizes:
     hand_off: int = 1_000_000
     bounded: int = 5_000_000
     bound_mb: int = 4_096
+    sample_days: int = 365
     warm_up: bool = True
+    before: Path | None = None
 
 
 def imports(_work: Path, count: int, log: Log, _sizes: Sizes) -> Section:
@@ -57,7 +61,7 @@ def imports(_work: Path, count: int, log: Log, _sizes: Sizes) -> Section:
     }
     section.took = rounds(commands, count, log)
     alone, ours, _ = (median(took).wall for took in section.took.values())
-    section.ratios = [Ratio("wall: import mds_assets.definitions / import dagster", ours / alone, 1.6)]
+    section.ratios = [Ratio("wall: import mds_assets.definitions / import dagster", ours / alone, 1.25)]
     return section
 
 
@@ -91,12 +95,45 @@ def long_range(work: Path, count: int, log: Log, sizes: Sizes) -> Section:
             generate(lakes.ours, days, sizes.range_rows)
         commands[f"{length} days"] = lakes.ours_command(days)
         commands[f"floor, {length} days"] = lakes.floor_command(days)
+        if sizes.before:
+            variables = {"PYTHONPATH": str(sizes.before)}
+            commands[f"before, {length} days"] = lakes.ours_command(days, home="before", variables=variables)
     section.took = rounds(commands, count, log, warm_up=sizes.warm_up)
-    long, long_floor, short, short_floor = (median(took).wall for took in section.took.values())
+    names = [f"{case}{length} days" for length in sizes.ranges for case in ("", "floor, ")]
+    long, long_floor, short, short_floor = (median(section.took[name]).wall for name in names)
     compared = f"{sizes.ranges[0]} days / {sizes.ranges[1]} days"
     section.ratios = [
-        Ratio(f"wall: {compared}", long / short, 3),
+        Ratio(f"wall: {compared}", long / short, 2),
+        Ratio(f"wall: {sizes.ranges[0]} days, ours / floor", long / long_floor, 0.5),
         Ratio(f"wall: the floor, {compared}", long_floor / short_floor),
+    ]
+    return section
+
+
+def sample(work: Path, count: int, log: Log, sizes: Sizes) -> Section:
+    """`mds run` of the sample with all its tables and pages, as `make run` does: a week again, and a year at first."""
+    section = Section(f"mds run on the sample: 7 days, the second run; {sizes.sample_days} days, the first")
+    checkouts = {"ours": ROOT, **({"before": sizes.before} if sizes.before else {})}
+    runs = {"7 days": (7, count, True), f"{sizes.sample_days} days": (sizes.sample_days, 1, False)}
+    for span, (days, rounds_of_span, again) in runs.items():
+        for number in range(rounds_of_span):
+            for name, checkout in checkouts.items():
+                lake = work / f"sample-{name}"
+                shutil.rmtree(lake, ignore_errors=True)
+                words = python("-c", "from mds_assets.stack.cli import main; main()", "run", "--days", str(days))
+                variables = {"MDS_DATA_DIR": str(lake), "PYTHONPATH": str(checkout), "DAGSTER_HOME": str(lake / "home")}
+                command = Command(words, variables, home=lake / "home", instance=OUR_INSTANCE)
+                if again:
+                    command.run()
+                took = command.run()
+                section.took.setdefault(f"{name}, {span}", []).append(took)
+                log(
+                    f"round {number + 1} of {rounds_of_span}, {name}, {span}: {took.wall:.2f} s, {took.peak_mb:.0f} MiB"
+                )
+    week, year = (median(section.took[f"ours, {span}"]).wall for span in runs)
+    section.ratios = [
+        Ratio("seconds: 7 days", week, 7),
+        Ratio(f"seconds: {sizes.sample_days} days", year, 90),
     ]
     return section
 
@@ -233,6 +270,7 @@ PARTS: dict[str, Callable[[Path, int, Log, Sizes], Section]] = {
     "imports": imports,
     "raw": raw,
     "long-range": long_range,
+    "sample": sample,
     "history": history,
     "hand-off": hand_off,
     "dlt": dlt,

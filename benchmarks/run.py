@@ -7,6 +7,7 @@ What does not belong here: what is measured (`main_job.py`, `parts.py`).
 
 import os
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -33,6 +34,9 @@ def main(
         list[str] | None, typer.Option(help=f"Smaller measurements: {', '.join(PARTS)}, all; default none.")
     ] = None,
     row_group_rows: Annotated[int, typer.Option(min=2_048, help="Rows in a row group of raw.")] = ROW_GROUP_ROWS,
+    before: Annotated[
+        Path | None, typer.Option(help="A checkout of another version, to be measured beside this one.")
+    ] = None,
     tiny: Annotated[bool, typer.Option("--tiny", help="For a test: small lakes in the parts, and no warm-up.")] = False,
     work: Annotated[Path, typer.Option(help="A folder for the lakes: 5,000,000 rows a day need 18 GB.")] = ROOT
     / "build/bench",
@@ -45,6 +49,8 @@ def main(
     for name, known in ((case or [], CASES), (wanted, PARTS)):
         if unknown := [one for one in name if one not in known]:
             raise typer.BadParameter(f"{', '.join(unknown)}: choose from {', '.join(known)}")
+    if before and not (before / "mds_assets").is_dir():
+        raise typer.BadParameter(f"{before} is no checkout of this project")
     sizes = Sizes((12, 4), (8, 3), 20, 200, 200, warm_up=False) if tiny else Sizes()
     work = work.resolve()
 
@@ -64,10 +70,10 @@ def main(
             lakes = Lakes(work / f"{size}", size, days_until(LAST, DAYS_READ))
             lakes.prepare(log, row_group_rows=row_group_rows)
             for span in spans() if days is None else [days_until(LAST, length) for length in days]:
-                done(measure(lakes, span, case or CASES, rounds, log, warm_up=sizes.warm_up))
+                done(measure(lakes, span, case or CASES, rounds, log, before=before, warm_up=sizes.warm_up))
         for name in wanted:
             log(name)
-            done(PARTS[name](work, rounds, log, sizes))
+            done(PARTS[name](work, rounds, log, replace(sizes, before=before)))
     finally:
         if not keep:
             remove(work)

@@ -25,27 +25,29 @@ class HandOff:
         self._free = budget
         self._rows: dict[tuple[UPath, str], pa.Table] = {}
 
-    def rows_of(self, file: Path, table: Table, written: pa.Table | None = None) -> pa.Table | None:
-        """The rows of a file as Arrow, in the declared types; None if they are more than there is room for.
+    def keep(self, target: UPath, version: str, file: Path, table: Table, returned: pa.Table | None = None) -> None:
+        """Keep the rows of a file that is about to be published, in the declared types, if there is room.
 
         Args:
-            file: A written file.
+            target: Its path in the lake.
+            version: Its version there.
+            file: The written file.
             table: Its declaration.
-            written: What the asset returned, if that was in memory. Columns of fixed width are not copied.
+            returned: What the asset returned, if that was in memory. Columns of fixed width are not copied.
         """
+        rows = self._rows_of(file, table, returned)
+        if rows is not None and rows.nbytes <= self._free:
+            self._free -= rows.nbytes
+            self._rows[target, version] = rows
+
+    def _rows_of(self, file: Path, table: Table, returned: pa.Table | None) -> pa.Table | None:
         schema = pa.schema([field.with_nullable(True) for field in table.arrow_schema()])
-        if written is not None and written.nbytes <= self._free:
+        if returned is not None and returned.nbytes <= self._free:
             with suppress(pa.ArrowInvalid, pa.ArrowNotImplementedError):  # DuckDB has converted what Arrow does not
-                return written.select(schema.names).cast(schema)
+                return returned.select(schema.names).cast(schema)
         if _bytes_in_memory(file) > self._free:
             return None
         return pq.ParquetFile(file).read(schema.names).cast(schema)
-
-    def keep(self, file: UPath, version: str, rows: pa.Table) -> None:
-        """Keep the rows of a version of a file, if there is still room."""
-        if rows.nbytes <= self._free and (file, version) not in self._rows:
-            self._free -= rows.nbytes
-            self._rows[file, version] = rows
 
     def find(self, files: Mapping[Partition, Files], table: Table) -> tuple[pa.Table | None, list[UPath]]:
         """The declared columns of the versions that are kept, with `day`, if any; and the other files."""

@@ -212,7 +212,6 @@ def publish(
     partitions: list[Partition] = list(days) if days else [None]
     started = time.perf_counter()
     facts: dict[Partition, dict[str, Any]] = {}
-    handed: dict[tuple[UPath, str], pa.Table] = {}
     with session.replacing(step, key) as (folder, targets):
         written = write(folder)
         files = {each: written.files.get(each) or _write_empty(folder / _target(each), table) for each in partitions}
@@ -226,15 +225,13 @@ def publish(
                 add_key_values(file, {**session.footers.get(key, {}), **made_from})
                 targets[file] = _target(partition)
                 # Of the file as it was written: once published, another run may replace it at any time.
-                facts[partition] = file_metadata([file], session.lake.folder(key) / _target(partition))
-                rows = session.handed.rows_of(file, table, written.rows.get(partition))
-                if rows is not None and (version := session.lake.version_of(file)):
-                    handed[session.lake.folder(key) / _target(partition), version] = rows
+                lake_file = session.lake.folder(key) / _target(partition)
+                facts[partition] = file_metadata([file], lake_file)
+                if version := session.lake.version_of(file):
+                    session.handed.keep(lake_file, version, file, table, written.rows.get(partition))
         if targets:  # once, as the last ones are what the table's page shows
             facts[next(reversed(facts))] |= preview(session, next(reversed(targets)), table)
     session.verdicts[key] = verdicts
-    for (file, version), rows in handed.items():
-        session.handed.keep(file, version, rows)
     if facts and (lineage := table.dagster_lineage):
         facts[next(reversed(facts))][COLUMN_LINEAGE] = lineage
     shared = {COLUMN_SCHEMA: table.dagster_schema, "seconds": round(time.perf_counter() - started, 3)}

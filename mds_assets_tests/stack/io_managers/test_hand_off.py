@@ -83,7 +83,7 @@ def test_a_file_that_was_replaced_meanwhile_is_read_again(tmp_path: Path):
     Warehouse(tmp_path).run(table, D1)
     (file, version), *_ = lake.read_set(table.key, [D1])[D1].items()
     handed = HandOff(2**20)
-    handed.keep(file, version, ROWS.drop_columns("day"))
+    handed.keep(file, version, Path(str(file)), PAIRS)
     assert handed.find({D1: {file: version}}, PAIRS) == (ROWS, [])
     assert handed.find({D1: {file: "of another run"}}, PAIRS) == (None, [file])
 
@@ -94,7 +94,6 @@ def test_it_keeps_no_more_than_its_budget(tmp_path: Path):
     handed, kept = HandOff(2_500), []
     for day, files in lake.read_set(table.key, [D1, D2, D3]).items():
         for file, version in files.items():
-            if (rows := handed.rows_of(Path(str(file)), PAIRS)) is not None:
-                handed.keep(file, version, rows)
+            handed.keep(file, version, Path(str(file)), PAIRS)
             kept.append(handed.find({day: {file: version}}, PAIRS)[0] is not None)
     assert kept == [True, True, False]
