@@ -6,9 +6,9 @@ https://docs.dagster.io/guides/build/projects-and-components
 """
 # ruff: noqa: E402
 
-from mds_assets.stack import garbage
+from mds_assets.stack import memory
 
-garbage.pause()
+memory.before_imports()
 
 import warnings
 from collections.abc import Mapping
@@ -50,4 +50,4 @@ def build_definitions(
 
 restrict_files(settings)  # every process that runs definitions imports them from here
 defs = build_definitions()
-garbage.resume()
+memory.after_imports()

@@ -10,7 +10,7 @@ import sys
 from contextlib import suppress
 from typing import NoReturn
 
-from mds_assets.stack import garbage
+from mds_assets.stack import memory
 from mds_assets.stack.cli.interrupts import raise_received, watch
 
 INTERRUPTED = 130  # the exit code, as shells have it
@@ -18,7 +18,7 @@ INTERRUPTED = 130  # the exit code, as shells have it
 
 def main() -> NoReturn:
     """Run the command; an error is one line on standard error, with exit code 1."""
-    garbage.pause()  # until the definitions are imported
+    memory.before_imports()  # until the definitions are imported
     try:
         watch()
         # Here, so that an interrupt while it is imported is one line, too.

@@ -1,4 +1,4 @@
-"""No garbage collection while a process imports the project; afterwards, none of what it has imported.
+"""How a process uses memory: no search for garbage where there is none, and no allocator that keeps what was freed.
 
 The imports of Dagster, Polars and the project make a million objects that stay until the process ends. Looking through
 them for garbage, again and again, takes a tenth of a short run.
@@ -6,14 +6,17 @@ them for garbage, again and again, takes a tenth of a short run.
 
 import atexit
 import gc
+import os
 
 
-def pause() -> None:
-    """Collect nothing until `resume`."""
+def before_imports() -> None:
+    """Collect no garbage until `after_imports`, and choose the allocator of Arrow, which reads it once."""
     gc.disable()
+    # Arrow's own keeps what was freed: 40 MB of a run that lands 10,000 repositories.
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
 
 
-def resume() -> None:
+def after_imports() -> None:
     """Collect garbage from now on, but only among the objects that are made from now on."""
     gc.freeze()
     gc.enable()
