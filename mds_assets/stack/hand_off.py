@@ -17,6 +17,11 @@ from mds_assets.stack.lake.footers import footer
 from mds_assets.stack.table import DAY, Table
 
 
+# Bytes of a file that no asset returned as Arrow, up to which it is read back: of a larger one, reading all columns takes
+# longer than it saves the assets that need a few.
+_READ_BACK = 4 * 1024**2
+
+
 class HandOff:
     """Rows of files, by path and version."""
 
@@ -45,7 +50,7 @@ class HandOff:
         if returned is not None and returned.nbytes <= self._free:
             with suppress(pa.ArrowInvalid, pa.ArrowNotImplementedError):  # DuckDB has converted what Arrow does not
                 return returned.select(schema.names).cast(schema)
-        if _bytes_in_memory(file) > self._free:
+        if _bytes_in_memory(file) > min(self._free, _READ_BACK):
             return None
         return pq.ParquetFile(file).read(schema.names).cast(schema)
 

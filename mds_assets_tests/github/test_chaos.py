@@ -48,7 +48,7 @@ def test_a_schedule_is_a_function_of_its_seed_and_200_seeds_try_everything():
     assert {made.refusal for made in schedules} == {None, 403, 404}
 
 
-@pytest.mark.parametrize("seed", slow_except(63, of=[19, 41, 63], seconds=12))
+@pytest.mark.parametrize("seed", slow_except(of=[19, 41, 63], seconds=12))
 def test_whatever_happens_nothing_is_lost_doubled_half_written_or_leaked(seed: int):
     with new_folder() as folder:
         outcome = play(schedule.make(seed), folder)

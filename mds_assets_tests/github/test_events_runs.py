@@ -134,6 +134,7 @@ def test_march_2023_in_one_run_equals_the_oracle_day_by_day(tmp_path: Path):
     }
 
 
+@pytest.mark.slow(10)
 def test_single_days_in_any_order_and_some_twice_equal_the_oracle(tmp_path: Path):
     events = sliced_quicwg()
     landed = MARCH[5:10]

@@ -26,7 +26,7 @@ from mds_assets_tests.github import prism
 from mds_assets_tests.github.recordings import jenkinsci, needs_recordings, npm_days
 from mds_assets_tests.github.server import GitHubServer, Repos
 
-pytestmark = prism.needs_node
+pytestmark = [prism.needs_node, pytest.mark.slow(19)]
 
 # What the client asks for, and where GitHub's `Link` sends it for the second page. The description does not know the
 # second path. It leads to the same listing, so it is held to the words of the first.

@@ -19,7 +19,7 @@ from mds_assets_tests.github.sessions import rows_of, session_with
 from mds_assets_tests.github.test_activity import push
 from mds_assets_tests.github.test_client import DAY
 
-pytestmark = prism.needs_node
+pytestmark = [prism.needs_node, pytest.mark.slow(8)]
 
 OLD, NEW = "2022-11-28", "2026-03-10"
 PATCHED = ("minimal-repository", "issue-search-result-item")

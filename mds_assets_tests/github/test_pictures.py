@@ -3,10 +3,13 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from mds_assets_tests.chromium import needs_chromium
 from mds_assets_tests.github.pictures import AGAIN, DIGESTS, IMAGES, LAST, WIDTHS, digest, digests, sample_page, take
 
 
+@pytest.mark.slow(39)
 @needs_chromium
 def test_the_pictures_show_what_the_code_draws(tmp_path: Path):
     page = sample_page(tmp_path)

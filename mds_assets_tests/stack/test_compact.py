@@ -81,6 +81,7 @@ def all_rows(folder: Path, columns: str = "*") -> Rows:
         return con.sql(f"SELECT {columns} {query} ORDER BY ALL").fetchall()
 
 
+@pytest.mark.slow(8)
 def test_many_loads_of_an_old_day_are_merged_into_one_file_with_the_same_rows(runs: Runs):
     for _ in range(4):
         runs.materialise(FIRST)

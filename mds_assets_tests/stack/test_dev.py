@@ -75,6 +75,7 @@ def test_a_taken_port_is_refused_in_one_line_before_anything_starts(program: str
         assert not instance.get_daemon_heartbeats()
 
 
+@pytest.mark.slow(13)
 def test_a_second_one_on_the_same_instance_is_refused_in_one_line_until_the_first_has_ended(
     home: Path, tmp_path: Path, taken: int
 ):

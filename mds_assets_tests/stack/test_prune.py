@@ -252,6 +252,7 @@ def test_results_of_checks_go_also_where_dagster_left_them_behind(project: Runs,
     assert rows(project, of_run, newest)
 
 
+@pytest.mark.slow(6)
 def test_space_goes_back_to_the_disk(project: Runs, instance: DagsterInstance):
     for _ in range(6):
         project.materialise(DAYS[0], instance=instance)

@@ -130,6 +130,7 @@ def published(runs: Runs, lake: Path) -> dict[str, Rows]:
     return {table: there.rows(table) for table in ("staging/orders", "marts/revenue")}
 
 
+@pytest.mark.slow(13)
 def test_a_lake_as_known_at_a_time_is_what_was_published_then(tmp_path: Path):
     sold = toy.sales()
     runs = Runs.of(tmp_path / "runs", toy.orders, toy.staged, toy.current, toy.revenue, shop=sold)
