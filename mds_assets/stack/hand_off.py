@@ -16,8 +16,8 @@ from mds_assets.stack.lake import Files, Partition
 from mds_assets.stack.lake.footers import footer
 from mds_assets.stack.table import DAY, Table
 
-# Up to this size, a file whose rows no asset returned in memory is read back: of a larger one, reading all columns takes
-# longer than it saves the assets that need a few of them.
+# Up to this size, a file is read back if no asset returned its rows in memory. For a larger one, reading all columns
+# takes longer than it saves the assets that need a few of them.
 _READ_BACK = 4 * 1024**2
 
 
