@@ -17,7 +17,7 @@ from xml.etree import ElementTree
 
 import duckdb
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from jinja2 import Environment
 
@@ -121,6 +121,8 @@ def test_svg_is_xml_with_the_text(text: str):
 
 @fuzz
 @given(TEXT.map(storable), st.integers(), TEXT.map(storable).filter(bool))
+@example("text", 0, "*")
+@example("text", 0, "^.*$")
 def test_csv_has_the_text_and_no_formula(text: str, number: int, name: str):
     name = name.replace("\0", "") or "column"
     con = duckdb.connect()

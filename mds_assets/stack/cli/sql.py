@@ -103,7 +103,8 @@ def _write_csv(result: "DuckDBPyRelation") -> None:
         if sql_type.id in _FREE_TEXT and str(sql_type) != "JSON"
     ]
     rows = _as_text(result).pl()
-    rows = rows.with_columns(pl.col(may_be_formula).str.replace(FORMULA, FORMULA_AS_TEXT))
+    # By series: to `pl.col`, a column named `*` or `^...$` is a pattern.
+    rows = rows.with_columns(rows[name].str.replace(FORMULA, FORMULA_AS_TEXT) for name in may_be_formula)
     header = pl.Series(rows.columns).str.replace(FORMULA, FORMULA_AS_TEXT)
     document = rows.rename(dict(zip(rows.columns, header, strict=True))).write_csv()
     sys.stdout.write(printable(document, keep="\n") if sys.stdout.isatty() else document)
