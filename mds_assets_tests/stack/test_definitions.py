@@ -173,7 +173,8 @@ def test_dg_launches_a_partition_and_a_range(clone: Clone):
     assert ended.returncode == 0, ended.stderr
     printed = (ended.stdout + ended.stderr).splitlines()
     assert len(printed) < 10
-    assert all(" - dagster - INFO - " in line for line in printed)
+    # After six o'clock yesterday is missing, which `is_fresh` warns of.
+    assert all(" - dagster - INFO - " in line or "is_fresh" in line for line in printed)
     assert clone.days("staging/orders") == [before]
     dg(clone, "launch", "--assets", "*", "--partition-range", f"{before}...{YESTERDAY}")
     assert clone.days("marts/revenue") == [before, YESTERDAY]
