@@ -6,6 +6,7 @@ from pathlib import Path
 
 import duckdb
 import polars as pl
+from polars.testing import assert_frame_equal
 
 MARTS = ("marts/repos_per_language", "marts/daily_activity")
 
@@ -14,8 +15,8 @@ class DifferentError(Exception):
     """Two lakes differ. The message names table and day."""
 
 
-def compare(one: Path, other: Path, days: Iterable[date]) -> str:
-    """Compare staging and marts of these days.
+def compare(one: Path, other: Path, days: Iterable[date], *, tolerance: float = 0) -> str:
+    """Compare staging and marts of these days; means may differ by `tolerance`, as engines round halves differently.
 
     Returns:
         What was compared, with numbers of rows.
@@ -34,8 +35,10 @@ def compare(one: Path, other: Path, days: Iterable[date]) -> str:
     for mart in MARTS:
         for day in days:
             first, second = (pl.read_parquet(_file(lake, mart, day), hive_partitioning=False) for lake in (one, other))
-            if first.columns != second.columns or not first.equals(second):
-                raise DifferentError(f"{mart} of {day} differs between {one} and {other}")
+            try:
+                assert_frame_equal(first, second, check_exact=not tolerance, rel_tol=0, abs_tol=tolerance)
+            except AssertionError as error:
+                raise DifferentError(f"{mart} of {day} differs between {one} and {other}: {error}") from None
             rows[mart] += first.height
     return ", ".join(f"{count:,} rows of {table}" for table, count in rows.items()) + f" on {len(days)} days are equal"
 

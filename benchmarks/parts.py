@@ -11,6 +11,7 @@ from typing import Any
 
 from dagster import AssetKey, AssetMaterialization, DagsterInstance
 
+from benchmarks import others
 from benchmarks.compare import compare
 from benchmarks.generate import generate
 from benchmarks.lakes import DAYS_READ, LAST, STAGING_AND_MARTS, Lakes, days_until
@@ -35,6 +36,7 @@ class Sizes:
         hand_off: Rows a day of the window that is handed off.
         bounded: Rows a day where memory is bounded.
         bound_mb: The bound, in MiB; a quarter of it is DuckDB's.
+        others: Rows of the day that dbt-duckdb and SQLMesh make as well.
         sample_days: Days of the sample in a long `mds run`.
         warm_up: Whether a command runs once before it is measured.
         before: A checkout of another version, to be measured beside this one.
@@ -46,6 +48,7 @@ class Sizes:
     hand_off: int = 1_000_000
     bounded: int = 5_000_000
     bound_mb: int = 4_096
+    others: int = 100_000
     sample_days: int = 365
     warm_up: bool = True
     before: Path | None = None
@@ -266,6 +269,27 @@ def bounded(work: Path, _count: int, log: Log, sizes: Sizes) -> Section:
     return section
 
 
+def in_others(work: Path, count: int, log: Log, sizes: Sizes) -> Section:
+    """The same day in other tools."""
+    section = Section(f"A day of {sizes.others:,} rows in dbt-duckdb and in SQLMesh")
+    lakes = Lakes(work / f"{sizes.others}", sizes.others, days_until(LAST, DAYS_READ))
+    lakes.prepare(log)
+    commands = {
+        "limit": lakes.limit_command([LAST]),
+        "floor": lakes.floor_command([LAST]),
+        "ours": lakes.ours_command([LAST]),
+        **others.prepare(lakes, log),
+    }
+    for name in ("dbt-duckdb", "SQLMesh"):
+        commands[name].run()  # they parse their projects once
+    section.took = rounds(commands, count, log)
+    others.check(lakes, section)
+    ours = median(section.took["ours"]).wall
+    for name in ("dbt-duckdb", "SQLMesh"):
+        section.ratios.append(Ratio(f"wall: ours / {name}", ours / median(section.took[name]).wall, 1))
+    return section
+
+
 PARTS: dict[str, Callable[[Path, int, Log, Sizes], Section]] = {
     "imports": imports,
     "raw": raw,
@@ -275,6 +299,7 @@ PARTS: dict[str, Callable[[Path, int, Log, Sizes], Section]] = {
     "hand-off": hand_off,
     "dlt": dlt,
     "bounded": bounded,
+    "others": in_others,
 }
 
 

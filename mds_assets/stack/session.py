@@ -206,10 +206,10 @@ class Session:
         rows, stored = self.handed.find(files, table)
         partitioned = None not in files
         in_memory = duckdb_engine.from_arrow(con, rows, table, partitioned=partitioned) if rows is not None else None
-        if in_memory and not stored:
+        if in_memory is not None and not stored:
             return in_memory
         relation = duckdb_engine.read(con, stored, table, partitioned=partitioned)
-        return relation.union(in_memory) if in_memory else relation
+        return relation if in_memory is None else relation.union(in_memory)  # its truth value would run its query
 
     def rows(self, files: Mapping[Partition, Files], table: Table) -> pa.Table:
         """The same as an Arrow table; what is in memory is not copied."""

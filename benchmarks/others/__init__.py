@@ -1,0 +1,77 @@
+"""The same day in dbt-duckdb and in SQLMesh: staging and both marts, with tests of keys and nulls.
+
+Each is used as its documentation shows, with the SQL of the project's staging and the marts in SQL. Both are installed
+by uv into environments of their own: they need other versions of packages than the project.
+"""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import duckdb
+
+from benchmarks.compare import MARTS, compare
+from benchmarks.lakes import LAST, Lakes
+from benchmarks.process import Command
+from benchmarks.report import Section
+
+_HERE = Path(__file__).parent
+_KEYS = {"staging/repos": "ALL", MARTS[0]: "org, repo_count DESC, language", MARTS[1]: "org, push_date"}
+
+
+def prepare(lakes: Lakes, log: Callable[[str], None]) -> dict[str, Command]:
+    """Install both, and let each have the days before the last one; the commands that make the last day."""
+    return {"dbt-duckdb": _dbt(lakes, log), "SQLMesh": _sqlmesh(lakes, log)}
+
+
+def check(lakes: Lakes, section: Section) -> None:
+    """Compare what both have made with the plain script's tables."""
+    with duckdb.connect(str(lakes.folder / "SQLMesh/state.duckdb"), read_only=True) as con:
+        for table, key in _KEYS.items():
+            folder = lakes.folder / "SQLMesh" / table / f"day={LAST}"
+            folder.mkdir(parents=True, exist_ok=True)
+            rows = f"SELECT * EXCLUDE (day) FROM github.{table.split('/')[-1]} WHERE day = DATE '{LAST}' ORDER BY {key}"
+            con.execute(f"COPY ({rows}) TO '{folder / 'data.parquet'}'")
+    for name in ("dbt-duckdb", "SQLMesh"):
+        found = compare(lakes.limit, lakes.folder / name, [LAST], tolerance=0.11)
+        section.remarks.append(f"limit and {name}: {found}, means to 0.1.")
+
+
+def _dbt(lakes: Lakes, log: Callable[[str], None]) -> Command:
+    program, lake, variables = _installed(lakes, "dbt-duckdb", "dbt", log)
+    shutil.copytree(lakes.limit / "staging", lake / "staging")
+    for mart in MARTS:
+        (lake / mart / f"day={LAST}").mkdir(parents=True)
+    project = str(_HERE / "dbt")
+    at = ["--project-dir", project, "--profiles-dir", project]
+    made = ["--target-path", str(lake / "target"), "--log-path", str(lake / "logs")]
+    return Command([program, "build", *at, *made, "--vars", f"{{day: {LAST}}}"], variables)
+
+
+def _sqlmesh(lakes: Lakes, log: Callable[[str], None]) -> Command:
+    program, lake, variables = _installed(lakes, "SQLMesh", "sqlmesh", log)
+    project = shutil.copytree(_HERE / "sqlmesh", lake / "project")  # it writes its cache there
+    plan = [program, "--paths", str(project), "plan", "--auto-apply", "--no-prompts", "--execution-time"]
+    Command([*plan, str(LAST)], variables).run()
+    last_day = ["--restate-model", "github.repos", "--start", str(LAST), "--end", str(LAST)]
+    return Command([*plan, str(LAST + timedelta(days=1)), *last_day], variables)
+
+
+def _installed(lakes: Lakes, name: str, program: str, log: Callable[[str], None]) -> tuple[str, Path, dict[str, str]]:
+    """The program, a new folder for its lake on the same raw, and its environment."""
+    lake, environment = lakes.folder / name, lakes.folder.parent / f"{program}-environment"
+    if not environment.exists():
+        log(f"installing {name}")
+        uv = str(Path(sys.executable).with_name("uv"))
+        subprocess.run([uv, "venv", "--quiet", str(environment)], check=True)
+        # From wheels alone: dbt's newest parser, as a source package, downloads its own from elsewhere.
+        to_install = ["--only-binary=:all:", "--python", str(environment), name.lower()]
+        subprocess.run([uv, "pip", "install", "--quiet", *to_install], check=True)
+    shutil.rmtree(lake, ignore_errors=True)
+    lake.mkdir()
+    (lake / "raw").symlink_to(lakes.folder / "raw", target_is_directory=True)
+    variables = {"BENCH_LAKE": str(lake), "BENCH_START": str(lakes.days[0]), "HOME": str(lake)}
+    return str(environment / "bin" / program), lake, variables
