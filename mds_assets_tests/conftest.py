@@ -44,8 +44,11 @@ TOGETHER = (
     "test_openapi.py",
     "test_openapi_events.py",
     "test_report.py",
+    "test_sample_events.py",
     "test_store.py",
     "test_ui.py",
+    "test_warehouse.py",
+    "test_webserver.py",
 )
 
 

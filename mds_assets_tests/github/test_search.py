@@ -200,6 +200,7 @@ def acme() -> Iterator[GitHubServer]:
 NEAR_MIDNIGHT = st.sampled_from([*range(43_190, 43_220), *range(129_590, 129_620)])
 
 
+@pytest.mark.slow(10)  # the other tests of splits are quick
 @settings(max_examples=40)
 @given(
     events=st.lists(st.tuples(NEAR_MIDNIGHT, st.integers(0, 3)), min_size=20, max_size=50, unique_by=lambda it: it[0])

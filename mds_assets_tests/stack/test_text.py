@@ -125,9 +125,10 @@ def test_svg_is_xml_with_the_text(text: str):
 @example("text", 0, "^.*$")
 def test_csv_has_the_text_and_no_formula(text: str, number: int, name: str):
     name = name.replace("\0", "") or "column"
-    con = duckdb.connect()
     quoted = name.replace('"', '""')
-    result = con.sql(f'SELECT $1 AS "{quoted}", $2::HUGEINT AS "n u m b e r"', params=[text, number % 2**100 - 2**99])
+    result = duckdb.sql(
+        f'SELECT $1 AS "{quoted}", $2::HUGEINT AS "n u m b e r"', params=[text, number % 2**100 - 2**99]
+    )
     written = io.StringIO()
     stdout, sys.stdout = sys.stdout, written
     try:

@@ -219,6 +219,8 @@ def publish(
         lost = session.lost(step)
         verdicts |= {each: Verdict(((SCHEMA, lost[each]),)) for each in partitions if each in lost}
         provenance = provenances(session, step, key, table)
+        layer = step.job_def.asset_layer
+        is_read = not layer.asset_graph.get(key).child_keys.isdisjoint(layer.selected_asset_keys)
         for partition, file in files.items():
             if verdicts[partition].passed:
                 made_from = {PROVENANCE: provenance(partition).to_json()}
@@ -227,7 +229,7 @@ def publish(
                 # Of the file as it was written: once published, another run may replace it at any time.
                 lake_file = session.lake.folder(key) / _target(partition)
                 facts[partition] = file_metadata([file], lake_file)
-                if version := session.lake.version_of(file):
+                if is_read and (version := session.lake.version_of(file)):
                     session.handed.keep(lake_file, version, file, table, written.rows.get(partition))
         if targets:  # once, as the last ones are what the table's page shows
             facts[next(reversed(facts))] |= preview(session, next(reversed(targets)), table)
