@@ -48,10 +48,10 @@ class HandOff:
         schema = pa.schema([field.with_nullable(True) for field in table.arrow_schema()])
         if returned is not None and returned.nbytes <= self._free:
             with suppress(pa.ArrowInvalid, pa.ArrowNotImplementedError):  # DuckDB has converted what Arrow does not
-                return returned.select(schema.names).cast(schema)
+                return _as(returned, schema)
         if _bytes_in_memory(file) > min(self._free, _READ_BACK):
             return None
-        return pq.ParquetFile(file).read(schema.names).cast(schema)
+        return _as(pq.ParquetFile(file).read(schema.names), schema)
 
     def find(self, files: Mapping[Partition, Files], table: Table) -> tuple[pa.Table | None, list[UPath]]:
         """The declared columns of the versions that are kept, with `day`, if any; and the other files."""
@@ -69,6 +69,13 @@ class HandOff:
                     rows = rows.append_column(DAY, pa.repeat(pa.scalar(partition), rows.num_rows))
                 found.append(rows)
         return pa.concat_tables(found) if found else None, others
+
+
+def _as(rows: pa.Table, schema: pa.Schema) -> pa.Table:
+    rows = rows.select(schema.names)
+    if rows.schema.types == schema.types:  # of a cast that casts nothing, the import alone takes 50 ms
+        return pa.Table.from_arrays(rows.columns, schema=schema)
+    return rows.cast(schema)
 
 
 def _types(rows: pa.Table) -> dict[str, pa.DataType]:

@@ -17,7 +17,17 @@ def before_imports() -> None:
 
 
 def after_imports() -> None:
-    """Collect garbage from now on, but only among the objects that are made from now on."""
+    """Collect garbage from now on, seldom, and only among the objects that are made from now on."""
     gc.freeze()
+    gc.set_threshold(20_000, 20, 20)  # a run makes many objects and few cycles
     gc.enable()
-    atexit.register(gc.unfreeze)  # objects of DuckDB that outlive the process make it print a page about leaks
+    atexit.register(_free)
+
+
+def _free() -> None:
+    """Free all objects once: those of DuckDB that outlive the process make it print a page about leaks.
+
+    Python collects garbage twice as it ends. The first time nothing is garbage yet, and only that one can be disabled.
+    """
+    gc.unfreeze()
+    gc.disable()
