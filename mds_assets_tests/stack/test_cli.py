@@ -287,6 +287,10 @@ def below_a_file(clone: Clone) -> dict[str, str]:
     return {"MDS_DATA_DIR": in_a_file(clone)["MDS_DATA_DIR"] + "/lake"}
 
 
+def where_no_folder_can_be_made(_: Clone) -> dict[str, str]:
+    return {"MDS_DATA_DIR": "/proc/lake"}
+
+
 def in_an_empty_folder(clone: Clone) -> dict[str, str]:
     return {"MDS_DATA_DIR": str(clone.root / "empty")}
 
@@ -296,6 +300,7 @@ def in_an_empty_folder(clone: Clone) -> dict[str, str]:
     [
         (in_a_file, [], r"the lake MDS_DATA_DIR='.*/a-file' cannot be written: Not a directory\. .* set MDS_DATA_DIR"),
         (below_a_file, [], r"the lake MDS_DATA_DIR='.*/a-file/lake' cannot be written: Not a directory\."),
+        (where_no_folder_can_be_made, [], "the lake MDS_DATA_DIR='/proc/lake' cannot be written: "),
         (in_an_empty_folder, ["--skip-ingest"], r".*/empty has no raw rows to rebuild from: run without --skip-ingest"),
         (
             lambda _: {},
