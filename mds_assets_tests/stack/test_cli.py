@@ -268,10 +268,29 @@ def test_show_counts_landed_days_and_neither_early_ones_nor_days_of_a_table_with
     assert shown["staging/orders_now"] == ["one"]
 
 
-def test_an_option_of_a_source_that_is_not_there_is_none(clone: Clone):
-    ended = clone.command("mds", "run", "--org", "acme")
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["run", "--org", "acme"], "No such option: --org.*; see `mds run --help`"),  # the option of a source
+        (["run", "--from", "yesterday"], "Invalid value for '--from': .*'yesterday'.*'%Y-%m-%d'; see `mds run --help`"),
+        (["run", "--days", "0"], "Invalid value for '--days': .* 1; see `mds run --help`"),
+        (["why"], "Missing argument 'table'; see `mds why --help`"),
+        (["walk"], "No such command 'walk'; see `mds --help`"),
+    ],
+)
+def test_a_command_that_is_misspelt_is_one_line_and_exit_code_2(clone: Clone, words: list[str], line: str):
+    ended = clone.command("mds", *words)
     assert ended.returncode == 2
-    assert "No such option: --org" in ended.stderr
+    assert not ended.stdout
+    (printed,) = ended.stderr.splitlines()
+    assert re.fullmatch(f"Error: {line}", printed)
+
+
+def test_without_a_command_the_commands_are_listed(clone: Clone):
+    ended = clone.command("mds")
+    assert ended.returncode == 2
+    assert "Write the column lineage" in ended.stdout
+    assert not ended.stderr
 
 
 # --- commands that cannot work end in one line, before Dagster starts a run
