@@ -711,6 +711,21 @@ def test_a_failed_mart_does_not_stop_the_others_of_its_step(tmp_path: Path, brok
     assert failed == ["marts_of_staging__things_7_days"]
 
 
+@pytest.mark.parametrize("error", [pl.exceptions.ColumnNotFoundError, ZeroDivisionError])
+def test_a_mart_that_fails_names_the_day_that_did(tmp_path: Path, error: type[Exception]):
+    def fails(things: pl.LazyFrame, as_of: AsOf) -> pl.LazyFrame:
+        if as_of.day == D2:
+            raise error("a bug")
+        return things.select("id", "value").unique("id")
+
+    runs = Runs.of(tmp_path, staged_from({D1: {1: 1}}), things_mart("a", fails))
+    ran = runs.materialise(D1, D3, raise_on_error=False)
+    assert failure(ran).strip().endswith(": a bug")
+    logged = [failure(ran), *(entry.user_message for entry in runs.instance.all_logs(ran.run_id))]
+    assert any(f"marts/a cannot be made for {D2}" in line for line in logged)
+    assert not any(f"{D1}..." in line for line in logged)
+
+
 def test_a_failed_mart_quotes_a_value_only_where_previews_are_on(tmp_path: Path):
     def parses(things: pl.LazyFrame) -> pl.LazyFrame:
         return things.select("id", value=pl.concat_str(pl.lit("patient Jane "), "value").cast(pl.Int64))
@@ -719,7 +734,7 @@ def test_a_failed_mart_quotes_a_value_only_where_previews_are_on(tmp_path: Path)
         folder = tmp_path / str(preview_rows)
         runs = Runs.of(folder, staged_from({D1: {1: 1}}), things_mart("a", parses), preview_rows=preview_rows)
         ran = runs.materialise(D1, raise_on_error=False)
-        assert f"SchemaError: marts/a cannot be made for {D1}...{D1}: " in failure(ran)
+        assert f"SchemaError: marts/a cannot be made for {D1}: " in failure(ran)
         assert ("patient Jane" in "".join(map(repr, ran.all_events))) == (preview_rows > 0)
 
 
