@@ -5,6 +5,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from functools import cache, partial
@@ -42,6 +43,7 @@ SNAPSHOT = "mds/snapshot"  # the metadata of a raw table whose source only knows
 _RETRIES = 2
 _RETRY_SECONDS = 60
 
+_TIMES = {"DATE", "TIMESTAMP", "TIMESTAMPTZ", "TIMESTAMP WITH TIME ZONE"}  # as declared, and as DuckDB says it
 _LOAD_ID = Column("_dlt_load_id", "VARCHAR", "dlt's id of the load, seconds since 1970; also the file's name.")
 
 
@@ -73,14 +75,16 @@ def raw_table(
         options: Anything else that `@asset` takes; `output_required=False` for a table that `days.skip` may leave out.
 
     Raises:
-        SchemaError: `day` is given for a table without partitions.
+        SchemaError: `day` is given for a table without partitions, or is not DuckDB SQL.
     """
 
     def decorate(function: Callable[..., object]) -> AssetsDefinition:
         title = name or function.__name__
-        if day and not partitioned:
-            raise SchemaError(f"raw/{title} has day={day!r} and partitioned=False: a snapshot has day=None")
-        declared = _with_load(as_table(columns, key), day)
+        by_day = options.get("partitions_def", DAILY if partitioned else None)
+        if day and not by_day:
+            given = "partitions_def=None" if partitioned else "partitioned=False"
+            raise SchemaError(f"raw/{title} has day={day!r} and {given}: a snapshot has day=None")
+        declared = _with_load(f"raw/{title}", as_table(columns, key), day)
         own = inspect.signature(function).parameters.keys() & {"context", "session"}
 
         def land(context: AssetExecutionContext, session: Session, **given: Any) -> Iterator[Output[None]]:
@@ -101,7 +105,7 @@ def raw_table(
             {SNAPSHOT: day is None, CODE: code_of(function)},
             key=["raw", title],
             description=inspect.getdoc(function),
-            partitions_def=DAILY if partitioned else None,
+            partitions_def=by_day,
             group_name="raw",
             kinds={"dlt", "parquet"},
             dagster_type=Nothing,
@@ -110,26 +114,42 @@ def raw_table(
     return decorate
 
 
-def _with_load(declared: Table, day: str | None) -> Table:
+def _with_load(name: str, declared: Table, day: str | None) -> Table:
     """The declaration plus what holds for all of raw: each load has an id, and each row lies in its day."""
     is_identifier = day and [kind for _, kind in duckdb.tokenize(day)] == [duckdb.token_type.identifier]
     # Quoted, because a column may have a name that SQL reserves, such as `at`.
     at = day if is_identifier or day not in declared.names else quote(day or "")
-    in_day = (f"{at} >= {DAY} AND {at} < {DAY} + 1",) if _is_declared(day, declared) else ()  # cheaper than a cast
+    lies_in_day = f"{at} >= {DAY} AND {at} < {DAY} + 1"  # cheaper than a cast
     return replace(
         declared,
         columns=(*declared.columns, _LOAD_ID),
         key=(_LOAD_ID.name, *declared.key) if declared.key else (),
-        rules=(*in_day, *declared.rules),
+        rules=(*([lies_in_day] if _is_declared(name, day, declared) else []), *declared.rules),
     )
 
 
-def _is_declared(day: str | None, declared: Table) -> bool:
-    """Whether `day` can be compared with a date as is: checks only read the declared columns."""
+def _is_declared(name: str, day: str | None, declared: Table) -> bool:
+    """Whether `day` can be compared with a date as is, and reads declared columns only: checks read no others.
+
+    Raises:
+        SchemaError: It is not DuckDB SQL.
+    """
     types = {column.name: column.type for column in declared.columns}
-    fields = re.findall(r"[A-Za-z_]\w*\b(?!\s*\()", day or "")
-    is_time = day not in types or types[day] in {"DATE", "TIMESTAMP", "TIMESTAMPTZ"}
-    return bool(fields) and is_time and types.keys() >= set(fields)
+    if day is None or day in types or re.fullmatch(r"\w+", day):
+        return types.get(day or "") in _TIMES
+    nulls = ", ".join(f"NULL::{type_} AS {quote(column)}" for column, type_ in types.items())
+    with duckdb.connect() as con:
+        try:
+            with suppress(duckdb.BinderException):
+                con.sql(f"SELECT ({day})")
+                return False  # it reads no column at all
+            (type_,) = con.sql(f"SELECT ({day}) FROM (SELECT {nulls})").types  # noqa: S608
+        except duckdb.BinderException:
+            return False
+        except duckdb.Error as error:
+            message, _, _ = str(error).partition("\n\nLINE ")
+            raise SchemaError(f"{name} has day={day!r}, which is not DuckDB SQL: {' '.join(message.split())}") from None
+    return str(type_) in _TIMES
 
 
 def _land(
@@ -147,6 +167,8 @@ def _land(
     days = Days.between(requested[0] or yesterday, requested[-1] or yesterday, context.log)
     listed = cache(lambda: session.lake.read_set(context.asset_key, days.dates))  # once: a store bills each listing
     days.scopes_of = lambda day: _scopes(_readable(session, {day: listed()[day]})[day])
+    if day is None and requested == [None]:
+        day = f"DATE '{yesterday}'"  # of all rows, also when midnight passes meanwhile
     if day is None and not snapshot_day(days):
         context.log.warning("%s: the source only knows its present state, which belongs to %s", name, yesterday)
         for partition in requested:
