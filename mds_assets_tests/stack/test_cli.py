@@ -144,7 +144,9 @@ def test_statements_that_are_no_select_answer_too(project: Runs, query: str):
     ("query", "said"),
     [
         ("SELCT", 'Parser Error: syntax error at or near "SELCT"'),
-        ("FROM marts.repo", 'Catalog Error: Table with name repo does not exist! Did you mean "repos'),
+        ("FROM marts.repo", 'Catalog Error: Table with name repo does not exist! Did you mean "marts.repos"'),
+        ('FROM "marts"."repo"', 'Catalog Error: Table with name repo does not exist! Did you mean "marts.repos"'),
+        ("FROM repo", 'Catalog Error: Table with name repo does not exist! Did you mean "marts.repos'),
         ("SELECT nam FROM marts.repos", 'Binder Error: Referenced column "nam" not found in FROM clause! Candidate'),
         ("SELECT error('it broke') FROM marts.repos", "Invalid Input Error: it broke"),
         ("/* nothing */", "there is no statement to execute"),
