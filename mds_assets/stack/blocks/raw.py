@@ -58,9 +58,9 @@ def raw_table(
 ) -> Callable[[Callable[..., object]], AssetsDefinition]:
     """A decorator: land what the function returns in `raw/<name>`, all or nothing, as one file per day.
 
-    The function takes `days: Days`, and anything else that an asset function can take (`context`, `config`, resources),
-    and `session`, the run's access to the lake. It returns a dlt resource, a dlt source with one resource, or an
-    iterable of rows or Arrow tables. Raw is append-only: a run adds a load and never removes one.
+    The function takes `days: Days` and returns the rows: a dlt resource, a dlt source with one resource, or an iterable
+    of dicts or Arrow tables. It can also take what any asset function can (`context`, `config`, resources), and
+    `session`, the run's access to the lake. Raw is append-only: a run adds a load and never removes one.
 
     Args:
         columns: The columns that staging reads. Every file has them, in exactly these types. Any other field that the
