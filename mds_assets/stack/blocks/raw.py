@@ -4,8 +4,8 @@ import inspect
 import json
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from functools import cache, partial
@@ -156,7 +156,6 @@ def _land(
     context: AssetExecutionContext, session: Session, declared: Table, day: str | None, source: Callable[..., object]
 ) -> None:
     # Importing dlt takes half as long as importing Dagster: only the process that lands raw pays for it.
-    from mds_assets.stack.landing.errors import landing_error
     from mds_assets.stack.landing.load import land
 
     name = context.asset_key.to_user_string()
@@ -176,7 +175,7 @@ def _land(
         return
     began, started = datetime.now(UTC), time.perf_counter()
     with session.lake.workspace() as folder:
-        try:
+        with _classified_errors(name):
             load = land(
                 source(days=days),
                 replace(declared, columns=declared.columns[:-1], key=()),
@@ -187,19 +186,6 @@ def _land(
                 name=name,
                 quote_values=session.preview_rows > 0,
             )
-        except (Failure, RetryRequested):
-            raise
-        except SkippedError as skipped:
-            raise SkippedError(redact(str(skipped))) from None
-        except Exception as error:
-            # The source may fail when it is called, before anything lands.
-            reason = landing_error(error, name)
-            if not hasattr(reason, "retryable"):
-                raise
-            failure = Failure(redact(str(reason)), allow_retries=False)
-            if getattr(reason, "retryable", False):
-                raise RetryRequested(max_retries=_RETRIES, seconds_to_wait=_RETRY_SECONDS) from failure
-            raise failure from None
         published = {
             "run": context.run.run_id,
             "days": [str(days.dates[0]), str(days.dates[-1])],
@@ -241,6 +227,30 @@ def _land(
             },
             partition_key=partition_key(partition),
         )
+
+
+@contextmanager
+def _classified_errors(name: str) -> Generator[None]:
+    """Make an error of the source one redacted line, and have Dagster run the step again if that may help.
+
+    The source may fail when it is called, before anything lands.
+    """
+    from mds_assets.stack.landing.errors import landing_error
+
+    try:
+        yield
+    except (Failure, RetryRequested):
+        raise
+    except SkippedError as skipped:
+        raise SkippedError(redact(str(skipped))) from None
+    except Exception as error:
+        reason = landing_error(error, name)
+        if not hasattr(reason, "retryable"):
+            raise
+        failure = Failure(redact(str(reason)), allow_retries=False)
+        if getattr(reason, "retryable", False):
+            raise RetryRequested(max_retries=_RETRIES, seconds_to_wait=_RETRY_SECONDS) from failure
+        raise failure from None
 
 
 def _readable(session: Session, read_set: Mapping[Partition, Files]) -> dict[Partition, list[UPath]]:
