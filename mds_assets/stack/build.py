@@ -111,6 +111,7 @@ def build_definitions(
     """
     given = [each for each in sources.assets or () if isinstance(each, AssetsDefinition)]
     _refuse_twice(given)
+    _refuse_latest_without_key(given)
     others = [each for each in sources.assets or () if not isinstance(each, AssetsDefinition)]
     assets = [_in_one_run(each) for each in share_steps(given)]
     following = followers(assets)
@@ -171,6 +172,24 @@ def _refuse_twice(assets: Sequence[AssetsDefinition]) -> None:
                 f"{key.to_user_string()} is defined twice, in {' and in '.join(sorted(files))}: rename one of them, "
                 f"such as {'/'.join([*layer, f'<source>_{name}'])}."
             )
+
+
+def _refuse_latest_without_key(assets: Sequence[AssetsDefinition]) -> None:
+    """Refuse marts that ask for each key's newest row of a table that declares no key."""
+    specs = [spec for each in assets for spec in each.specs]
+    without_key = {
+        spec.key
+        for spec in specs
+        if TABLE in spec.metadata and not declared_table(spec.key.to_user_string(), spec.metadata).key
+    }
+    for mart in (spec.metadata[MART].instance for spec in specs if MART in spec.metadata):
+        for parameter, key in mart.latest.items():
+            if key in without_key:
+                table = key.to_user_string()
+                raise DefinitionError(
+                    f"{mart.key.to_user_string()} has latest={ {parameter: table} }, but {table} has no key: give "
+                    f"{table} a key=, or read all its rows with window={ {parameter: table} }."
+                )
 
 
 def _unless_named(own: Sequence[Any], given: Any) -> list[Any]:

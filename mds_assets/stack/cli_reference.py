@@ -17,6 +17,7 @@ _INTRODUCTION = """\
 
 For anyone who works in a terminal. `mds` is `.venv/bin/mds`; `mds COMMAND --help` prints the same as this page.
 `make run` is `mds run`. If you come from scripts, see the table in [TECHNICAL.md](../../TECHNICAL.md).
+Sources add options to `mds run`: see [options of sources](#options-of-sources).
 
 This page is generated: `.venv/bin/python -m mds_assets.stack.cli_reference > docs/reference/cli.md`.
 """
@@ -24,7 +25,8 @@ This page is generated: `.venv/bin/python -m mds_assets.stack.cli_reference > do
 _OF_SOURCES = """\
 ## Options of sources
 
-`mds run` also takes these. Each sets a setting of a source in `mds_assets/defs/`.
+`mds run` also takes these, from the `options.py` of the sources in `mds_assets/defs/`; `mds run --help` lists them too.
+Each replaces a setting for one run.
 
 | option | setting | meaning |
 |---|---|---|

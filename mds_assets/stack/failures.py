@@ -32,5 +32,5 @@ def root(error: "SerializableErrorInfo | None") -> str:
     message = (
         " ".join([first, *others[:1]]) if first.endswith(":") else first
     )  # Dagster names blocking checks like that
-    # Dagster prefixes the exception's class with its module.
-    return re.sub(r"^[\w.]+\.(?=\w+: )", "", message)
+    # Dagster prefixes the exception's class with its module. Its own class for a reason in words adds nothing to it.
+    return re.sub(r"^[\w.]+\.(?=\w+: )(Failure: )?", "", message)

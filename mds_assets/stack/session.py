@@ -146,7 +146,7 @@ class Session:
     def read(
         self, step: StepExecutionContext, key: AssetKey, partitions: Iterable[Partition]
     ) -> dict[Partition, Files]:
-        """The files of these partitions, recorded as inputs of the step. Logs and leaves out what cannot be read."""
+        """The files of these partitions. Records them as inputs of the step; logs and leaves out unreadable ones."""
         files = self.lake.read_set(key, partitions)
         noted = self._reads.setdefault(_attempt(step), {})
         noted |= {(key, partition): found for partition, found in files.items()}
@@ -157,7 +157,7 @@ class Session:
                 message = f"{file} cannot be read: {left_out[file]}"
                 way_out = f"Move it to quarantine/ (`mds doctor --fix` does), and run {name} of its day again."
                 step.log.error(f"left out {message} {way_out}")
-                # What raw landed since is in later files. Without one, less would be known of the day than before.
+                # A later load of raw has fetched the day again. If there is none, the day's rows are lost.
                 later = [other for other in found if other.name > file.name and other not in left_out]
                 if key.has_prefix(["raw"]) and not is_landed(other.name for other in later):
                     self._lost.setdefault(_attempt(step), {})[partition] = (
@@ -169,7 +169,7 @@ class Session:
         }
 
     def lost(self, step: StepExecutionContext) -> Mapping[Partition, str]:
-        """The partitions of which the step has read less than raw once had, each with the reason."""
+        """The partitions for which the step could not read all that raw has landed, each with the reason."""
         return self._lost.get(_attempt(step), {})
 
     def scan(

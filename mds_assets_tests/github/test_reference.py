@@ -37,3 +37,4 @@ def test_githubs_options_are_in_the_commands_page():
     (row,) = sections(cli_reference(RUN_OPTIONS))["Options of sources"].strip().splitlines()[-1:]
     assert "`GITHUB_ORG`" in row
     assert row in CLI_PAGE, "stale: .venv/bin/python -m mds_assets.stack.cli_reference > docs/reference/cli.md"
+    assert "[options of sources](#options-of-sources)" in CLI_PAGE.partition("## mds run")[0]

@@ -30,9 +30,10 @@ import mds_assets.stack.settings as stack_settings
 from mds_assets.stack.blocks import AsOf, current_table, mart, newest_rows, raw_table, staging_table
 from mds_assets.stack.blocks import raw as raw_block
 from mds_assets.stack.lake import Lake
+from mds_assets.stack.landing import days as landing_days
 from mds_assets.stack.landing.days import Days
 from mds_assets.stack.partitions import DAILY, SINGLE_RUN, days_between, to_days
-from mds_assets.stack.table import SchemaError, column, table
+from mds_assets.stack.table import SchemaError, column, declared_table, table
 from mds_assets_tests.runs import Runs, evaluations, failure, metadata
 from mds_assets_tests.stack import toy
 
@@ -214,13 +215,68 @@ def test_a_snapshot_without_partitions_adds_a_file_a_run(tmp_path: Path):
     assert all(check.passed for check in checked.values())
 
 
-def test_a_table_by_day_without_partitions_is_refused():
-    with pytest.raises(SchemaError, match=r"raw/orders.*partitioned=False.*day=None"):
+def by_day(day: str, **options: Any) -> AssetsDefinition:
+    """A raw table of orders that is declared by this day."""
 
-        @raw_table(columns=toy.RAW, day="updated_at", partitioned=False)
-        def orders(days: Days) -> list[object]:
-            """Nothing."""
-            return []
+    @raw_table(columns=toy.RAW, day=day, **options)
+    def orders(days: Days) -> list[object]:
+        """Nothing."""
+        return []
+
+    return orders
+
+
+@pytest.mark.parametrize("option", [{"partitioned": False}, {"partitions_def": None}])
+def test_a_table_by_day_without_partitions_is_refused(option: dict[str, Any]):
+    ((name, value),) = option.items()
+    with pytest.raises(SchemaError, match=rf"raw/orders has day='updated_at' and {name}={value}: .* day=None"):
+        by_day("updated_at", **option)
+
+
+@pytest.mark.parametrize(
+    ("day", "lies_in_day"),
+    [
+        ("updated_at", True),
+        ("CAST(updated_at AS DATE)", True),
+        ("updated_at AT TIME ZONE 'UTC'", True),
+        ("to_timestamp(total)", True),
+        ("coalesce(updated_at, seen_at)", False),  # not declared, and checks read declared columns only
+        ("seen_at", False),
+        ("greatest(country, 'A')", False),  # text, which is cast as it lands
+        ("now()", False),  # of no row
+    ],
+)
+def test_rows_are_checked_to_lie_in_their_day_if_it_is_a_time_of_declared_columns(day: str, lies_in_day: bool):
+    (spec,) = by_day(day).specs
+    rules = declared_table("raw/orders", spec.metadata).rules
+    assert rules == ((f"{day} >= day AND {day} < day + 1",) if lies_in_day else ())
+
+
+@pytest.mark.parametrize(("day", "why"), [("updated_at)", "syntax error"), ("gratest(updated_at)", "gratest")])
+def test_a_day_that_is_no_sql_is_refused_in_one_line(day: str, why: str):
+    with pytest.raises(SchemaError) as refused:
+        by_day(day)
+    (line,) = str(refused.value).splitlines()
+    assert line.startswith(f"raw/orders has day={day!r}, which is not DuckDB SQL: ")
+    assert why in line
+
+
+def test_a_snapshot_without_partitions_lands_while_midnight_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    class Tomorrow(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> datetime:
+            return datetime.now(tz) + timedelta(days=1)
+
+    @raw_table(columns=[column("id", "BIGINT", "A thing.")], day=None, partitioned=False)
+    def things(days: Days) -> list[dict[str, Any]]:
+        """What is there now."""
+        monkeypatch.setattr(landing_days, "datetime", Tomorrow)
+        return [{"id": 1}]
+
+    runs = Runs.of(tmp_path, things)
+    runs.materialise(YESTERDAY)
+    (file,) = (runs.lake / "raw/things").iterdir()
+    assert parquet(file)["id"].to_list() == [1]
 
 
 class Basket(Config):
@@ -546,6 +602,19 @@ def test_a_current_table_whose_key_may_be_null_is_what_a_rebuild_gives(tmp_path:
     assert sorted(made.rows(), key=str) == [("A", D2, D2), (None, D1, D3)]
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, r"staging/now has no key: name the columns that identify a row, as in key=\['id'\]"),
+        ({"key": ["id"], "listed_by": ["account"]}, r"staging/now has listed_by=\['account'\].*: add history=True"),
+    ],
+)
+def test_a_current_table_that_cannot_be_made_is_refused(options: dict[str, Any], message: str):
+    columns = [column("id", "BIGINT", "A thing."), column("account", "VARCHAR", "Whose.")]
+    with pytest.raises(SchemaError, match=message):
+        current_table("now", reads="staging/things", columns=columns, **options)
+
+
 def test_a_current_table_declares_the_day_and_its_key_across_days():
     (spec,) = toy.current.specs
     assert spec.key == AssetKey(["staging", "orders_now"])
@@ -711,6 +780,21 @@ def test_a_failed_mart_does_not_stop_the_others_of_its_step(tmp_path: Path, brok
     assert failed == ["marts_of_staging__things_7_days"]
 
 
+@pytest.mark.parametrize("error", [pl.exceptions.ColumnNotFoundError, ZeroDivisionError])
+def test_a_mart_that_fails_names_the_day_that_did(tmp_path: Path, error: type[Exception]):
+    def fails(things: pl.LazyFrame, as_of: AsOf) -> pl.LazyFrame:
+        if as_of.day == D2:
+            raise error("a bug")
+        return things.select("id", "value").unique("id")
+
+    runs = Runs.of(tmp_path, staged_from({D1: {1: 1}}), things_mart("a", fails))
+    ran = runs.materialise(D1, D3, raise_on_error=False)
+    assert failure(ran).strip().endswith(": a bug")
+    logged = [failure(ran), *(entry.user_message for entry in runs.instance.all_logs(ran.run_id))]
+    assert any(f"marts/a cannot be made for {D2}" in line for line in logged)
+    assert not any(f"{D1}..." in line for line in logged)
+
+
 def test_a_failed_mart_quotes_a_value_only_where_previews_are_on(tmp_path: Path):
     def parses(things: pl.LazyFrame) -> pl.LazyFrame:
         return things.select("id", value=pl.concat_str(pl.lit("patient Jane "), "value").cast(pl.Int64))
@@ -719,7 +803,7 @@ def test_a_failed_mart_quotes_a_value_only_where_previews_are_on(tmp_path: Path)
         folder = tmp_path / str(preview_rows)
         runs = Runs.of(folder, staged_from({D1: {1: 1}}), things_mart("a", parses), preview_rows=preview_rows)
         ran = runs.materialise(D1, raise_on_error=False)
-        assert f"SchemaError: marts/a cannot be made for {D1}...{D1}: " in failure(ran)
+        assert f"SchemaError: marts/a cannot be made for {D1}: " in failure(ran)
         assert ("patient Jane" in "".join(map(repr, ran.all_events))) == (preview_rows > 0)
 
 
@@ -801,7 +885,7 @@ def test_dagsters_own_arguments_pass_through(tmp_path: Path):
         """What they are."""
         return []
 
-    staged = sql_table(tmp_path, "things", "FROM things", ["raw/things"], columns, pool="api", **PASSED)
+    staged = sql_table(tmp_path, "things", "FROM things", ["raw/things"], columns, key=["id"], pool="api", **PASSED)
     current = current_table("now", reads="staging/things", columns=columns, key=["id"], pool="api", **PASSED)
     looked = mart(columns=columns, name="looks", latest={"things": "staging/things"}, pool="api", **PASSED)(lambda x: x)
     runs = Runs.of(tmp_path, things, staged, current, looked)

@@ -144,7 +144,9 @@ def test_statements_that_are_no_select_answer_too(project: Runs, query: str):
     ("query", "said"),
     [
         ("SELCT", 'Parser Error: syntax error at or near "SELCT"'),
-        ("FROM marts.repo", 'Catalog Error: Table with name repo does not exist! Did you mean "repos'),
+        ("FROM marts.repo", 'Catalog Error: Table with name repo does not exist! Did you mean "marts.repos"'),
+        ('FROM "marts"."repo"', 'Catalog Error: Table with name repo does not exist! Did you mean "marts.repos"'),
+        ("FROM repo", 'Catalog Error: Table with name repo does not exist! Did you mean "marts.repos'),
         ("SELECT nam FROM marts.repos", 'Binder Error: Referenced column "nam" not found in FROM clause! Candidate'),
         ("SELECT error('it broke') FROM marts.repos", "Invalid Input Error: it broke"),
         ("/* nothing */", "there is no statement to execute"),
@@ -268,10 +270,29 @@ def test_show_counts_landed_days_and_neither_early_ones_nor_days_of_a_table_with
     assert shown["staging/orders_now"] == ["one"]
 
 
-def test_an_option_of_a_source_that_is_not_there_is_none(clone: Clone):
-    ended = clone.command("mds", "run", "--org", "acme")
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["run", "--org", "acme"], "No such option: --org.*; see `mds run --help`"),  # the option of a source
+        (["run", "--from", "yesterday"], "Invalid value for '--from': .*'yesterday'.*'%Y-%m-%d'; see `mds run --help`"),
+        (["run", "--days", "0"], "Invalid value for '--days': .* 1; see `mds run --help`"),
+        (["why"], "Missing argument 'table'; see `mds why --help`"),
+        (["walk"], "No such command 'walk'; see `mds --help`"),
+    ],
+)
+def test_a_command_that_is_misspelt_is_one_line_and_exit_code_2(clone: Clone, words: list[str], line: str):
+    ended = clone.command("mds", *words)
     assert ended.returncode == 2
-    assert "No such option: --org" in ended.stderr
+    assert not ended.stdout
+    (printed,) = ended.stderr.splitlines()
+    assert re.fullmatch(f"Error: {line}", printed)
+
+
+def test_without_a_command_the_commands_are_listed(clone: Clone):
+    ended = clone.command("mds")
+    assert ended.returncode == 2
+    assert "Write the column lineage" in ended.stdout
+    assert not ended.stderr
 
 
 # --- commands that cannot work end in one line, before Dagster starts a run
@@ -287,6 +308,10 @@ def below_a_file(clone: Clone) -> dict[str, str]:
     return {"MDS_DATA_DIR": in_a_file(clone)["MDS_DATA_DIR"] + "/lake"}
 
 
+def where_no_folder_can_be_made(_: Clone) -> dict[str, str]:
+    return {"MDS_DATA_DIR": "/proc/lake"}
+
+
 def in_an_empty_folder(clone: Clone) -> dict[str, str]:
     return {"MDS_DATA_DIR": str(clone.root / "empty")}
 
@@ -296,6 +321,7 @@ def in_an_empty_folder(clone: Clone) -> dict[str, str]:
     [
         (in_a_file, [], r"the lake MDS_DATA_DIR='.*/a-file' cannot be written: Not a directory\. .* set MDS_DATA_DIR"),
         (below_a_file, [], r"the lake MDS_DATA_DIR='.*/a-file/lake' cannot be written: Not a directory\."),
+        (where_no_folder_can_be_made, [], "the lake MDS_DATA_DIR='/proc/lake' cannot be written: "),
         (in_an_empty_folder, ["--skip-ingest"], r".*/empty has no raw rows to rebuild from: run without --skip-ingest"),
         (
             lambda _: {},

@@ -31,7 +31,7 @@ from mds_assets.stack import build
 from mds_assets.stack.blocks import mart, staging_table
 from mds_assets.stack.build import DefinitionError
 from mds_assets.stack.names import WAREHOUSE
-from mds_assets.stack.table import TABLE, SchemaError, declared_table
+from mds_assets.stack.table import TABLE, SchemaError, column, declared_table
 from mds_assets_tests.runs import Runs
 from mds_assets_tests.stack import toy
 from mds_assets_tests.stack.clone import Clone
@@ -52,8 +52,8 @@ def test_every_asset_says_what_it_is(spec: AssetSpec):
 @pytest.mark.parametrize("name", sorted(TABLES))
 def test_every_table_describes_its_columns(name: str):
     assert "parquet" in TABLES[name].kinds
-    for column in declared_table(name, TABLES[name].metadata).columns:
-        assert column.description.endswith(".")
+    for each in declared_table(name, TABLES[name].metadata).columns:
+        assert each.description.endswith(".")
 
 
 def test_the_definitions_load_without_what_only_some_runs_need():
@@ -212,6 +212,19 @@ def test_two_tables_of_one_name_are_named_with_their_files(tmp_path: Path):
     file = Path(toy.__file__)
     assert refused.value.message == (
         f"raw/orders is defined twice, in {file} and in {file}: rename one of them, such as raw/<source>_orders."
+    )
+
+
+def test_the_newest_rows_of_a_table_without_a_key_are_refused(tmp_path: Path):
+    columns = [column("id", "BIGINT", "It.")]
+    (tmp_path / "orders.sql").write_text("FROM orders")
+    staged = staging_table("orders", reads=["raw/orders"], columns=columns, sql=str(tmp_path / "orders.sql"))
+    revenue = mart(columns=columns, name="revenue", latest={"sold": "staging/orders"})(lambda sold: sold)
+    with pytest.raises(DefinitionError) as refused:
+        build.build_definitions(Definitions(assets=[toy.orders, staged, revenue], resources={"shop": []}))
+    assert refused.value.message == (
+        "marts/revenue has latest={'sold': 'staging/orders'}, but staging/orders has no key: give staging/orders a "
+        "key=, or read all its rows with window={'sold': 'staging/orders'}."
     )
 
 

@@ -1,5 +1,6 @@
 """Promises of what a run prints without a logger of its own: what a reader acts on, and nothing that they don't."""
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,14 +9,18 @@ import pytest
 from dagster import (
     AssetExecutionContext,
     AssetsDefinition,
+    DagsterEventType,
     DagsterInstance,
     Failure,
     RetryRequested,
     asset,
+    build_init_logger_context,
     build_init_resource_context,
 )
 
+from mds_assets.stack.blocks import raw as raw_block
 from mds_assets.stack.blocks import raw_table
+from mds_assets.stack.cli.progress import RunProgress
 from mds_assets.stack.landing.days import Days
 from mds_assets.stack.run_log import shorten_run_logs
 from mds_assets_tests.runs import Runs
@@ -34,6 +39,13 @@ def unsteady(context: AssetExecutionContext) -> None:
         raise RetryRequested(max_retries=1) from ConnectionError("a line that broke")
     context.log.info("more %s", "steady")
     context.log.debug("of no interest")
+
+
+@raw_table(columns=toy.RAW, day="updated_at")
+def unreached(days: Days) -> Iterator[dict[str, Any]]:
+    """Its source does not answer."""
+    raise ConnectionError("no route")
+    yield {}
 
 
 @raw_table(columns=toy.RAW, day="updated_at", key=["id"], output_required=False)
@@ -115,6 +127,20 @@ def test_a_failure_is_printed_once_with_its_stack_unless_its_code_says_what_is_w
     assert any(
         line.startswith("ERROR") and "Steps failed: ['marts__broken', 'marts__refused']" in line for line in lines
     )
+
+
+def test_a_source_that_is_tried_again_says_why_in_a_sentence(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(raw_block, "_RETRY_SECONDS", 0)
+    lines, instance = printed(tmp_path, capfd, unreached)
+    retries = [line for line in lines if "has requested a retry" in line]
+    assert [line.rpartition(" retry. ")[2] for line in retries] == ["raw/unreached: ConnectionError: no route"] * 2
+    terminal = RunProgress(1, on_interrupt=lambda: None).logger().logger_fn(build_init_logger_context())
+    (run,) = instance.get_runs()
+    for entry in instance.all_logs(run.run_id, of_type=DagsterEventType.STEP_UP_FOR_RETRY):
+        terminal.handle(logging.makeLogRecord({"levelno": 10, "dagster_event": entry.dagster_event}))
+    assert capfd.readouterr().out.splitlines() == ["  Again: raw/unreached: ConnectionError: no route"] * 2
 
 
 def test_a_skipped_table_says_why_and_what_is_downstream_says_nothing(

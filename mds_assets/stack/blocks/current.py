@@ -22,7 +22,7 @@ from mds_assets.stack.lake.layout import Partition
 from mds_assets.stack.names import MERGED
 from mds_assets.stack.provenance import Footer, Provenance, digest
 from mds_assets.stack.session import Session
-from mds_assets.stack.table import DAY, Column, Table, quote
+from mds_assets.stack.table import DAY, Column, SchemaError, Table, quote
 
 FIRST_SEEN, LAST_SEEN, IS_LISTED = "first_seen", "last_seen", "is_listed"
 
@@ -60,9 +60,17 @@ def current_table(
             `is_listed`: whether the newest day that has any row of the same account still has the key.
         description: What a row is.
         options: Anything else that `@asset` takes.
+
+    Raises:
+        SchemaError: There is no key, or `listed_by` is given without `history`.
     """
     source = AssetKey(reads.split("/"))
+    title = "/".join([*source.path[:-1], name])
     kept = as_table(columns, key)
+    if not kept.key:
+        raise SchemaError(f"{title} has no key: name the columns that identify a row, as in key=[{kept.names[0]!r}]")
+    if listed_by and not history:
+        raise SchemaError(f"{title} has listed_by={list(listed_by)!r} and history=False: add history=True")
     added = _HISTORY if history else (_DAY,)
     if listed_by:
         newest = f"the newest listing of its {' and '.join(listed_by)}"
@@ -99,7 +107,7 @@ def current_table(
                 for each, days in (made_from.inputs.items() if made_from else ())
             }
             rows = _rows(session, kept, changed)
-            return select(rows.union(before) if before else rows, "spans", _merged(kept, history, listed_by))
+            return select(rows if before is None else rows.union(before), "spans", _merged(kept, history, listed_by))
 
     set_parameters(merge, [], returns=duckdb.DuckDBPyRelation)
     caller = extract_stack(limit=2)[0]
@@ -108,7 +116,7 @@ def current_table(
         declared,
         options,
         {CODE: code(Path(caller.filename), caller.lineno or 1)},
-        key=[*source.path[:-1], name],
+        key=title.split("/"),
         deps=[source],
         description=description,
         group_name=source.path[0],

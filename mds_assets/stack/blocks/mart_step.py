@@ -123,8 +123,8 @@ def _make(
     made: dict[str, dict[Partition, Path]] = {output: {} for output in marts}
     errors: list[Exception] = []
     landed = Landed(session, days)
-    try:
-        for day in each_day(days):
+    for day in each_day(days):
+        try:
             frames = Frames(context, landed, day, rows)
             files = {output: folder / output / partition_folder(day) / DATA_FILE for output in marts}
             for file in files.values():
@@ -134,19 +134,21 @@ def _make(
                 for output, each in marts.items()
             ]
             pl.collect_all(sinks, engine="streaming")
-            for output, file in files.items():
-                made[output][day] = file
-    except Exception as error:
-        if len(marts) == 1:
-            (each,) = marts.values()
-            if isinstance(error, (pl.exceptions.PolarsError, *VALUE_ERRORS)):  # which do not name the table
+        except Exception as error:
+            if len(marts) == 1:
+                (each,) = marts.values()
                 name = each.key.to_user_string()
-                why = reason(error, name, each.table, quote_values=session.preview_rows > 0)
-                error = SchemaError(f"{name} cannot be made for {days[0]}...{days[-1]}: {why}")
-            return {}, [error]
-        made = {}
-        for output, each in marts.items():
-            alone, failed = _make(context, session, {output: each}, days, rows, folder)
-            made |= alone
-            errors += failed
+                if isinstance(error, (pl.exceptions.PolarsError, *VALUE_ERRORS)):  # which do not name the table
+                    why = reason(error, name, each.table, quote_values=session.preview_rows > 0)
+                    return {}, [SchemaError(f"{name} cannot be made for {day}: {why}")]
+                context.log.error("%s cannot be made for %s", name, day)
+                return {}, [error]
+            made = {}
+            for output, each in marts.items():
+                alone, failed = _make(context, session, {output: each}, days, rows, folder)
+                made |= alone
+                errors += failed
+            return made, errors
+        for output, file in files.items():
+            made[output][day] = file
     return made, errors

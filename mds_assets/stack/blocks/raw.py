@@ -4,7 +4,8 @@ import inspect
 import json
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from functools import cache, partial
@@ -42,6 +43,7 @@ SNAPSHOT = "mds/snapshot"  # the metadata of a raw table whose source only knows
 _RETRIES = 2
 _RETRY_SECONDS = 60
 
+_TIMES = {"DATE", "TIMESTAMP", "TIMESTAMPTZ", "TIMESTAMP WITH TIME ZONE"}  # as declared, and as DuckDB says it
 _LOAD_ID = Column("_dlt_load_id", "VARCHAR", "dlt's id of the load, seconds since 1970; also the file's name.")
 
 
@@ -56,9 +58,9 @@ def raw_table(
 ) -> Callable[[Callable[..., object]], AssetsDefinition]:
     """A decorator: land what the function returns in `raw/<name>`, all or nothing, as one file per day.
 
-    The function takes `days: Days`, and anything else that an asset function can take (`context`, `config`, resources),
-    and `session`, the run's access to the lake. It returns a dlt resource, a dlt source with one resource, or an
-    iterable of rows or Arrow tables. Raw is append-only: a run adds a load and never removes one.
+    The function takes `days: Days` and returns the rows: a dlt resource, a dlt source with one resource, or an iterable
+    of dicts or Arrow tables. It can also take what any asset function can (`context`, `config`, resources), and
+    `session`, the run's access to the lake. Raw is append-only: a run adds a load and never removes one.
 
     Args:
         columns: The columns that staging reads. Every file has them, in exactly these types. Any other field that the
@@ -73,14 +75,16 @@ def raw_table(
         options: Anything else that `@asset` takes; `output_required=False` for a table that `days.skip` may leave out.
 
     Raises:
-        SchemaError: `day` is given for a table without partitions.
+        SchemaError: `day` is given for a table without partitions, or is not DuckDB SQL.
     """
 
     def decorate(function: Callable[..., object]) -> AssetsDefinition:
         title = name or function.__name__
-        if day and not partitioned:
-            raise SchemaError(f"raw/{title} has day={day!r} and partitioned=False: a snapshot has day=None")
-        declared = _with_load(as_table(columns, key), day)
+        by_day = options.get("partitions_def", DAILY if partitioned else None)
+        if day and not by_day:
+            given = "partitions_def=None" if partitioned else "partitioned=False"
+            raise SchemaError(f"raw/{title} has day={day!r} and {given}: a snapshot has day=None")
+        declared = _with_load(f"raw/{title}", as_table(columns, key), day)
         own = inspect.signature(function).parameters.keys() & {"context", "session"}
 
         def land(context: AssetExecutionContext, session: Session, **given: Any) -> Iterator[Output[None]]:
@@ -101,7 +105,7 @@ def raw_table(
             {SNAPSHOT: day is None, CODE: code_of(function)},
             key=["raw", title],
             description=inspect.getdoc(function),
-            partitions_def=DAILY if partitioned else None,
+            partitions_def=by_day,
             group_name="raw",
             kinds={"dlt", "parquet"},
             dagster_type=Nothing,
@@ -110,33 +114,48 @@ def raw_table(
     return decorate
 
 
-def _with_load(declared: Table, day: str | None) -> Table:
+def _with_load(name: str, declared: Table, day: str | None) -> Table:
     """The declaration plus what holds for all of raw: each load has an id, and each row lies in its day."""
     is_identifier = day and [kind for _, kind in duckdb.tokenize(day)] == [duckdb.token_type.identifier]
     # Quoted, because a column may have a name that SQL reserves, such as `at`.
     at = day if is_identifier or day not in declared.names else quote(day or "")
-    in_day = (f"{at} >= {DAY} AND {at} < {DAY} + 1",) if _is_declared(day, declared) else ()  # cheaper than a cast
+    lies_in_day = f"{at} >= {DAY} AND {at} < {DAY} + 1"  # cheaper than a cast
     return replace(
         declared,
         columns=(*declared.columns, _LOAD_ID),
         key=(_LOAD_ID.name, *declared.key) if declared.key else (),
-        rules=(*in_day, *declared.rules),
+        rules=(*([lies_in_day] if _is_declared(name, day, declared) else []), *declared.rules),
     )
 
 
-def _is_declared(day: str | None, declared: Table) -> bool:
-    """Whether `day` can be compared with a date as is: checks only read the declared columns."""
+def _is_declared(name: str, day: str | None, declared: Table) -> bool:
+    """Whether `day` can be compared with a date as is, and reads declared columns only: checks read no others.
+
+    Raises:
+        SchemaError: It is not DuckDB SQL.
+    """
     types = {column.name: column.type for column in declared.columns}
-    fields = re.findall(r"[A-Za-z_]\w*\b(?!\s*\()", day or "")
-    is_time = day not in types or types[day] in {"DATE", "TIMESTAMP", "TIMESTAMPTZ"}
-    return bool(fields) and is_time and types.keys() >= set(fields)
+    if day is None or day in types or re.fullmatch(r"\w+", day):
+        return types.get(day or "") in _TIMES
+    nulls = ", ".join(f"NULL::{type_} AS {quote(column)}" for column, type_ in types.items())
+    with duckdb.connect() as con:
+        try:
+            with suppress(duckdb.BinderException):
+                con.sql(f"SELECT ({day})")
+                return False  # it reads no column at all
+            (type_,) = con.sql(f"SELECT ({day}) FROM (SELECT {nulls})").types  # noqa: S608
+        except duckdb.BinderException:
+            return False
+        except duckdb.Error as error:
+            message, _, _ = str(error).partition("\n\nLINE ")
+            raise SchemaError(f"{name} has day={day!r}, which is not DuckDB SQL: {' '.join(message.split())}") from None
+    return str(type_) in _TIMES
 
 
 def _land(
     context: AssetExecutionContext, session: Session, declared: Table, day: str | None, source: Callable[..., object]
 ) -> None:
     # Importing dlt takes half as long as importing Dagster: only the process that lands raw pays for it.
-    from mds_assets.stack.landing.errors import landing_error
     from mds_assets.stack.landing.load import land
 
     name = context.asset_key.to_user_string()
@@ -147,6 +166,8 @@ def _land(
     days = Days.between(requested[0] or yesterday, requested[-1] or yesterday, context.log)
     listed = cache(lambda: session.lake.read_set(context.asset_key, days.dates))  # once: a store bills each listing
     days.scopes_of = lambda day: _scopes(_readable(session, {day: listed()[day]})[day])
+    if day is None and requested == [None]:
+        day = f"DATE '{yesterday}'"  # of all rows, also when midnight passes meanwhile
     if day is None and not snapshot_day(days):
         context.log.warning("%s: the source only knows its present state, which belongs to %s", name, yesterday)
         for partition in requested:
@@ -154,7 +175,7 @@ def _land(
         return
     began, started = datetime.now(UTC), time.perf_counter()
     with session.lake.workspace() as folder:
-        try:
+        with _classified_errors(name):
             load = land(
                 source(days=days),
                 replace(declared, columns=declared.columns[:-1], key=()),
@@ -165,19 +186,6 @@ def _land(
                 name=name,
                 quote_values=session.preview_rows > 0,
             )
-        except (Failure, RetryRequested):
-            raise
-        except SkippedError as skipped:
-            raise SkippedError(redact(str(skipped))) from None
-        except Exception as error:
-            # The source may fail when it is called, before anything lands.
-            reason = landing_error(error, name)
-            if not hasattr(reason, "retryable"):
-                raise
-            failure = Failure(redact(str(reason)), allow_retries=False)
-            if getattr(reason, "retryable", False):
-                raise RetryRequested(max_retries=_RETRIES, seconds_to_wait=_RETRY_SECONDS) from failure
-            raise failure from None
         published = {
             "run": context.run.run_id,
             "days": [str(days.dates[0]), str(days.dates[-1])],
@@ -219,6 +227,30 @@ def _land(
             },
             partition_key=partition_key(partition),
         )
+
+
+@contextmanager
+def _classified_errors(name: str) -> Generator[None]:
+    """Make an error of the source one redacted line, and have Dagster run the step again if that may help.
+
+    The source may fail when it is called, before anything lands.
+    """
+    from mds_assets.stack.landing.errors import landing_error
+
+    try:
+        yield
+    except (Failure, RetryRequested):
+        raise
+    except SkippedError as skipped:
+        raise SkippedError(redact(str(skipped))) from None
+    except Exception as error:
+        reason = landing_error(error, name)
+        if not hasattr(reason, "retryable"):
+            raise
+        failure = Failure(redact(str(reason)), allow_retries=False)
+        if getattr(reason, "retryable", False):
+            raise RetryRequested(max_retries=_RETRIES, seconds_to_wait=_RETRY_SECONDS) from failure
+        raise failure from None
 
 
 def _readable(session: Session, read_set: Mapping[Partition, Files]) -> dict[Partition, list[UPath]]:

@@ -17,7 +17,7 @@ INTERRUPTED = 130  # the exit code, as shells have it
 
 
 def main() -> NoReturn:
-    """Run the command; an error is one line on standard error, with exit code 1."""
+    """Run the command; an error is one line on standard error, with exit code 1, or 2 if the command was misspelt."""
     memory.before_imports()  # until the definitions are imported
     try:
         watch()

@@ -7,6 +7,7 @@ import sys
 
 import click
 import typer
+from typer.exceptions import TyperException
 
 from mds_assets.stack.cli import INTERRUPTED, changes, look, run, sql
 from mds_assets.stack.redaction import guard_output, shown
@@ -36,19 +37,25 @@ def run_app() -> int:
     """Run the command that the arguments name, and return the exit code."""
     guard_output()
     try:
-        app()
+        code = app(standalone_mode=False)  # otherwise typer prints usage errors in a box
+        if code == INTERRUPTED:  # typer makes this of an interrupt
+            raise KeyboardInterrupt
+        return code or 0
     except SystemExit as ended:
-        if ended.code == INTERRUPTED:  # typer makes this of an interrupt
-            raise KeyboardInterrupt from None
         return ended.code if isinstance(ended.code, int) else 1
-    except click.ClickException as error:  # typer vendors its own click, which doesn't recognise this exception class
+    except click.ClickException as error:
         return _failed(error.format_message(), error.exit_code)
+    except TyperException as error:  # a usage error; typer vendors its own click
+        message = error.format_message().removesuffix(".")
+        if not message:  # without a command, the help is printed
+            return error.exit_code
+        command = getattr(getattr(error, "ctx", None), "command_path", "mds")
+        return _failed(f"{message}; see `{command} --help`", error.exit_code)
     except Exception as error:
         lake = sys.modules.get("mds_assets.stack.lake")  # a command that has not imported it cannot have failed in it
         if not lake or not isinstance(error, (lake.LakeError, lake.InputsChangedError)):
             raise
         return _failed(str(error), 1)
-    return 0
 
 
 def _failed(message: str, code: int) -> int:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 from rich.table import Column
 
-from mds_assets.stack.failures import reason, table_of
+from mds_assets.stack.failures import reason, root, table_of
 from mds_assets.stack.names import ACTIONABLE, NEWEST_ACTIVITY
 from mds_assets.stack.progress import DAYS
 from mds_assets.stack.redaction import shown
@@ -101,9 +101,8 @@ class RunProgress:
             self._on_check(event)
         elif event.event_type_value == "STEP_UP_FOR_RETRY":
             retry = event.step_retry_data
-            cause = retry.error and retry.error.cause
-            wait = f"again in {retry.seconds_to_wait} s" if retry.seconds_to_wait else "again"
-            say("  ", (f"{cause.message.strip() if cause else ''} {wait}", "yellow"))
+            wait = f"Again in {retry.seconds_to_wait} s" if retry.seconds_to_wait else "Again"
+            say("  ", (f"{wait}: {root(retry.error)}", "yellow"))
         elif event.event_type_value == "STEP_FAILURE":
             self._on_failure(event)
         elif event.event_type_value == "STEP_SUCCESS":

@@ -1,6 +1,7 @@
 """`mds sql`: query the warehouse."""
 
 import glob
+import re
 import sys
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
@@ -61,7 +62,16 @@ def sql(
     except duckdb.Error as error:
         # Without the query itself, which DuckDB repeats to point at the place.
         message, _, _ = str(error).partition("\n\nLINE ")
-        raise click.ClickException(" ".join(message.split())) from None
+        raise click.ClickException(" ".join(_with_schema(message, query).split())) from None
+
+
+def _with_schema(message: str, query: str) -> str:
+    """DuckDB's message, with the schema in its suggestion: it leaves it out if the query gives the right one."""
+    if missing := re.match(r"Catalog Error: Table with name (\w+) does not exist!", message):
+        schema = re.search(rf"""(\w+)"?\."?{missing[1]}\b""", query, re.IGNORECASE)
+        if schema:
+            return re.sub(r'Did you mean "(\w+)"', rf'Did you mean "{schema[1]}.\1"', message)
+    return message
 
 
 def _lies_elsewhere(con: "DuckDBPyConnection", root: str) -> bool:

@@ -267,8 +267,11 @@ def explain_unwritable(error: Exception, place: str, variable: str) -> str | Non
         reason = os.strerror(error.errno) if error.errno in _UNWRITABLE | _NO_FOLDER else None
     else:  # DuckDB only quotes the system's message
         reason = next((text for text in map(os.strerror, sorted(_UNWRITABLE)) if str(error).endswith(text)), None)
-    if not reason:
-        return None
+    return unwritable(place, variable, reason) if reason else None
+
+
+def unwritable(place: str, variable: str, reason: str) -> str:
+    """The one-line message about a place that cannot be written."""
     return (
         f"{place} cannot be written: {reason}. Make room or get access, or set {variable} to another "
         "folder, and run it again."

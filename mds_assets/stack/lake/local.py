@@ -12,7 +12,15 @@ from pathlib import Path
 
 from upath import UPath
 
-from mds_assets.stack.lake.backend import Backend, ConflictError, LakeError, Move, explain_unwritable, locked
+from mds_assets.stack.lake.backend import (
+    Backend,
+    ConflictError,
+    LakeError,
+    Move,
+    explain_unwritable,
+    locked,
+    unwritable,
+)
 from mds_assets.stack.lake.exchange import exchange
 from mds_assets.stack.lake.layout import Partition, parse_folder, partition_folder
 from mds_assets.stack.lake.mounts import host_local_locks
@@ -30,6 +38,7 @@ class LocalBackend(Backend):
     def __init__(self, root: str):
         """Nothing is read or written yet."""
         self._root = root
+        self._place = f"the lake MDS_DATA_DIR={root!r}", "MDS_DATA_DIR"  # in errors, with its variable
         # On the lake's own file system: a rename across file systems would be a copy, which readers could see
         # half-written.
         self.scratch = Path(root, ".tmp")
@@ -160,7 +169,10 @@ class LocalBackend(Backend):
     def reach(self) -> None:
         """Create the scratch folder; warn once if another host may not see our locks."""
         created = [folder for folder in self.scratch.parents if not folder.exists()]
-        self.scratch.mkdir(parents=True, exist_ok=True)
+        try:
+            self.scratch.mkdir(parents=True, exist_ok=True)
+        except FileNotFoundError as error:  # as in /proc; `explain` leaves it alone, because elsewhere a file is gone
+            raise LakeError(unwritable(*self._place, os.strerror(error.errno or errno.ENOENT))) from None
         _flush(folder.parent for folder in created)
         if not self._reached and (kind := host_local_locks(self.scratch)):
             _LOG.warning("locks on %s (%s) may hold on this host only: let no other host write here", self._root, kind)
@@ -168,7 +180,7 @@ class LocalBackend(Backend):
 
     def explain(self, error: Exception) -> str | None:
         """A one-line message about a folder that cannot be written."""
-        return explain_unwritable(error, f"the lake MDS_DATA_DIR={self._root!r}", "MDS_DATA_DIR")
+        return explain_unwritable(error, *self._place)
 
 
 # Files enter a local lake only through the next two functions.
