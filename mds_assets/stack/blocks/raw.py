@@ -44,6 +44,7 @@ _RETRIES = 2
 _RETRY_SECONDS = 60
 
 _TIMES = {"DATE", "TIMESTAMP", "TIMESTAMPTZ", "TIMESTAMP WITH TIME ZONE"}  # as declared, and as DuckDB says it
+_SAME_TYPE = {"greatest", "least", "to_days", "to_hours", "to_minutes", "to_seconds"}  # of times, these make times
 _LOAD_ID = Column("_dlt_load_id", "VARCHAR", "dlt's id of the load, seconds since 1970; also the file's name.")
 
 
@@ -137,6 +138,11 @@ def _is_declared(name: str, day: str | None, declared: Table) -> bool:
     types = {column.name: column.type for column in declared.columns}
     if day is None or day in types or re.fullmatch(r"\w+", day):
         return types.get(day or "") in _TIMES
+    # Opening a connection takes 50 ms, at every start; most expressions are one time compared with another.
+    words = {word.strip('"') for word in re.findall(r'"[^"]*"|\w+', day)}
+    is_of_times = all(word.isdigit() or word in _SAME_TYPE or types.get(word) in _TIMES for word in words)
+    if is_of_times and "-" not in day and day.count("(") == day.count(")"):
+        return not words.isdisjoint(types)
     nulls = ", ".join(f"NULL::{type_} AS {quote(column)}" for column, type_ in types.items())
     with duckdb.connect() as con:
         try:
