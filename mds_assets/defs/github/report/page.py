@@ -118,7 +118,7 @@ def people_in_words(organisation: Organisation) -> str:
     sentences: list[str] = []
     if people:
         if people.new is None:
-            sentences.append("The lake knows nobody from before this window, so it can't tell who is new.")
+            sentences.append("Nobody is known from before this window, so it is unclear who is new.")
         elif not people.new:
             sentences.append("Nobody new.")
         elif not people.newcomers:
