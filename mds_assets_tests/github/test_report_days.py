@@ -49,8 +49,9 @@ def acme(
     return next(one for one in organisations if one.name == "acme")
 
 
-def pushes(as_of: date, counts: Mapping[date, int]) -> list[dict[str, Any]]:
-    return [{"push_date": on, "pushes": count, "pushes_7d_avg": 1.5, "day": as_of} for on, count in counts.items()]
+def pushes(as_of: date, counts: Mapping[date, int], averaged: int = 7) -> list[dict[str, Any]]:
+    mean = {"pushes_7d_avg": 1.5, "days_averaged": averaged}
+    return [{"push_date": on, "pushes": count, "day": as_of} | mean for on, count in counts.items()]
 
 
 def at(day: date, hour: int = 12) -> datetime:
@@ -74,6 +75,23 @@ def test_a_day_without_data_is_not_a_day_with_nothing():
         Point(THIS[1], None),
         Point(THIS[2], 4, 1.5),
     ]
+
+
+def test_a_mean_of_fewer_than_7_days_is_not_shown():
+    partial = pushes(DAY, {THIS[0]: 4, THIS[1]: 4}, averaged=6)
+    trends = acme(push_activity=rows(tables.PUSH_ACTIVITY, *partial, *pushes(DAY, {THIS[2]: 4}))).trends
+    assert trends.pushes[-L:] == [Point(THIS[0], 4), Point(THIS[1], 4), Point(THIS[2], 4, 1.5)]
+    counted = {"push_count": 4, "rolling_7d_avg": 1.5, "day": DAY}
+    seen = [counted | {"push_date": on, "days_averaged": number} for on, number in zip(THIS, (5, 6, 7), strict=True)]
+    trends = acme(daily_activity=rows(tables.DAILY_ACTIVITY, *seen)).trends
+    assert trends.repositories[-L:] == [Point(THIS[0], 4), Point(THIS[1], 4), Point(THIS[2], 4, 1.5)]
+
+
+def test_a_chart_without_a_mean_says_nothing_of_a_line():
+    alone = [point._replace(other=None) for point in series(3, 4)]
+    assert by_day.with_mean("Pushes", alone).alt == (
+        "Bar chart. Pushes by day, 20 to 21 November 2026: 7 in all, the most on 21 November, 4."
+    )
 
 
 def test_a_landed_day_that_no_mart_covers_is_not_known():
@@ -122,7 +140,7 @@ def test_headlines_set_the_window_against_the_one_before():
     assert found.merged == Change(3 + 4 + 5, 0 + 1 + 2)
     assert (found.opened, found.closed) == (Change(6, 6), Change(3, 3))
     assert found.people == Change(5, 2)
-    assert found.hours_to_merge == Change(2.0, 4.0)
+    assert found.hours_to_merge == Change(2.0, 4.0, of=3)
 
 
 @pytest.mark.parametrize("missing", [THIS[1], BEFORE[0]])

@@ -146,7 +146,7 @@ def organisation(name: str = "acme", days: list[date] | None = None, language: s
             active=Change(1237, None),
             repositories=Change(81, None),
             merged=Change(52, 59),
-            hours_to_merge=Change(17.5, 20.0),
+            hours_to_merge=Change(17.5, 20.0, of=52),
             opened=Change(0, 2),
             closed=Change(None, None),
             stars_gained=Change(50, 40),
@@ -255,8 +255,10 @@ def test_headline_figures_have_their_change_in_signs_and_in_words():
     assert "pushes 1,234 ↑ 34 from 1,200 up 34 from the week before, 1,200" in page
     assert "people 30 = as the week before the same as the week before" in page
     assert "repositories pushed to 81 the week before: \N{EN DASH} the week before is not known" in page
-    assert "median hours to merge 17.5 ↓ 2.5 from 20.0 down 2.5 from the week before, 20.0" in page
+    assert "median hours to merge of 52 pull requests 17.5 ↓ 2.5 from 20.0 down 2.5 from the week before, 20.0" in page
     assert "Not known: issues closed." in page
+    one = text(render(report(Organisation("acme", headlines=Headlines(hours_to_merge=Change(3.0, of=1))))))
+    assert "median hours to merge of 1 pull request 3.0" in one
     assert "This week 15 to 21 November 2026, compared with the week before" in page
     page = text(render(report(organisation(), window=window(DAY, 14))))
     assert "The last 14 days 8 to 21 November 2026, compared with the 14 days before" in page
@@ -416,6 +418,19 @@ def test_a_card_without_anything_to_list_is_left_out_and_its_section_says_so():
     assert "Nobody contributed but bots." in render(
         report(replace(whole, people=replace(whole.people, total=0, most_active=[], newcomers=[], new=0)))
     )
+
+
+@pytest.mark.parametrize("measure", ["pushes", "repositories"])
+def test_the_legend_and_the_figures_have_a_mean_only_if_there_is_one(measure: str):
+    def chart(*points: Point) -> Any:
+        (figure,) = trends(replace(organisation(), trends=Trends(**{measure: points})))
+        return figure
+
+    with_mean, without = chart(Point(BEFORE, 2), Point(DAY, 3, 1.5)), chart(Point(BEFORE, 2), Point(DAY, 3))
+    assert with_mean.legend[1:] == (("line", "7-day mean"),)
+    assert with_mean.columns[2:] == ("7-day mean",)
+    assert without.legend[1:] == ()
+    assert without.columns[2:] == ()
 
 
 def test_a_measure_without_a_number_on_any_day_has_no_chart_and_is_named():

@@ -78,7 +78,7 @@ def with_mean(name: str, points: Sequence[Point]) -> Chart:
         _bars(points, [point.value for point in points], scale, _BAR),
         _path(len(points), line),
     ]
-    return _chart("Bar chart with a line.", words, points, drawn)
+    return _chart("Bar chart with a line." if means else "Bar chart.", words, points, drawn)
 
 
 def alone(name: str, points: Sequence[Point]) -> Chart:

@@ -172,7 +172,7 @@ def facts(organisation: Organisation, report: Report) -> list[Fact]:
         _fact("people", known.people, days),
         _fact("repositories pushed to", known.repositories, days),
         _fact("pull requests merged", known.merged, days),
-        _fact("median hours to merge", known.hours_to_merge, days),
+        _fact(_median("median hours to merge", known.hours_to_merge), known.hours_to_merge, days),
         _fact("issues opened", known.opened, days),
         _fact("issues closed", known.closed, days),
         _fact("stars gained", known.stars_gained, days),
@@ -189,6 +189,11 @@ def inventory(known: Inventory, days: int) -> str:
     parts += [counted(known.forks, "fork")] if known.forks is not None else []
     parts += [f"{cell(known.open_issues)} open issues and pull requests"] if known.open_issues is not None else []
     return " · ".join(parts)
+
+
+def _median(label: str, change: Change) -> str:
+    """The label of a median, with how many pull requests it is of."""
+    return f"{label} of {counted(change.of, 'pull request')}" if change.of else label
 
 
 def _fact(label: str, change: Change, days: int) -> Fact:
@@ -238,11 +243,14 @@ def _measures(known: Trends) -> Iterator[_Measure]:
     def against(points: Sequence[Point]) -> by_day.Chart:
         return by_day.against("Issues opened", "Issues closed", points)
 
-    mean = ("line", "7-day mean")
+    def counted_and_mean(bars: str, points: Sequence[Point]) -> Sequence[tuple[str, str]]:
+        has_mean = any(point.other is not None for point in points)
+        return (("bars", bars), ("line", "7-day mean")) if has_mean else (("bars", bars),)
+
     opened_and_closed = (("bars", "opened"), ("below", "closed"))
     measures = [
         _Measure("Pushes", "To any branch, by people and bots.", known.pushes, with_mean("Pushes"),
-                 (("bars", "pushes"), mean)),
+                 counted_and_mean("pushes", known.pushes)),
         _Measure("Pull requests merged", "On the day of the merge.", known.merged, alone("Pull requests merged"),
                  (("bars", "merged"),)),
         _Measure("Issues opened and closed", "Without pull requests.", known.issues, against, opened_and_closed),
@@ -251,7 +259,7 @@ def _measures(known: Trends) -> Iterator[_Measure]:
     ]  # fmt: skip
     if not known.pushes:
         caption = "Each counts once on each day on which it was seen pushed to."
-        legend = (("bars", "repositories"), mean)
+        legend = counted_and_mean("repositories", known.repositories)
         title = "Repositories pushed to"
         measures[0] = _Measure(title, caption, known.repositories, with_mean(title), legend)
     return (measure for measure in measures if measure.points)
