@@ -185,7 +185,7 @@ def people_of(*contributors: dict[str, Any], landed: Collection[date] = ALL, nam
     organisation = acme(
         landed,
         contributors=rows(tables.CONTRIBUTORS, *contributors),
-        pushes=rows(tables.PUSHES, *actors),
+        pushes=tables.counted(rows(tables.PUSHES, *actors)),
         latest_issues=rows(tables.LATEST_ISSUES, *issues, partitioned=False),
         repositories=REPOSITORIES,
         names_shown=names_shown,
@@ -314,8 +314,70 @@ def test_repositories_pushed_to_are_counted_once_in_each_window():
             *((3, "branch_deletion", THIS[2]), (4, "push", BEFORE[0])),
         )
     ]
-    assert acme(pushes=rows(tables.PUSHES, *pushed)).headlines.repositories == Change(2, 1)
-    assert acme(landed=[], pushes=rows(tables.PUSHES)).headlines.repositories == Change()
+    assert acme(pushes=tables.counted(rows(tables.PUSHES, *pushed))).headlines.repositories == Change(2, 1)
+    assert acme(landed=[]).headlines.repositories == Change()
+
+
+def test_the_most_active_repositories_are_those_with_the_most_pushes_of_the_window():
+    pushed = [
+        {"repo_id": repo, "repo_name": name, "visibility": seen, "kind": kind, "actor": actor, "is_bot": actor == "bot",
+         "day": day}
+        for repo, name, seen, kind, actor, day, times in (
+            (1, "old-name", "public", "push", "ada", THIS[0], 2),
+            (1, "name", "public", "pr_merge", "bob", THIS[1], 1),
+            (1, "name", "public", "push", None, THIS[1], 1),
+            (2, "robots", "public", "force_push", "bot", DAY, 5),
+            (2, "robots", "public", "branch_creation", "ada", DAY, 9),
+            (3, "b-tie", "public", "push", "ada", DAY, 1), (4, "a-tie", "public", "push", "ada", DAY, 1),
+            (5, "secret", "private", "push", "ada", DAY, 7), (6, "unclear", None, "push", "ada", DAY, 7),
+            (7, "published", "private", "push", "ada", THIS[0], 1), (7, "published", "public", "push", "ada", DAY, 1),
+            (8, "before", "public", "push", "ada", BEFORE[-1], 50),
+        )
+        for _ in range(times)
+    ]  # fmt: skip
+    listed = [{"repo_id": 1, "repo_name": "name", "language": "Go"}]
+    given: dict[str, Any] = {
+        "pushes": tables.counted(rows(tables.PUSHES, *pushed)),
+        "repositories": rows(tables.REPOSITORIES, *listed, partitioned=False),
+    }
+    most = acme(**given).most_pushed
+    assert [(one.repo_name, one.pushes, one.people, one.language) for one in most.repositories] == [
+        ("robots", 5, 0, ""),
+        ("name", 4, 2, "Go"),
+        ("a-tie", 1, 1, ""),
+        ("b-tie", 1, 1, ""),
+    ]
+    assert (most.private, most.total) == (3, 7)
+    named = acme(**given, names_shown=True).most_pushed
+    assert [one.repo_name for one in named.repositories][:2] == ["secret", "unclear"]
+    assert named.private == 0
+    assert acme().most_pushed.total == 0
+
+
+def test_dormant_are_the_repositories_without_a_push_on_a_charted_day_most_stars_first():
+    first = window(DAY, 90)[0]
+    old = first - timedelta(days=1)
+    listed = [
+        {"repo_id": number, "repo_name": name, "visibility": "public", "language": "Go", "stars": stars,
+         "pushed_at": at(old, 23), "is_listed": True, "is_archived": False} | fields
+        for number, (name, stars, fields) in enumerate([
+            ("few", 1, {}), ("b-many", 9, {}), ("a-many", 9, {}), ("unknown", None, {"is_archived": None}),
+            ("in-time", 9, {"pushed_at": at(first, 0)}), ("never", 9, {"pushed_at": None}),
+            ("archived", 9, {"is_archived": True}), ("gone", 9, {"is_listed": False}),
+            ("woken", 9, {}), ("secret", 9, {"visibility": "private"}), ("elsewhere", 9, {"org": "other"}),
+        ])
+    ]  # fmt: skip
+    woken = {"repo_id": 8, "pushed_at": at(DAY), "observed_at": at(DAY), "day": DAY}
+    given: dict[str, Any] = {
+        "repositories": rows(tables.REPOSITORIES, *listed, partitioned=False),
+        "repos": rows(tables.REPOS, woken),
+    }
+    dormant = acme(**given).dormant
+    assert [one.repo_name for one in dormant.repositories] == ["a-many", "b-many", "few", "unknown"]
+    assert dormant.repositories[0].pushed_at == at(old, 23)
+    assert (dormant.private, dormant.total) == (1, 5)
+    assert acme(**given, names_shown=True).dormant.private == 0
+    assert acme().dormant.total == 0
 
 
 def test_the_repositories_that_gained_stars_are_those_of_the_dates_of_the_window():

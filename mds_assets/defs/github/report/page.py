@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from mds_assets.defs.github.report import by_day, words
 from mds_assets.defs.github.report.figures import Inventory, Listed, Organisation, Report
-from mds_assets.defs.github.report.trends import Change, Point, Trends
+from mds_assets.defs.github.report.trends import CHARTED_DAYS, Change, Point, Trends
 from mds_assets.defs.github.report.words import UNKNOWN, cell, counted, signed
 from mds_assets.stack.html import html_environment
 from mds_assets.stack.io_managers.pages import PAGE
@@ -67,6 +67,7 @@ def render(report: Report) -> str:
             facts=facts,
             inventory=inventory,
             max_languages=MAX_LANGUAGES,
+            dormant_days=CHARTED_DAYS,
             none_by_day=none_by_day,
             people_in_words=people_in_words,
             repositories_in_words=repositories_in_words,
@@ -144,8 +145,12 @@ def repositories_in_words(organisation: Organisation) -> str:
         private = counted(listed.private, "repository", "repositories")
         return f"{private} {which} and may be private: not named." if listed.private else none
 
-    knows_lost = organisation.stars_gained is not None
-    sentences = [
+    knows_pushed, knows_lost = (
+        organisation.headlines.repositories.now is not None,
+        organisation.stars_gained is not None,
+    )
+    of_window = [
+        in_words(organisation.most_pushed, "No repository was pushed to.", "were pushed to") if knows_pushed else "",
         in_words(organisation.gained, "No repository gained stars.", "gained stars"),
         in_words(organisation.lost, "No repository lost stars.", "lost stars") if knows_lost else "",
         in_words(organisation.newest, "No creation date is known.", "are among the newest"),
@@ -153,7 +158,8 @@ def repositories_in_words(organisation: Organisation) -> str:
             organisation.quietest, "Every repository was active on the last day.", "were not active on the last day"
         ),
     ]
-    return " ".join(filter(None, sentences))
+    dormant = in_words(organisation.dormant, "", f"had no push in the last {CHARTED_DAYS} days")
+    return " ".join(filter(None, [*(of_window if organisation.active else ()), dormant]))
 
 
 def facts(organisation: Organisation, report: Report) -> list[Fact]:
@@ -192,8 +198,8 @@ def inventory(known: Inventory, days: int) -> str:
 
 
 def _median(label: str, change: Change) -> str:
-    """The label of a median, with how many pull requests it is of."""
-    return f"{label} of {counted(change.of, 'pull request')}" if change.of else label
+    """The label of a median, with the number of pull requests that it is of."""
+    return f"{label}, {counted(change.of, 'PR')}" if change.of else label
 
 
 def _fact(label: str, change: Change, days: int) -> Fact:
