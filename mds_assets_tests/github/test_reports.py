@@ -474,6 +474,10 @@ def test_periods_are_brief():
     assert periods([EARLIER, BEFORE, DAY]) == "18 November 2026, 20 to 21 November 2026"
 
 
+def test_the_page_says_why_it_has_no_number_of_open_issues():
+    assert "GitHub counts open issues and pull requests together" in text(render(report(organisation())))
+
+
 def test_the_index_lists_every_day_by_month_with_the_newest_pages_figures():
     page = render(report(organisation("acme"), organisation("other")))
     index = render_index([DAY, BEFORE, date(2026, 10, 31), date(2025, 11, 21)], page)
