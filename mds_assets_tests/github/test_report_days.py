@@ -282,6 +282,13 @@ def test_a_gap_is_hatched_a_zero_is_not_and_the_line_stops_at_the_gap():
     assert [line.count("M") for line in lines] == [1, 1, 2]
 
 
+def test_a_lone_mean_is_wide_enough_to_be_seen_on_its_bar():
+    """As on the last of a first run's 7 days."""
+    points = [Point(day, 4, 3.5 if day == DAY else None) for day in window(DAY, 7)]
+    (width,) = re.findall(r"m-[\d.]+ 0h([\d.]+)", by_day.with_mean("x", points).drawing)
+    assert float(width) > 25
+
+
 @pytest.mark.parametrize("days", [1, 2, 7, 31, 90])
 @pytest.mark.parametrize("most", [0, 1, 7, 99, 100, 101, 1_999, 5_000, 12_345, 1_000_000])
 def test_every_drawing_is_within_its_box_and_labels_the_newest_day(days: int, most: int):
