@@ -288,6 +288,12 @@ def in_the_lake_known_now(reader: Reader, command: str) -> None:
     assert "2026-11-23" in reader.shell(re.sub(r"data-known-at-\w+", lake.name, command))
 
 
+def checked_out(reader: Reader, command: str) -> None:
+    """The copy is no checkout: the repository's file takes the changed one's place."""
+    file = command.removeprefix("git checkout ")
+    shutil.copy(PROJECT_ROOT / file, reader.folder / file)
+
+
 def would_sync(reader: Reader, command: str) -> None:
     """It would change the environment of the tests, which has the extra."""
     reader.shell(f"{command} --dry-run")
@@ -385,6 +391,7 @@ INSTEAD: dict[str, Callable[[Reader, str], None]] = {
     ".venv/bin/uv sync --quiet --locked --no-dev --inexact --extra postgres": would_sync,
     ".venv/bin/uv sync --quiet --locked --no-dev --inexact --extra scale": would_sync,
     ".venv/bin/uvx pre-commit install": hooks_exist,
+    "git checkout mds_assets/defs/github/marts.py": checked_out,
     'duckdb -readonly data/warehouse.duckdb "FROM marts.daily_activity_latest"': duckdb_cli,
 }
 
