@@ -25,7 +25,7 @@ import tomllib
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import entry_points
@@ -288,6 +288,18 @@ def in_the_lake_known_now(reader: Reader, command: str) -> None:
     assert "2026-11-23" in reader.shell(re.sub(r"data-known-at-\w+", lake.name, command))
 
 
+def status_page(reader: Reader, _: str) -> None:
+    """A server never ends: one on a free port serves that folder already."""
+    served = requests.get(f"{reader.variables['STATUS_API_URL']}/incidents.json", timeout=30).json()["incidents"]
+    assert [set(each) for each in served] == [INCIDENTS[0].keys() - {"name", "components"}]
+
+
+def checked_out(reader: Reader, command: str) -> None:
+    """The copy is no checkout: the repository's file takes the changed one's place."""
+    file = command.removeprefix("git checkout ")
+    shutil.copy(PROJECT_ROOT / file, reader.folder / file)
+
+
 def would_sync(reader: Reader, command: str) -> None:
     """It would change the environment of the tests, which has the extra."""
     reader.shell(f"{command} --dry-run")
@@ -295,16 +307,19 @@ def would_sync(reader: Reader, command: str) -> None:
 
 @contextmanager
 def other_systems(reader: Reader) -> Generator[dict[str, str]]:
-    """What `add-a-source.md` reads, for real: a status page, the shop's API, PostgreSQL, a folder; as variables."""
+    """What `add-a-source.md` reads, for real: a status page, the shop's API, PostgreSQL, a folder; as variables.
+
+    The status page is what that page makes; for a page that goes on from there, `INCIDENTS`.
+    """
     from mds_assets_tests.examples.shop import customers_database, execute, orders_api
     from mds_assets_tests.services import postgres_bins
 
     if not postgres_bins():
         pytest.skip("PostgreSQL is not installed")
-    public, prices = reader.folder / "public", reader.folder / "prices"
-    for folder in (public, prices):
+    status, prices = reader.folder / "status", reader.folder / "prices"
+    for folder in (status, prices):
         folder.mkdir()
-    (public / "incidents.json").write_text(json.dumps({"incidents": INCIDENTS}), encoding="utf-8")
+    (status / "incidents.json").write_text(json.dumps({"incidents": INCIDENTS}), encoding="utf-8")
     (prices / "2026-01.csv").write_text("sku,price\ntea,1.25\n", encoding="utf-8")
     with ExitStack() as stack:
         # Where PostgreSQL's own user may enter, unlike pytest's folders.
@@ -317,9 +332,10 @@ def other_systems(reader: Reader) -> Generator[dict[str, str]]:
             "INSERT INTO impacts VALUES ('minor', 10.50), ('major', 100)",
         )
         shop = stack.enter_context(orders_api())
+        yesterday = datetime.now(UTC).date() - timedelta(days=1)
         order = {"id": 1, "customer_id": 1, "sku": "tea", "quantity": 2, "status": "open"}
-        shop.orders = [order | {"updated_at": f"{YESTERDAY}T10:00:00Z"}]
-        server = ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=public))
+        shop.orders = [order | {"updated_at": f"{yesterday}T10:00:00Z"}]
+        server = ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=status))
         page = stack.enter_context(server)
         Thread(target=page.serve_forever, daemon=True).start()
         stack.callback(page.shutdown)
@@ -330,16 +346,19 @@ def other_systems(reader: Reader) -> Generator[dict[str, str]]:
             "SHOP_DATABASE_URL": database,
             "SHOP_PRICES_DIR": str(prices),
         }
+    served = json.loads((status / "incidents.json").read_text(encoding="utf-8"))["incidents"]
     with duckdb.connect() as con:
-        files = f"{reader.folder}/data/marts/downtime/day={YESTERDAY}/data.parquet"
+        files = f"{reader.folder}/data/marts/downtime/day={OF_PAGE}/data.parquet"
         rows = con.read_parquet(files, hive_partitioning=False).project("impact, incidents, hours").order("impact")
-        assert rows.fetchall() == [("major", 1, 0.0), ("minor", 2, 1.0)]  # what `INCIDENTS` adds up to
+        # The page's one incident, or what `INCIDENTS` adds up to.
+        expected = [("minor", 1, 0.5)] if len(served) == 1 else [("major", 1, 0.0), ("minor", 2, 1.0)]
+        assert rows.fetchall() == expected
         if "cost" in con.read_parquet(files).columns:
             costs = con.read_parquet(files).project("impact, cost").order("impact").fetchall()
             assert costs == [("major", 0.0), ("minor", 10.5)]
 
 
-YESTERDAY = datetime.now(UTC).date() - timedelta(days=1)
+OF_PAGE = date(2026, 11, 26)  # the day of the page's incident
 INCIDENTS: list[dict[str, object]] = [
     {
         "id": str(number),
@@ -351,7 +370,7 @@ INCIDENTS: list[dict[str, object]] = [
         "components": [{"id": "1"}],  # a field that the page does not declare
     }
     for number, (day, impact, resolved) in enumerate(
-        [(YESTERDAY, "minor", True), (YESTERDAY, "major", False), (YESTERDAY - timedelta(days=1), "minor", True)]
+        [(OF_PAGE, "minor", True), (OF_PAGE, "major", False), (OF_PAGE - timedelta(days=1), "minor", True)]
     )
 ]
 
@@ -385,6 +404,8 @@ INSTEAD: dict[str, Callable[[Reader, str], None]] = {
     ".venv/bin/uv sync --quiet --locked --no-dev --inexact --extra postgres": would_sync,
     ".venv/bin/uv sync --quiet --locked --no-dev --inexact --extra scale": would_sync,
     ".venv/bin/uvx pre-commit install": hooks_exist,
+    ".venv/bin/python -m http.server 8000 --bind 127.0.0.1 --directory status": status_page,
+    "git checkout mds_assets/defs/github/marts.py": checked_out,
     'duckdb -readonly data/warehouse.duckdb "FROM marts.daily_activity_latest"': duckdb_cli,
 }
 

@@ -49,8 +49,9 @@ def acme(
     return next(one for one in organisations if one.name == "acme")
 
 
-def pushes(as_of: date, counts: Mapping[date, int]) -> list[dict[str, Any]]:
-    return [{"push_date": on, "pushes": count, "pushes_7d_avg": 1.5, "day": as_of} for on, count in counts.items()]
+def pushes(as_of: date, counts: Mapping[date, int], averaged: int = 7) -> list[dict[str, Any]]:
+    mean = {"pushes_7d_avg": 1.5, "days_averaged": averaged}
+    return [{"push_date": on, "pushes": count, "day": as_of} | mean for on, count in counts.items()]
 
 
 def at(day: date, hour: int = 12) -> datetime:
@@ -74,6 +75,23 @@ def test_a_day_without_data_is_not_a_day_with_nothing():
         Point(THIS[1], None),
         Point(THIS[2], 4, 1.5),
     ]
+
+
+def test_a_mean_of_fewer_than_7_days_is_not_shown():
+    partial = pushes(DAY, {THIS[0]: 4, THIS[1]: 4}, averaged=6)
+    trends = acme(push_activity=rows(tables.PUSH_ACTIVITY, *partial, *pushes(DAY, {THIS[2]: 4}))).trends
+    assert trends.pushes[-L:] == [Point(THIS[0], 4), Point(THIS[1], 4), Point(THIS[2], 4, 1.5)]
+    counted = {"push_count": 4, "rolling_7d_avg": 1.5, "day": DAY}
+    seen = [counted | {"push_date": on, "days_averaged": number} for on, number in zip(THIS, (5, 6, 7), strict=True)]
+    trends = acme(daily_activity=rows(tables.DAILY_ACTIVITY, *seen)).trends
+    assert trends.repositories[-L:] == [Point(THIS[0], 4), Point(THIS[1], 4), Point(THIS[2], 4, 1.5)]
+
+
+def test_a_chart_without_a_mean_says_nothing_of_a_line():
+    alone = [point._replace(other=None) for point in series(3, 4)]
+    assert by_day.with_mean("Pushes", alone).alt == (
+        "Bar chart. Pushes by day, 20 to 21 November 2026: 7 in all, the most on 21 November, 4."
+    )
 
 
 def test_a_landed_day_that_no_mart_covers_is_not_known():
@@ -122,7 +140,7 @@ def test_headlines_set_the_window_against_the_one_before():
     assert found.merged == Change(3 + 4 + 5, 0 + 1 + 2)
     assert (found.opened, found.closed) == (Change(6, 6), Change(3, 3))
     assert found.people == Change(5, 2)
-    assert found.hours_to_merge == Change(2.0, 4.0)
+    assert found.hours_to_merge == Change(2.0, 4.0, of=3)
 
 
 @pytest.mark.parametrize("missing", [THIS[1], BEFORE[0]])
@@ -167,7 +185,7 @@ def people_of(*contributors: dict[str, Any], landed: Collection[date] = ALL, nam
     organisation = acme(
         landed,
         contributors=rows(tables.CONTRIBUTORS, *contributors),
-        pushes=rows(tables.PUSHES, *actors),
+        pushes=tables.counted(rows(tables.PUSHES, *actors)),
         latest_issues=rows(tables.LATEST_ISSUES, *issues, partitioned=False),
         repositories=REPOSITORIES,
         names_shown=names_shown,
@@ -264,6 +282,13 @@ def test_a_gap_is_hatched_a_zero_is_not_and_the_line_stops_at_the_gap():
     assert [line.count("M") for line in lines] == [1, 1, 2]
 
 
+def test_a_lone_mean_is_wide_enough_to_be_seen_on_its_bar():
+    """As on the last of a first run's 7 days."""
+    points = [Point(day, 4, 3.5 if day == DAY else None) for day in window(DAY, 7)]
+    (width,) = re.findall(r"m-[\d.]+ 0h([\d.]+)", by_day.with_mean("x", points).drawing)
+    assert float(width) > 25
+
+
 @pytest.mark.parametrize("days", [1, 2, 7, 31, 90])
 @pytest.mark.parametrize("most", [0, 1, 7, 99, 100, 101, 1_999, 5_000, 12_345, 1_000_000])
 def test_every_drawing_is_within_its_box_and_labels_the_newest_day(days: int, most: int):
@@ -296,8 +321,70 @@ def test_repositories_pushed_to_are_counted_once_in_each_window():
             *((3, "branch_deletion", THIS[2]), (4, "push", BEFORE[0])),
         )
     ]
-    assert acme(pushes=rows(tables.PUSHES, *pushed)).headlines.repositories == Change(2, 1)
-    assert acme(landed=[], pushes=rows(tables.PUSHES)).headlines.repositories == Change()
+    assert acme(pushes=tables.counted(rows(tables.PUSHES, *pushed))).headlines.repositories == Change(2, 1)
+    assert acme(landed=[]).headlines.repositories == Change()
+
+
+def test_the_most_active_repositories_are_those_with_the_most_pushes_of_the_window():
+    pushed = [
+        {"repo_id": repo, "repo_name": name, "visibility": seen, "kind": kind, "actor": actor, "is_bot": actor == "bot",
+         "day": day}
+        for repo, name, seen, kind, actor, day, times in (
+            (1, "old-name", "public", "push", "ada", THIS[0], 2),
+            (1, "name", "public", "pr_merge", "bob", THIS[1], 1),
+            (1, "name", "public", "push", None, THIS[1], 1),
+            (2, "robots", "public", "force_push", "bot", DAY, 5),
+            (2, "robots", "public", "branch_creation", "ada", DAY, 9),
+            (3, "b-tie", "public", "push", "ada", DAY, 1), (4, "a-tie", "public", "push", "ada", DAY, 1),
+            (5, "secret", "private", "push", "ada", DAY, 7), (6, "unclear", None, "push", "ada", DAY, 7),
+            (7, "published", "private", "push", "ada", THIS[0], 1), (7, "published", "public", "push", "ada", DAY, 1),
+            (8, "before", "public", "push", "ada", BEFORE[-1], 50),
+        )
+        for _ in range(times)
+    ]  # fmt: skip
+    listed = [{"repo_id": 1, "repo_name": "name", "language": "Go"}]
+    given: dict[str, Any] = {
+        "pushes": tables.counted(rows(tables.PUSHES, *pushed)),
+        "repositories": rows(tables.REPOSITORIES, *listed, partitioned=False),
+    }
+    most = acme(**given).most_pushed
+    assert [(one.repo_name, one.pushes, one.people, one.language) for one in most.repositories] == [
+        ("robots", 5, 0, ""),
+        ("name", 4, 2, "Go"),
+        ("a-tie", 1, 1, ""),
+        ("b-tie", 1, 1, ""),
+    ]
+    assert (most.private, most.total) == (3, 7)
+    named = acme(**given, names_shown=True).most_pushed
+    assert [one.repo_name for one in named.repositories][:2] == ["secret", "unclear"]
+    assert named.private == 0
+    assert acme().most_pushed.total == 0
+
+
+def test_dormant_are_the_repositories_without_a_push_on_a_charted_day_most_stars_first():
+    first = window(DAY, 90)[0]
+    old = first - timedelta(days=1)
+    listed = [
+        {"repo_id": number, "repo_name": name, "visibility": "public", "language": "Go", "stars": stars,
+         "pushed_at": at(old, 23), "is_listed": True, "is_archived": False} | fields
+        for number, (name, stars, fields) in enumerate([
+            ("few", 1, {}), ("b-many", 9, {}), ("a-many", 9, {}), ("unknown", None, {"is_archived": None}),
+            ("in-time", 9, {"pushed_at": at(first, 0)}), ("never", 9, {"pushed_at": None}),
+            ("archived", 9, {"is_archived": True}), ("gone", 9, {"is_listed": False}),
+            ("woken", 9, {}), ("secret", 9, {"visibility": "private"}), ("elsewhere", 9, {"org": "other"}),
+        ])
+    ]  # fmt: skip
+    woken = {"repo_id": 8, "pushed_at": at(DAY), "observed_at": at(DAY), "day": DAY}
+    given: dict[str, Any] = {
+        "repositories": rows(tables.REPOSITORIES, *listed, partitioned=False),
+        "repos": rows(tables.REPOS, woken),
+    }
+    dormant = acme(**given).dormant
+    assert [one.repo_name for one in dormant.repositories] == ["a-many", "b-many", "few", "unknown"]
+    assert dormant.repositories[0].pushed_at == at(old, 23)
+    assert (dormant.private, dormant.total) == (1, 5)
+    assert acme(**given, names_shown=True).dormant.private == 0
+    assert acme().dormant.total == 0
 
 
 def test_the_repositories_that_gained_stars_are_those_of_the_dates_of_the_window():

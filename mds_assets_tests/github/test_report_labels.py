@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
@@ -31,7 +31,10 @@ def with_long_names(days: list[date], most: int) -> Organisation:
     points = [Point(day, most * (number + 1) // len(days), most / 3) for number, day in enumerate(days)]
     alone = [point._replace(other=None) for point in points]
     person = Contributor(LOGIN, 12_345, 1_234, 1_234, DAY)
-    listed = Listed([Repository(REPOSITORY, name, 1_234_567, 1_234_567, DAY, DAY) for name in LANGUAGES])  # pyright: ignore[reportArgumentType]
+    at = datetime(2026, 11, 21, tzinfo=UTC)
+    listed = Listed(
+        [Repository(REPOSITORY, name, 1_234_567, 1_234_567, DAY, at, at, 1_234_567, 12_345) for name in LANGUAGES]
+    )
     return replace(
         organisation(LOGIN),
         trends=Trends(pushes=points, merged=alone, issues=points, stars=alone),
@@ -42,6 +45,8 @@ def with_long_names(days: list[date], most: int) -> Organisation:
         lost=listed,
         newest=listed,
         quietest=listed,
+        most_pushed=listed,
+        dormant=listed,
     )
 
 

@@ -101,7 +101,7 @@ def test_repositories_that_may_be_private_are_counted_unless_previews_are_allowe
     everything = organisation_of(rows, names_shown=True)
     assert (names(everything.gained), everything.gained.private) == (["repo-2", "repo-3", "repo-1"], 0)
     hidden = organisation_of([growth(2, 9, visibility="internal")])
-    assert hidden.gained == Listed([], 1)
+    assert hidden.gained == Listed([], 1, 1)
 
 
 def test_stars_gained_are_unknown_while_no_repository_was_seen_on_two_days():
@@ -137,6 +137,8 @@ def points(days: list[date], *, has_other: bool = True) -> list[Point]:
 def organisation(name: str = "acme", days: list[date] | None = None, language: str = "Python") -> Organisation:
     days = window(DAY, 90) if days is None else days
     row = Repository(HOSTILE, language, 1234, 56, BEFORE, datetime(2026, 11, 20, tzinfo=UTC))
+    pushed = Repository(HOSTILE, language, pushes=1200, people=7)
+    asleep = Repository(HOSTILE, language, 1234, pushed_at=datetime(2020, 2, 29, 23, tzinfo=UTC))
     person = Contributor(HOSTILE, 12, 3, 2, BEFORE)
     return Organisation(
         name=name,
@@ -146,7 +148,7 @@ def organisation(name: str = "acme", days: list[date] | None = None, language: s
             active=Change(1237, None),
             repositories=Change(81, None),
             merged=Change(52, 59),
-            hours_to_merge=Change(17.5, 20.0),
+            hours_to_merge=Change(17.5, 20.0, of=52),
             opened=Change(0, 2),
             closed=Change(None, None),
             stars_gained=Change(50, 40),
@@ -167,6 +169,8 @@ def organisation(name: str = "acme", days: list[date] | None = None, language: s
         lost=Listed([row._replace(stars_gained=-6)], 3),
         newest=Listed([row]),
         quietest=Listed([row], 1),
+        most_pushed=Listed([pushed], 0, 81),
+        dormant=Listed([asleep], 0, 48),
     )
 
 
@@ -255,8 +259,10 @@ def test_headline_figures_have_their_change_in_signs_and_in_words():
     assert "pushes 1,234 ↑ 34 from 1,200 up 34 from the week before, 1,200" in page
     assert "people 30 = as the week before the same as the week before" in page
     assert "repositories pushed to 81 the week before: \N{EN DASH} the week before is not known" in page
-    assert "median hours to merge 17.5 ↓ 2.5 from 20.0 down 2.5 from the week before, 20.0" in page
+    assert "median hours to merge, 52 PRs 17.5 ↓ 2.5 from 20.0 down 2.5 from the week before, 20.0" in page
     assert "Not known: issues closed." in page
+    one = text(render(report(Organisation("acme", headlines=Headlines(hours_to_merge=Change(3.0, of=1))))))
+    assert "median hours to merge, 1 PR 3.0" in one
     assert "This week 15 to 21 November 2026, compared with the week before" in page
     page = text(render(report(organisation(), window=window(DAY, 14))))
     assert "The last 14 days 8 to 21 November 2026, compared with the 14 days before" in page
@@ -309,13 +315,13 @@ def test_an_organisation_has_the_charts_that_there_are():
     assert "quiet, acme" in nothing
 
 
-def test_who_is_new_is_open_where_the_lake_has_no_earlier_day():
+def test_who_is_new_is_open_without_earlier_data_and_the_page_says_so_in_plain_words():
     shown = organisation()
     assert shown.people
     first = replace(shown, people=replace(shown.people, new=None, newcomers=[]))
-    assert "The lake knows nobody from before this window, so it can't tell who is new." in unescape(
-        render(report(first))
-    )
+    page = text(render(report(first)))
+    assert "Nobody is known from before this window, so it is unclear who is new." in page
+    assert not re.search(r"\blake\b", page + text(render(report(shown))))
     nobody = replace(shown, people=replace(shown.people, new=0, newcomers=[], unnamed=0))
     assert "Nobody new." in render(report(nobody))
 
@@ -377,9 +383,13 @@ def test_a_card_without_anything_to_list_is_left_out_and_its_section_says_so():
     whole = organisation()
     assert whole.people
     assert whole.waiting
-    everything = ["New people", "Most active people", "Pull requests open longest", "Languages", "Newest",
-                  "Gained most stars", "Lost most stars", "Quietest"]  # fmt: skip
+    everything = ["New people", "Most active people", "Pull requests open longest", "Most active", "Languages",
+                  "Newest", "Gained most stars", "Lost most stars", "Quietest", "Dormant"]  # fmt: skip
     assert headings(render(report(whole)))[4:] == everything
+    words = text(render(report(whole)))
+    assert "Most active 81 repositories pushed to, most pushes first. Repository People Pushes" in words
+    assert "48 repositories without a push in the last 90 days, most stars first. Archived ones are left out." in words
+    assert "1,234 29 Feb 2020" in words
 
     nothing = replace(
         whole,
@@ -388,11 +398,13 @@ def test_a_card_without_anything_to_list_is_left_out_and_its_section_says_so():
         lost=Listed(),
         newest=Listed(),
         quietest=Listed(),
+        most_pushed=Listed(),
+        dormant=Listed(),
     )
     page = render(report(nothing))
     assert headings(page)[4:] == ["Most active people", "Pull requests open longest", "Languages"]
-    in_words = ("Nobody new.", "No repository gained stars. No repository lost stars. No creation date is known. "
-                "Every repository was active on the last day.")  # fmt: skip
+    in_words = ("Nobody new.", "No repository was pushed to. No repository gained stars. No repository lost stars. "
+                "No creation date is known. Every repository was active on the last day.")  # fmt: skip
     assert all(sentence in page for sentence in in_words)
 
     private = replace(
@@ -401,6 +413,8 @@ def test_a_card_without_anything_to_list_is_left_out_and_its_section_says_so():
         waiting=Waiting([], 41, 41),
         gained=Listed((), 3),
         lost=Listed((), 1),
+        most_pushed=Listed((), 4, 4),
+        dormant=Listed((), 5, 5),
     )
     page = render(report(private))
     assert headings(page)[4:] == ["Languages", "Newest", "Quietest"]
@@ -410,12 +424,35 @@ def test_a_card_without_anything_to_list_is_left_out_and_its_section_says_so():
         "41 open pull requests are not listed: their repositories may be private.",
         "3 repositories gained stars and may be private: not named.",
         "1 repository lost stars and may be private: not named.",
+        "4 repositories were pushed to and may be private: not named.",
+        "5 repositories had no push in the last 90 days and may be private: not named.",
     )
     for sentence in in_words:
         assert sentence in page
     assert "Nobody contributed but bots." in render(
         report(replace(whole, people=replace(whole.people, total=0, most_active=[], newcomers=[], new=0)))
     )
+
+
+@pytest.mark.parametrize("measure", ["pushes", "repositories"])
+def test_the_legend_and_the_figures_have_a_mean_only_if_there_is_one(measure: str):
+    def chart(*points: Point) -> Any:
+        (figure,) = trends(replace(organisation(), trends=Trends(**{measure: points})))
+        return figure
+
+    with_mean, without = chart(Point(BEFORE, 2), Point(DAY, 3, 1.5)), chart(Point(BEFORE, 2), Point(DAY, 3))
+    assert with_mean.legend[1:] == (("line", "7-day mean"),)
+    assert with_mean.columns[2:] == ("7-day mean",)
+    assert without.legend[1:] == ()
+    assert without.columns[2:] == ()
+
+
+def test_an_organisation_in_which_nothing_happens_has_its_dormant_repositories():
+    asleep = Organisation("acme", dormant=organisation().dormant)
+    page = render(report(asleep))
+    assert headings(page) == ["Dormant"]
+    assert "No activity." in page
+    assert "No repository gained stars." not in page
 
 
 def test_a_measure_without_a_number_on_any_day_has_no_chart_and_is_named():
@@ -435,6 +472,10 @@ def test_periods_are_brief():
     assert period(date(2026, 10, 30), DAY) == "30 October to 21 November 2026"
     assert period(date(2025, 12, 30), date(2026, 1, 2)) == "30 December 2025 to 2 January 2026"
     assert periods([EARLIER, BEFORE, DAY]) == "18 November 2026, 20 to 21 November 2026"
+
+
+def test_the_page_says_why_it_has_no_number_of_open_issues():
+    assert "GitHub counts open issues and pull requests together" in text(render(report(organisation())))
 
 
 def test_the_index_lists_every_day_by_month_with_the_newest_pages_figures():

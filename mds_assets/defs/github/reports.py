@@ -23,7 +23,7 @@ from mds_assets.defs.github.flow import ISSUE_FLOW, PUSH_ACTIVITY
 from mds_assets.defs.github.people import CONTRIBUTORS, ORGANISATION
 from mds_assets.defs.github.report import page
 from mds_assets.defs.github.report.figures import Report, of_day
-from mds_assets.defs.github.report.tables import LATEST_ISSUES, REPOSITORIES, Tables
+from mds_assets.defs.github.report.tables import LATEST_ISSUES, REPOSITORIES, Tables, counted
 from mds_assets.defs.github.report.trends import CHARTED_DAYS, History
 from mds_assets.defs.github.settings import settings as github_settings
 from mds_assets.defs.github.staging_events import PUSHES, STARS
@@ -42,7 +42,6 @@ _MARTS = {"daily_activity": _HISTORY, "repos_per_language": 1 + settings.lookbac
 _EVENT_MARTS = ("push_activity", "issue_flow", "contributors", "organisation")
 _LANDED = ("repos", "pushes", "issues", "stars")
 _OF_REPOS = ("org", "repo_id", "created_at", "pushed_at", "observed_at")
-_OF_PUSHES = ("org", "repo_id", "visibility", "actor", "kind")
 _MAX_CHARTED = 3  # organisations with charts in the materialization: the event log keeps those of every day
 
 
@@ -71,8 +70,8 @@ def activity(
 ) -> Pages:
     """A page per as-of day for the browser; the newest is `latest.html`, and `index.html` lists all.
 
-    Compares the window with the one before, and shows 90 days by date, new people, the pull requests open longest, and
-    the repositories. Only public names appear, unless `MDS_PREVIEW_ROWS` allows all.
+    Compares the window with the one before, and shows 90 days by date, new people, the pull requests open longest, the
+    most active repositories and the dormant ones. Only public names appear, unless `MDS_PREVIEW_ROWS` allows all.
     """
     days = to_days(context.partition_keys)
     windows = {day: window(day, settings.lookback_days) for day in days}
@@ -138,7 +137,7 @@ def _with_history(step: StepExecutionContext, session: Session, days: Sequence[d
         "contributors": mart("contributors", CONTRIBUTORS, days),
         "organisation": mart("organisation", ORGANISATION, compared),
         "stars": staged("stars", STARS, history),
-        "pushes": staged("pushes", PUSHES, windows).select(*_OF_PUSHES, DAY).unique(),
+        "pushes": counted(staged("pushes", PUSHES, windows)),
         "repositories": staged("repositories", REPOSITORIES, None),
         "latest_issues": staged("latest_issues", LATEST_ISSUES, None).filter(_concerns(windows[0])),
     }

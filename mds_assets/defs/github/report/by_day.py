@@ -78,7 +78,7 @@ def with_mean(name: str, points: Sequence[Point]) -> Chart:
         _bars(points, [point.value for point in points], scale, _BAR),
         _path(len(points), line),
     ]
-    return _chart("Bar chart with a line.", words, points, drawn)
+    return _chart("Bar chart with a line." if means else "Bar chart.", words, points, drawn)
 
 
 def alone(name: str, points: Sequence[Point]) -> Chart:
@@ -172,13 +172,14 @@ def _bars(points: Sequence[Point], values: Sequence[int | None], scale: _Scale, 
 
 
 def _path(count: int, heights: Sequence[float | None]) -> str:
-    """A line through these heights, broken where there is none; a lone one is a dot."""
+    """A line through these heights, broken where there is none; a lone one is a dash of half a day."""
     numbered = enumerate(heights)
     parts: list[str] = []
     for is_missing, run in groupby(numbered, key=lambda one: one[1] is None):
         if not is_missing:
             places = [f"{_x(number, count) + _PLOT / count / 2:.1f} {height}" for number, height in run]
-            parts.append(f"M{'L'.join(places)}" if len(places) > 1 else f"M{places[0]}h0")
+            half = _PLOT / count / 4
+            parts.append(f"M{'L'.join(places)}" if len(places) > 1 else f"M{places[0]}m{-half:.1f} 0h{2 * half:.1f}")
     style = f'stroke="{_SECOND}" stroke-width="2.5" stroke-linecap="round" stroke-linejoin="round"'
     return f'<path d="{"".join(parts)}" {style}/>' if parts else ""
 

@@ -11,9 +11,10 @@ from typing import NamedTuple, TypeVar
 
 import polars as pl
 
+from mds_assets.defs.github.flow import PUSHES
 from mds_assets.defs.github.report.people import IS_PUBLIC, People, Waiting, people, waiting
 from mds_assets.defs.github.report.tables import Tables
-from mds_assets.defs.github.report.trends import Headlines, History, Measures, Trends
+from mds_assets.defs.github.report.trends import CHARTED_DAYS, Headlines, History, Measures, Trends
 from mds_assets.stack.partitions import window
 from mds_assets.stack.table import DAY
 
@@ -31,14 +32,17 @@ class Language(NamedTuple):
 
 
 class Repository(NamedTuple):
-    """A repository active in the window: a row of `marts/repo_growth`, with its creation date where a list needs it."""
+    """A repository: its name, and what the lists have of it."""
 
     repo_name: str
     language: str
-    stars: int | None
-    stars_gained: int | None
+    stars: int | None = None
+    stars_gained: int | None = None
     last_seen: date | None = None
     created_at: datetime | None = None
+    pushed_at: datetime | None = None
+    pushes: int | None = None
+    people: int | None = None
 
 
 @dataclass(frozen=True)
@@ -48,10 +52,12 @@ class Listed:
     Attributes:
         repositories: Those that may be named.
         private: How many others belong to the list but may be private.
+        total: How many belong to it.
     """
 
     repositories: Sequence[Repository] = ()
     private: int = 0
+    total: int = 0
 
 
 class Inventory(NamedTuple):
@@ -76,12 +82,14 @@ class Organisation:
         people: Who contributed; None if nobody is known to.
         waiting: Its open pull requests; None if none is known.
         inventory: What it has; None if no inventory is known.
+        most_pushed: Repositories pushed to in the window, most pushes first.
         languages: Sorted by repositories, most first.
         stars_gained: Net total over its active repositories in the window; None if none was seen on two days.
         gained: Repositories that gained stars, biggest gain first.
         lost: Repositories that lost stars, biggest loss first.
         newest: The most recently created repositories, newest first.
         quietest: Repositories that were not active on the as-of day, longest inactive first.
+        dormant: Repositories without a push on any of the charted days, most stars first.
         pushed: How many repositories were pushed to in the window.
     """
 
@@ -91,12 +99,14 @@ class Organisation:
     people: People | None = None
     waiting: Waiting | None = None
     inventory: Inventory | None = None
+    most_pushed: Listed = Listed()
     languages: Sequence[Language] = ()
     stars_gained: int | None = None
     gained: Listed = Listed()
     lost: Listed = Listed()
     newest: Listed = Listed()
     quietest: Listed = Listed()
+    dormant: Listed = Listed()
     pushed: int = 0
 
     @property
@@ -165,16 +175,18 @@ def of_day(day: date, history: History, *, configured: Sequence[str] = (), names
     seen_again = growth.filter(pl.col("first_seen") < pl.col("last_seen"))
     newest = observed.group_by("org", "repo_id").agg(created.max()).drop_nulls().join(growth, on=["org", "repo_id"])
     pushes = observed.filter(pl.col("pushed_at").dt.date() >= first)
-    languages, sums, won, lost, new, quiet, observed_last, pushed, inventory = pl.collect_all(
+    languages, sums, most, won, lost, new, quiet, dormant, observed_last, pushed, inventory = pl.collect_all(
         [
             tables.repos_per_language.filter(pl.col(DAY) == day).sort(
                 "repo_count", "language", descending=[True, False]
             ),
             seen_again.drop_nulls("stars_gained").group_by("org").agg(gained.cast(pl.Int64).sum()),
+            _first(_pushed(tables, names_shown, first, day), -pl.col("pushes"), MAX_MOVED),
             _first(_gained(growth, tables, names_shown, window(day, lookback_days)), -gained, MAX_MOVED),
             _first(growth.filter(gained < 0), gained, MAX_MOVED),
             _first(newest, -created.dt.epoch("us"), MAX_LISTED),
             _first(growth.filter(pl.col("last_seen") < day), pl.col("last_seen"), MAX_LISTED),
+            _first(_dormant(tables, names_shown, day, pushes), -pl.col("stars").fill_null(0), MAX_MOVED),
             observed.select(pl.col("observed_at").max()),
             pushes.group_by("org").agg(pl.col("repo_id").n_unique()),
             tables.organisation.filter((pl.col(DAY) == day) & pl.col("repositories").is_not_null()),
@@ -197,17 +209,49 @@ def of_day(day: date, history: History, *, configured: Sequence[str] = (), names
             people=contributors.get(name),
             waiting=open_pull_requests.get(name),
             inventory=next(iter(_rows(inventory, name, Inventory)), None),
+            most_pushed=_listed(most, name),
             languages=_rows(languages, name, Language),
             stars_gained=stars_gained.get(name),
             gained=_listed(won, name),
             lost=_listed(lost, name),
             newest=_listed(new, name),
             quietest=_listed(quiet, name),
+            dormant=_listed(dormant, name),
             pushed=repositories_pushed.get(name, 0),
         )
         for name in sorted(names[:MAX_ORGANISATIONS])
     ]
     return Figures(organisations, observed_last.item(), len(names[MAX_ORGANISATIONS:]))
+
+
+def _pushed(tables: Tables, names_shown: bool, first: date, day: date) -> pl.LazyFrame:
+    """The repositories pushed to in the window, with their pushes and the people who made them."""
+    pushed = tables.pushes.filter(pl.col(DAY).is_between(first, day) & pl.col("kind").is_in(PUSHES))
+    language = tables.repositories.select("org", "repo_id", pl.col("language").fill_null(""))
+    return (
+        pushed.group_by("org", "repo_id")
+        .agg(
+            repo_name=pl.col("repo_name").sort_by(DAY, "repo_name").last(),
+            pushes=pl.col("number").sum(),
+            people=pl.col("actor").filter(~pl.col("is_bot")).drop_nulls().n_unique(),
+            is_named=pl.lit(names_shown) | IS_PUBLIC.all(),
+        )
+        .join(language, on=["org", "repo_id"], how="left")
+        .with_columns(pl.col("language").fill_null(""))
+    )
+
+
+def _dormant(tables: Tables, names_shown: bool, day: date, pushed_to: pl.LazyFrame) -> pl.LazyFrame:
+    """The repositories last pushed to before the charted days, as the newest inventory has them; no archived ones.
+
+    `pushed_to` are those that a crawl of the window saw pushed to: the inventory may be older.
+    """
+    is_old = pl.col("pushed_at").dt.date() < window(day, CHARTED_DAYS)[0]
+    return (
+        tables.repositories.filter(is_old & pl.col("is_listed") & ~pl.col("is_archived").fill_null(value=False))
+        .join(pushed_to, on=["org", "repo_id"], how="anti")
+        .with_columns(is_named=pl.lit(names_shown) | IS_PUBLIC)
+    )
 
 
 def _gained(growth: pl.LazyFrame, tables: Tables, names_shown: bool, days: Sequence[date]) -> pl.LazyFrame:
@@ -231,9 +275,9 @@ def _first(repositories: pl.LazyFrame, order: pl.Expr, number: int) -> pl.LazyFr
 
     Ties are broken by name. An organisation without any that may be named has one row, of nulls.
     """
-    private = repositories.group_by("org").agg(private=(~pl.col("is_named")).sum())
+    counts = repositories.group_by("org").agg(private=(~pl.col("is_named")).sum(), total=pl.len())
     named = repositories.filter("is_named").sort(order, "repo_name", "repo_id")
-    return private.join(
+    return counts.join(
         named.group_by("org", maintain_order=True).head(number), on="org", how="left", maintain_order="right"
     )
 
@@ -245,7 +289,8 @@ def _listed(table: pl.DataFrame, organisation: str) -> Listed:
     of_org = table.filter(pl.col("org") == organisation)
     if of_org.is_empty():
         return Listed()
-    return Listed(_rows(of_org.drop_nulls("repo_name"), organisation, Repository), of_org["private"][0])
+    named = _rows(of_org.drop_nulls("repo_name"), organisation, Repository)
+    return Listed(named, of_org["private"][0], of_org["total"][0])
 
 
 def _rows(table: pl.DataFrame, organisation: str, kind: type[_Row]) -> list[_Row]:

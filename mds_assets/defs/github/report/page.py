@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from mds_assets.defs.github.report import by_day, words
 from mds_assets.defs.github.report.figures import Inventory, Listed, Organisation, Report
-from mds_assets.defs.github.report.trends import Change, Point, Trends
+from mds_assets.defs.github.report.trends import CHARTED_DAYS, Change, Point, Trends
 from mds_assets.defs.github.report.words import UNKNOWN, cell, counted, signed
 from mds_assets.stack.html import html_environment
 from mds_assets.stack.io_managers.pages import PAGE
@@ -67,6 +67,7 @@ def render(report: Report) -> str:
             facts=facts,
             inventory=inventory,
             max_languages=MAX_LANGUAGES,
+            dormant_days=CHARTED_DAYS,
             none_by_day=none_by_day,
             people_in_words=people_in_words,
             repositories_in_words=repositories_in_words,
@@ -118,7 +119,7 @@ def people_in_words(organisation: Organisation) -> str:
     sentences: list[str] = []
     if people:
         if people.new is None:
-            sentences.append("The lake knows nobody from before this window, so it can't tell who is new.")
+            sentences.append("Nobody is known from before this window, so it is unclear who is new.")
         elif not people.new:
             sentences.append("Nobody new.")
         elif not people.newcomers:
@@ -144,8 +145,12 @@ def repositories_in_words(organisation: Organisation) -> str:
         private = counted(listed.private, "repository", "repositories")
         return f"{private} {which} and may be private: not named." if listed.private else none
 
-    knows_lost = organisation.stars_gained is not None
-    sentences = [
+    knows_pushed, knows_lost = (
+        organisation.headlines.repositories.now is not None,
+        organisation.stars_gained is not None,
+    )
+    of_window = [
+        in_words(organisation.most_pushed, "No repository was pushed to.", "were pushed to") if knows_pushed else "",
         in_words(organisation.gained, "No repository gained stars.", "gained stars"),
         in_words(organisation.lost, "No repository lost stars.", "lost stars") if knows_lost else "",
         in_words(organisation.newest, "No creation date is known.", "are among the newest"),
@@ -153,7 +158,8 @@ def repositories_in_words(organisation: Organisation) -> str:
             organisation.quietest, "Every repository was active on the last day.", "were not active on the last day"
         ),
     ]
-    return " ".join(filter(None, sentences))
+    dormant = in_words(organisation.dormant, "", f"had no push in the last {CHARTED_DAYS} days")
+    return " ".join(filter(None, [*(of_window if organisation.active else ()), dormant]))
 
 
 def facts(organisation: Organisation, report: Report) -> list[Fact]:
@@ -172,7 +178,7 @@ def facts(organisation: Organisation, report: Report) -> list[Fact]:
         _fact("people", known.people, days),
         _fact("repositories pushed to", known.repositories, days),
         _fact("pull requests merged", known.merged, days),
-        _fact("median hours to merge", known.hours_to_merge, days),
+        _fact(_median("median hours to merge", known.hours_to_merge), known.hours_to_merge, days),
         _fact("issues opened", known.opened, days),
         _fact("issues closed", known.closed, days),
         _fact("stars gained", known.stars_gained, days),
@@ -189,6 +195,11 @@ def inventory(known: Inventory, days: int) -> str:
     parts += [counted(known.forks, "fork")] if known.forks is not None else []
     parts += [f"{cell(known.open_issues)} open issues and pull requests"] if known.open_issues is not None else []
     return " · ".join(parts)
+
+
+def _median(label: str, change: Change) -> str:
+    """The label of a median, with the number of pull requests that it is of."""
+    return f"{label}, {counted(change.of, 'PR')}" if change.of else label
 
 
 def _fact(label: str, change: Change, days: int) -> Fact:
@@ -238,11 +249,14 @@ def _measures(known: Trends) -> Iterator[_Measure]:
     def against(points: Sequence[Point]) -> by_day.Chart:
         return by_day.against("Issues opened", "Issues closed", points)
 
-    mean = ("line", "7-day mean")
+    def counted_and_mean(bars: str, points: Sequence[Point]) -> Sequence[tuple[str, str]]:
+        has_mean = any(point.other is not None for point in points)
+        return (("bars", bars), ("line", "7-day mean")) if has_mean else (("bars", bars),)
+
     opened_and_closed = (("bars", "opened"), ("below", "closed"))
     measures = [
         _Measure("Pushes", "To any branch, by people and bots.", known.pushes, with_mean("Pushes"),
-                 (("bars", "pushes"), mean)),
+                 counted_and_mean("pushes", known.pushes)),
         _Measure("Pull requests merged", "On the day of the merge.", known.merged, alone("Pull requests merged"),
                  (("bars", "merged"),)),
         _Measure("Issues opened and closed", "Without pull requests.", known.issues, against, opened_and_closed),
@@ -251,7 +265,7 @@ def _measures(known: Trends) -> Iterator[_Measure]:
     ]  # fmt: skip
     if not known.pushes:
         caption = "Each counts once on each day on which it was seen pushed to."
-        legend = (("bars", "repositories"), mean)
+        legend = counted_and_mean("repositories", known.repositories)
         title = "Repositories pushed to"
         measures[0] = _Measure(title, caption, known.repositories, with_mean(title), legend)
     return (measure for measure in measures if measure.points)

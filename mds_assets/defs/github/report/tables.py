@@ -19,7 +19,7 @@ from mds_assets.defs.github.people import CONTRIBUTORS, ORGANISATION
 from mds_assets.defs.github.staging import REPOS
 from mds_assets.defs.github.staging_events import PUSHES, STARS
 from mds_assets.stack.io_managers.polars import polars_schema
-from mds_assets.stack.table import Table, declared_table
+from mds_assets.stack.table import DAY, Table, declared_table
 
 
 def _declared(definition: AssetsDefinition) -> Table:
@@ -36,6 +36,12 @@ def _no_rows(table: Table, *, partitioned: bool = True) -> Callable[[], pl.LazyF
     return lambda: pl.LazyFrame(schema=polars_schema(table.with_day() if partitioned else table))
 
 
+def counted(pushes: pl.LazyFrame) -> pl.LazyFrame:
+    """Rows of `staging/pushes` that the report doesn't tell apart as one row, with their `number`."""
+    alike = ("org", "repo_id", "repo_name", "visibility", "actor", "is_bot", "kind", DAY)
+    return pushes.group_by(alike).agg(number=pl.len().cast(pl.Int64))
+
+
 @dataclass(frozen=True)
 class Tables:
     """The rows that the report reads; a table that does not exist is empty.
@@ -43,6 +49,7 @@ class Tables:
     Every table with partitions may have more days than a page needs.
 
     Attributes:
+        pushes: `staging/pushes`, `counted`.
         landed: The landed days of `staging/repos`, `staging/pushes`, `staging/issues` and `staging/stars`, by name.
         made: The days for which each mart has a file, by the mart's name.
     """
@@ -56,7 +63,7 @@ class Tables:
     contributors: pl.LazyFrame = field(default_factory=_no_rows(CONTRIBUTORS))
     organisation: pl.LazyFrame = field(default_factory=_no_rows(ORGANISATION))
     stars: pl.LazyFrame = field(default_factory=_no_rows(STARS))
-    pushes: pl.LazyFrame = field(default_factory=_no_rows(PUSHES))
+    pushes: pl.LazyFrame = field(default_factory=lambda: counted(_no_rows(PUSHES)()))
     latest_issues: pl.LazyFrame = field(default_factory=_no_rows(LATEST_ISSUES, partitioned=False))
     repositories: pl.LazyFrame = field(default_factory=_no_rows(REPOSITORIES, partitioned=False))
     landed: Mapping[str, Collection[date]] = field(default_factory=dict[str, Collection[date]])

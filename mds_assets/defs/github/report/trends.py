@@ -13,6 +13,7 @@ import polars as pl
 
 from mds_assets.defs.github.flow import PUSHES
 from mds_assets.defs.github.report.tables import Tables
+from mds_assets.defs.github.rolling import DAYS_AVERAGED
 from mds_assets.stack.partitions import days_between, window
 from mds_assets.stack.table import DAY
 
@@ -33,10 +34,12 @@ class Change(NamedTuple):
     Attributes:
         now: None if it is not known.
         before: None if it is not known, or if a day of either window is missing: then the two do not compare.
+        of: How many pull requests a median is of, now; None if it is not a median.
     """
 
     now: float | None = None
     before: float | None = None
+    of: int | None = None
 
 
 @dataclass(frozen=True)
@@ -44,11 +47,11 @@ class Trends:
     """An organisation's numbers by date; a measure of which nothing is known is empty. All have the same dates.
 
     Attributes:
-        pushes: Pushes, with their 7-day mean.
+        pushes: Pushes, with their 7-day mean, which is None unless all 7 days were landed.
         merged: Pull requests merged.
         issues: Issues opened, with those closed.
         stars: Stars gained.
-        repositories: Repositories pushed to, with their 7-day mean.
+        repositories: Repositories pushed to, likewise.
     """
 
     pushes: Sequence[Point] = ()
@@ -155,10 +158,12 @@ class History:
             tables: The rows.
         """
         self.lookback_days, self.tables = lookback_days, tables
-        self.pushes = _of_mart(tables, "push_activity", "pushes", "push_date", "pushes", "pushes_7d_avg")
+        self.pushes = _of_mart(tables, "push_activity", "pushes", "push_date", "pushes", _whole_week("pushes_7d_avg"))
         self.merged = _of_mart(tables, "issue_flow", "issues", "event_date", "pull_requests_merged")
         self.issues = _of_mart(tables, "issue_flow", "issues", "event_date", "issues_opened", "issues_closed")
-        self.repositories = _of_mart(tables, "daily_activity", "repos", "push_date", "push_count", "rolling_7d_avg")
+        self.repositories = _of_mart(
+            tables, "daily_activity", "repos", "push_date", "push_count", _whole_week("rolling_7d_avg")
+        )
         gained = tables.stars.group_by("org", "date").agg(pl.col("gained").sum()).collect()
         stars: dict[date, dict[str, list[_Version]]] = {}
         for org, on, number in gained.iter_rows():
@@ -168,11 +173,17 @@ class History:
         self.active = _by_day(tables.repos_per_language, pl.col("repo_count").sum())
 
 
-def _of_mart(tables: Tables, name: str, source: str, at: str, value: str, other: str | None = None) -> _Dated:
+def _whole_week(mean: str) -> pl.Expr:
+    """The mean where it is over all 7 days: one over fewer would look like the others."""
+    return pl.when(pl.col("days_averaged") == DAYS_AVERAGED).then(mean)
+
+
+def _of_mart(tables: Tables, name: str, source: str, at: str, value: str, other: str | pl.Expr | None = None) -> _Dated:
     """The numbers of a mart with a row for each date of each as-of day's window."""
     frame: pl.LazyFrame = getattr(tables, name)
+    other = pl.lit(None, pl.Float64) if other is None else other
     numbers = (
-        frame.select("org", pl.col(at), DAY, value=value, other=other or pl.lit(None, pl.Float64))
+        frame.select("org", pl.col(at), DAY, value=value, other=other)
         .sort("org", at, DAY)
         # Most as-of days repeat a date's numbers: only the first of equal ones in a row is kept.
         .with_columns(version=pl.struct("value", "other").rle_id().over("org", at))
@@ -222,15 +233,16 @@ class Measures:
         self._active = {when: history.active.get(on, {}) for when, on in compared.items()}
         self._has_people = {when: on in tables.made_days("organisation") for when, on in compared.items()}
         self._has_active = {when: on in tables.made_days("repos_per_language") for when, on in compared.items()}
-        numbers = pl.collect_all(
+        pushed, hours = pl.collect_all(
             [
                 _repositories(tables.pushes, self._before[0], self._window),
                 _median_hours(tables.latest_issues, self._before[0], self._window),
             ]
         )
         self._pushed, self._hours = (
-            {(org, is_now): number for org, is_now, number in each.iter_rows()} for each in numbers
+            {(org, is_now): number for org, is_now, number, *_ in each.iter_rows()} for each in (pushed, hours)
         )
+        self._merges = {org: merges for org, is_now, _, merges in hours.iter_rows() if is_now}
 
     @property
     def names(self) -> set[str]:
@@ -258,7 +270,7 @@ class Measures:
             merged=self._sum(self._merged, org),
             hours_to_merge=self._comparable(
                 self._hours.get((org, True)), self._hours.get((org, False)), self._landed["issues"]
-            ),
+            )._replace(of=self._merges.get(org)),
             opened=self._sum(self._issues, org),
             closed=self._sum(self._issues, org, other=True),
             stars_gained=self._sum(self._stars, org),
@@ -303,10 +315,17 @@ def _repositories(pushes: pl.LazyFrame, first: date, now: Sequence[date]) -> pl.
 
 
 def _median_hours(issues: pl.LazyFrame, first: date, now: Sequence[date]) -> pl.LazyFrame:
-    """The median hours from opening to merge of the pull requests merged since `first`, likewise, with 1 decimal."""
+    """The median hours from opening to merge of the pull requests merged since `first`, likewise, with 1 decimal.
+
+    `merges` is how many they are.
+    """
     hours, merged_on = (
         (pl.col("merged_at") - pl.col("created_at")).dt.total_seconds() / 3600,
         pl.col("merged_at").dt.date(),
     )
     merged = issues.filter(pl.col("is_pull_request") & merged_on.is_between(first, now[-1]))
-    return merged.group_by("org", is_now=merged_on >= now[0]).agg(number=hours.median().round(1)).drop_nulls()
+    return (
+        merged.group_by("org", is_now=merged_on >= now[0])
+        .agg(number=hours.median().round(1), merges=hours.count())
+        .drop_nulls()
+    )
