@@ -126,9 +126,8 @@ def test_svg_is_xml_with_the_text(text: str):
 def test_csv_has_the_text_and_no_formula(text: str, number: int, name: str):
     name = name.replace("\0", "") or "column"
     quoted = name.replace('"', '""')
-    result = duckdb.sql(
-        f'SELECT $1 AS "{quoted}", $2::HUGEINT AS "n u m b e r"', params=[text, number % 2**100 - 2**99]
-    )
+    con = duckdb.default_connection()
+    result = con.sql(f'SELECT $1 AS "{quoted}", $2::HUGEINT AS "n u m b e r"', params=[text, number % 2**100 - 2**99])
     written = io.StringIO()
     stdout, sys.stdout = sys.stdout, written
     try:
