@@ -1,6 +1,7 @@
 """What all tests share: settings of their own, whatever the environment and `.env` of the machine say."""
 
 import os
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,10 @@ os.environ |= {
     "MDS_DUCKDB_MEMORY_LIMIT": "",
     "MDS_DUCKDB_THREADS": "",
 }
+
+# Else each of the hundreds of processes compiles the project again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 import pytest
 from hypothesis import settings

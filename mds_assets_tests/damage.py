@@ -2,11 +2,10 @@
 
 from datetime import date
 
-import duckdb
 import pyarrow.parquet as pq
 
 from mds_assets.stack.io_managers.duckdb import select
-from mds_assets_tests.runs import Runs
+from mds_assets_tests.runs import Runs, in_utc
 
 
 class Damage:
@@ -23,8 +22,7 @@ class Damage:
 
     def select(self, query: str) -> None:
         """Replace the rows, which the query calls `rows`."""
-        with duckdb.connect() as con:
-            con.execute("SET TimeZone = 'UTC'")
+        with in_utc() as con:
             rows = con.from_arrow(pq.ParquetFile(self.file).read())
             select(rows, "rows", query).to_parquet(str(self.file))
 

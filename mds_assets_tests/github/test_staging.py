@@ -4,7 +4,6 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,6 +14,7 @@ from mds_assets.defs.github.staging import REPOS
 from mds_assets_tests.github.project import Project, metadata
 from mds_assets_tests.github.server import GitHubServer
 from mds_assets_tests.github.test_raw import DAY, repo
+from mds_assets_tests.runs import in_utc
 
 REPOS_SQL = Path(staging.__file__).with_name("staging") / "repos.sql"
 
@@ -27,8 +27,7 @@ def stage(rows: list[Raw]) -> list[dict[str, Any]]:
     """What `staging/repos.sql` makes of these rows of raw; a column that a row lacks is null."""
     schema = GITHUB_REPOS.with_day().arrow_schema().append(pa.field("_dlt_load_id", pa.string()))
     table = pa.Table.from_pylist([{"day": DAY, "_dlt_load_id": "1", **row} for row in rows], schema=schema)
-    with duckdb.connect() as con:
-        con.execute("SET TimeZone = 'UTC'")
+    with in_utc() as con:
         con.register("github_repos", table)
         return con.sql(REPOS_SQL.read_text()).to_arrow_table().to_pylist()
 
@@ -125,9 +124,10 @@ def test_it_keeps_the_newest_observation_of_each_repository_and_day(observed: li
         )
         candidate = ((minute, crawl, load), name)
         newest[day, org, number] = max(newest.get((day, org, number), candidate), candidate)
-    newest_staged = {(row["day"], row["org"], row["repo_id"]): row["repo_name"] for row in stage(rows)}
+    staged = stage(rows)
+    newest_staged = {(row["day"], row["org"], row["repo_id"]): row["repo_name"] for row in staged}
     assert newest_staged == {key: name for key, (_, name) in newest.items()}
-    assert len(stage(rows)) == len(newest)
+    assert len(staged) == len(newest)
 
 
 def test_rows_without_an_id_or_a_name_do_not_pass_and_are_counted(tmp_path: Path):

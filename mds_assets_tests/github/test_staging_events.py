@@ -7,7 +7,6 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,6 +18,7 @@ from mds_assets.defs.github.staging_events import ISSUES, PUSHES, STARS
 from mds_assets.stack.table import Table
 from mds_assets_tests.github import oracle_events as oracle
 from mds_assets_tests.github.oracle_events import Observation
+from mds_assets_tests.runs import in_utc
 
 DAY = date(2026, 3, 2)
 MIDNIGHT = datetime(2026, 3, 2, tzinfo=UTC)
@@ -32,8 +32,7 @@ def stage(name: str, declared: Table, rows: list[Raw]) -> list[Raw]:
     schema = declared.with_day().arrow_schema().append(pa.field("_dlt_load_id", pa.string()))
     table = pa.Table.from_pylist([{"day": DAY, "_dlt_load_id": "1", **row} for row in rows], schema=schema)
     query = Path(staging_events.__file__).with_name("staging") / f"{name}.sql"
-    with duckdb.connect() as con:
-        con.execute("SET TimeZone = 'UTC'")
+    with in_utc() as con:
         con.register(f"github_{name}", table)
         return con.sql(query.read_text()).to_arrow_table().to_pylist()
 

@@ -42,6 +42,7 @@ from mds_assets.stack.landing.days import Days, snapshot_day
 from mds_assets.stack.landing.errors import LandingError
 from mds_assets.stack.landing.load import Load, land
 from mds_assets.stack.table import Table, column, table
+from mds_assets_tests.runs import in_utc
 
 FIRST, LAST = date(2026, 11, 1), date(2026, 11, 3)
 ORDERS = table(
@@ -56,7 +57,7 @@ YESTERDAY = datetime.now(UTC).date() - timedelta(days=1)
 
 @pytest.fixture
 def con() -> Iterator[duckdb.DuckDBPyConnection]:
-    with duckdb.connect() as connection:
+    with in_utc() as connection:
         yield connection
 
 
@@ -215,7 +216,7 @@ def test_the_split_agrees_with_plain_python(moments: list[datetime], offset: int
         else:
             expected.setdefault(utc.date(), []).append(i)
     rows = [order(i, moment.isoformat() if as_text else moment) for i, moment in enumerate(moments)]
-    with duckdb.connect() as con, TemporaryDirectory() as folder:
+    with in_utc() as con, TemporaryDirectory() as folder:
         load = land(rows, ORDERS, "updated_at", days, Path(folder), con)
         assert ids(load) == expected
     assert load.rows_before == before

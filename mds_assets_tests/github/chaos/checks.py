@@ -12,7 +12,6 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -24,6 +23,7 @@ from mds_assets.stack.partitions import days_between
 from mds_assets.stack.table import Table, quote
 from mds_assets_tests.github import oracle
 from mds_assets_tests.github.chaos.ended import STAGING, Ended
+from mds_assets_tests.runs import in_utc
 
 RAW, _, LANGUAGES, ACTIVITY, GROWTH, TREND = TABLES = (
     "raw/github_repos",
@@ -165,8 +165,7 @@ class Inspection:
 
     def _bad_tables(self, found: Iterable[Path]) -> Iterator[Violation]:
         """The files with a row that breaks a rule of its table."""
-        with duckdb.connect() as connection:
-            connection.execute("SET TimeZone = 'UTC'")
+        with in_utc() as connection:
             for name, table in _DECLARED.items():
                 files = [str(file) for file in found if file.is_relative_to(self._lake / name)]
                 nulls = [f"{quote(column.name)} IS NULL" for column in table.columns if not column.nullable]
