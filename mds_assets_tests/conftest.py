@@ -23,13 +23,13 @@ os.environ |= {
     "MDS_DUCKDB_THREADS": "",
 }
 
-# Else each of the hundreds of processes compiles the project again.
-os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-sys.dont_write_bytecode = False
-
 import pytest
 from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
+
+# Else each of the hundreds of processes compiles the project again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # A machine under load is no failure.
 settings.register_profile("tests", deadline=None)
