@@ -15,6 +15,7 @@ import pytest
 from dagster import DagsterInstance
 from fsspec.implementations.local import LocalFileSystem
 
+from mds_assets.stack.lake.footers import _footer_of  # pyright: ignore[reportPrivateUsage]
 from mds_assets_tests.runs import Runs
 from mds_assets_tests.stack import toy
 
@@ -43,6 +44,7 @@ def containers() -> Iterator[tuple[str, int]]:
 
 def objects() -> Counter[str]:
     """How many objects of our types, and of those that hold files, connections or settings, are alive."""
+    _footer_of.cache_clear()  # it has a bound, which it reaches sooner or later, depending on what ran before
     gc.collect()
     kinds = (type(each) for each in gc.get_objects())
     return Counter(
