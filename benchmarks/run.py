@@ -51,7 +51,7 @@ def main(
             raise typer.BadParameter(f"{', '.join(unknown)}: choose from {', '.join(known)}")
     if before and not (before / "mds_assets").is_dir():
         raise typer.BadParameter(f"{before} is no checkout of this project")
-    sizes = Sizes((12, 4), (8, 3), 20, 200, 200, warm_up=False) if tiny else Sizes()
+    sizes = Sizes((12, 4), (8, 3), 20, 200, 200, others=200, warm_up=False) if tiny else Sizes()
     work = work.resolve()
 
     def log(line: str) -> None:

@@ -43,8 +43,8 @@ def check(lakes: Lakes, section: Section) -> None:
 def _dbt(lakes: Lakes, log: Callable[[str], None]) -> Command:
     program, lake, variables = _installed(lakes, "dbt-duckdb", "dbt", log)
     shutil.copytree(lakes.limit / "staging", lake / "staging")
-    for mart in MARTS:
-        (lake / mart / f"day={LAST}").mkdir(parents=True)
+    for table in _KEYS:  # DuckDB makes no folders
+        (lake / table / f"day={LAST}").mkdir(parents=True, exist_ok=True)
     project = str(_HERE / "dbt")
     at = ["--project-dir", project, "--profiles-dir", project]
     made = ["--target-path", str(lake / "target"), "--log-path", str(lake / "logs")]
