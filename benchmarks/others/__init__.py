@@ -19,31 +19,31 @@ from benchmarks.process import Command
 from benchmarks.report import Section
 
 _HERE = Path(__file__).parent
-_KEYS = {"staging/repos": "ALL", MARTS[0]: "org, repo_count DESC, language", MARTS[1]: "org, push_date"}
+_ORDER = {"staging/repos": "ALL", MARTS[0]: "org, repo_count DESC, language", MARTS[1]: "org, push_date"}
 
 
 def prepare(lakes: Lakes, log: Callable[[str], None]) -> dict[str, Command]:
-    """Install both, and let each have the days before the last one; the commands that make the last day."""
+    """Install both, build the earlier days with each, and return the commands that build the last day."""
     return {"dbt-duckdb": _dbt(lakes, log), "SQLMesh": _sqlmesh(lakes, log)}
 
 
 def check(lakes: Lakes, section: Section) -> None:
     """Compare what both have made with the plain script's tables."""
     with duckdb.connect(str(lakes.folder / "SQLMesh/state.duckdb"), read_only=True) as con:
-        for table, key in _KEYS.items():
+        for table, key in _ORDER.items():
             folder = lakes.folder / "SQLMesh" / table / f"day={LAST}"
             folder.mkdir(parents=True, exist_ok=True)
             rows = f"SELECT * EXCLUDE (day) FROM github.{table.split('/')[-1]} WHERE day = DATE '{LAST}' ORDER BY {key}"
             con.execute(f"COPY ({rows}) TO '{folder / 'data.parquet'}'")
     for name in ("dbt-duckdb", "SQLMesh"):
         found = compare(lakes.limit, lakes.folder / name, [LAST], tolerance=0.11)
-        section.remarks.append(f"limit and {name}: {found}, means to 0.1.")
+        section.remarks.append(f"limit and {name}: {found}, means to 0.1, as engines round halves differently.")
 
 
 def _dbt(lakes: Lakes, log: Callable[[str], None]) -> Command:
     program, lake, variables = _installed(lakes, "dbt-duckdb", "dbt", log)
     shutil.copytree(lakes.limit / "staging", lake / "staging")
-    for table in _KEYS:  # DuckDB makes no folders
+    for table in _ORDER:  # DuckDB makes no folders
         (lake / table / f"day={LAST}").mkdir(parents=True, exist_ok=True)
     project = str(_HERE / "dbt")
     at = ["--project-dir", project, "--profiles-dir", project]
@@ -67,7 +67,7 @@ def _installed(lakes: Lakes, name: str, program: str, log: Callable[[str], None]
         log(f"installing {name}")
         uv = str(Path(sys.executable).with_name("uv"))
         subprocess.run([uv, "venv", "--quiet", str(environment)], check=True)
-        # From wheels alone: dbt's newest parser, as a source package, downloads its own from elsewhere.
+        # Wheels only: the source package of dbt's new parser downloads a binary while it is built.
         to_install = ["--only-binary=:all:", "--python", str(environment), name.lower()]
         subprocess.run([uv, "pip", "install", "--quiet", *to_install], check=True)
     shutil.rmtree(lake, ignore_errors=True)

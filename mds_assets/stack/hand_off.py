@@ -22,10 +22,10 @@ _READ_BACK = 4 * 1024**2
 
 
 class HandOff:
-    """Rows of files, by path and version."""
+    """Rows of files, by path and version: first come, first kept, until the run ends."""
 
     def __init__(self, budget: int) -> None:
-        """Keep at most so many bytes."""
+        """Keep at most `budget` bytes."""
         self._free = budget
         self._rows: dict[tuple[UPath, str], pa.Table] = {}
 

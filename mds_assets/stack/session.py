@@ -39,7 +39,7 @@ class Session:
         preview_rows: How many rows of a table the event log may show.
         public_rows: How many rows that their table declares public it may show at least.
         verdicts: What the run's audits have found so far, by table and partition.
-        footers: What the footer of a table's files shall record beside their provenance, by table.
+        footers: What the footer of a table's files records beside their provenance, by table.
         handed: Tables that the run has written, in memory.
         merged_before: By table, the files that a previous run merged into it, with their versions, by table and day.
     """
@@ -149,7 +149,8 @@ class Session:
         """The files of these partitions. Records them as inputs of the step; logs and leaves out unreadable ones."""
         files = self.lake.read_set(key, partitions)
         noted = self._reads.setdefault(_attempt(step), {})
-        noted |= {(key, partition): found for partition, found in files.items()}
+        for partition, found in files.items():
+            noted.setdefault((key, partition), found)  # a second read may see newer files than the first one used
         left_out = self.unreadable(files)
         for partition, found in files.items():
             for file in (file for file in found if file in left_out):
@@ -202,7 +203,7 @@ class Session:
     def relation(
         self, con: duckdb.DuckDBPyConnection, files: Mapping[Partition, Files], table: Table
     ) -> duckdb.DuckDBPyRelation:
-        """The same as a lazy relation."""
+        """The files of these partitions as a lazy relation, from memory as far as the run has just written them."""
         rows, stored = self.handed.find(files, table)
         partitioned = None not in files
         in_memory = duckdb_engine.from_arrow(con, rows, table, partitioned=partitioned) if rows is not None else None
@@ -212,7 +213,7 @@ class Session:
         return relation if in_memory is None else relation.union(in_memory)  # its truth value would run its query
 
     def rows(self, files: Mapping[Partition, Files], table: Table) -> pa.Table:
-        """The same as an Arrow table; what is in memory is not copied."""
+        """The files of these partitions as an Arrow table; what is in memory is not copied."""
         rows, stored = self.handed.find(files, table)
         if rows is None or stored:
             return self.relation(self.connection, files, table).to_arrow_table()

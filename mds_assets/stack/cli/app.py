@@ -50,7 +50,8 @@ def run_app() -> int:
         if not message:  # without a command, the help is printed
             return error.exit_code
         command = getattr(getattr(error, "ctx", None), "command_path", "mds")
-        return _failed(f"{message}; see `{command} --help`", error.exit_code)
+        joined = f"{message} See" if message.endswith("?") else f"{message}; see"
+        return _failed(f"{joined} `{command} --help`", error.exit_code)
     except Exception as error:
         lake = sys.modules.get("mds_assets.stack.lake")  # a command that has not imported it cannot have failed in it
         if not lake or not isinstance(error, (lake.LakeError, lake.InputsChangedError)):
