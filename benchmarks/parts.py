@@ -278,14 +278,14 @@ def in_others(work: Path, count: int, log: Log, sizes: Sizes) -> Section:
         "limit": lakes.limit_command([LAST]),
         "floor": lakes.floor_command([LAST]),
         "ours": lakes.ours_command([LAST]),
-        **others.prepare(lakes, log),
     }
-    for name in ("dbt-duckdb", "SQLMesh"):
-        commands[name].run()  # they parse their projects once
-    section.took = rounds(commands, count, log)
+    tools = others.prepare(lakes, log)
+    for command in tools.values():
+        command.run()  # they parse their projects once
+    section.took = rounds(commands | tools, count, log)
     others.check(lakes, section)
     ours = median(section.took["ours"]).wall
-    for name in ("dbt-duckdb", "SQLMesh"):
+    for name in tools:
         section.ratios.append(Ratio(f"wall: ours / {name}", ours / median(section.took[name]).wall, 1))
     return section
 

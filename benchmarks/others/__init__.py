@@ -17,6 +17,7 @@ from benchmarks.compare import MARTS, compare
 from benchmarks.lakes import LAST, Lakes
 from benchmarks.process import Command
 from benchmarks.report import Section
+from mds_assets.defs.github import staging
 
 _HERE = Path(__file__).parent
 _ORDER = {"staging/repos": "ALL", MARTS[0]: "org, repo_count DESC, language", MARTS[1]: "org, push_date"}
@@ -45,19 +46,26 @@ def _dbt(lakes: Lakes, log: Callable[[str], None]) -> Command:
     shutil.copytree(lakes.limit / "staging", lake / "staging")
     for table in _ORDER:  # DuckDB makes no folders
         (lake / table / f"day={LAST}").mkdir(parents=True, exist_ok=True)
-    project = str(_HERE / "dbt")
-    at = ["--project-dir", project, "--profiles-dir", project]
-    made = ["--target-path", str(lake / "target"), "--log-path", str(lake / "logs")]
-    return Command([program, "build", *at, *made, "--vars", f"{{day: {LAST}}}"], variables)
+    project = _project("dbt", lake)
+    at = ["--project-dir", project, "--profiles-dir", project, "--log-path", str(lake / "logs")]
+    return Command([program, "build", *at, "--vars", f"{{day: {LAST}}}"], variables)
 
 
 def _sqlmesh(lakes: Lakes, log: Callable[[str], None]) -> Command:
     program, lake, variables = _installed(lakes, "SQLMesh", "sqlmesh", log)
-    project = shutil.copytree(_HERE / "sqlmesh", lake / "project")  # it writes its cache there
-    plan = [program, "--paths", str(project), "plan", "--auto-apply", "--no-prompts", "--execution-time"]
+    plan = [program, "--paths", _project("sqlmesh", lake), "plan", "--auto-apply", "--no-prompts", "--execution-time"]
     Command([*plan, str(LAST)], variables).run()
     last_day = ["--restate-model", "github.repos", "--start", str(LAST), "--end", str(LAST)]
     return Command([*plan, str(LAST + timedelta(days=1)), *last_day], variables)
+
+
+def _project(tool: str, lake: Path) -> str:
+    """A copy of the tool's project, in which it also writes, with the project's own query for staging."""
+    project = shutil.copytree(_HERE / tool, lake / "project")
+    model = project / "models/repos.sql"
+    query = Path(staging.__file__).with_name("staging").joinpath("repos.sql").read_text(encoding="utf-8")
+    model.write_text(model.read_text(encoding="utf-8").replace("-- the project's query", query), encoding="utf-8")
+    return str(project)
 
 
 def _installed(lakes: Lakes, name: str, program: str, log: Callable[[str], None]) -> tuple[str, Path, dict[str, str]]:

@@ -176,16 +176,11 @@ def _refuse_twice(assets: Sequence[AssetsDefinition]) -> None:
 
 def _refuse_latest_without_key(assets: Sequence[AssetsDefinition]) -> None:
     """Refuse marts that ask for each key's newest row of a table that declares no key."""
-    specs = [spec for each in assets for spec in each.specs]
-    without_key = {
-        spec.key
-        for spec in specs
-        if TABLE in spec.metadata and not declared_table(spec.key.to_user_string(), spec.metadata).key
-    }
-    for mart in (spec.metadata[MART].instance for spec in specs if MART in spec.metadata):
+    metadata = {spec.key: spec.metadata for each in assets for spec in each.specs}
+    for mart in (each[MART].instance for each in metadata.values() if MART in each):
         for parameter, key in mart.latest.items():
-            if key in without_key:
-                table = key.to_user_string()
+            table, given = key.to_user_string(), metadata.get(key, {})
+            if TABLE in given and not declared_table(table, given).key:
                 raise DefinitionError(
                     f"{mart.key.to_user_string()} has latest={ {parameter: table} }, but {table} has no key: give "
                     f"{table} a key=, or read all its rows with window={ {parameter: table} }."
