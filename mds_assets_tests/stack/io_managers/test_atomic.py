@@ -17,15 +17,20 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from dagster import AssetExecutionContext, ResourceParam, asset
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from mds_assets.stack.partitions import SINGLE_RUN
+from mds_assets.stack.session import Session
 from mds_assets_tests.stack.io_managers.warehouse import (
     D0,
     D1,
     D2,
+    DAILY,
     ENGINES,
     KINDS,
+    PAIRS,
     Make,
     Rows,
     Warehouse,
@@ -306,3 +311,29 @@ def test_any_runs_in_any_order_leave_what_a_dict_of_days_would_hold(runs: list[R
         everything = [row | {"day": date.fromisoformat(day)} for day, of_day in days.items() for row in of_day]
         seen = warehouse.look(source, pl.LazyFrame, to_rows, RUN_DAYS[0], RUN_DAYS[-1])
         assert seen == in_order(everything)
+
+
+def test_a_step_that_reads_two_versions_of_a_table_publishes_nothing_made_of_both(tmp_path: Path):
+    warehouse, seen = Warehouse(tmp_path), []
+    old, new = (writes(lambda _, name=name: pairs((1, name, D1))) for name in ("old", "new"))
+    warehouse.run(old, D1)
+
+    @asset(
+        key=["marts", "twice"],
+        deps=[old],
+        partitions_def=DAILY,
+        backfill_policy=SINGLE_RUN,
+        io_manager_key="polars_io_manager",
+        metadata=PAIRS.metadata,
+    )
+    def twice(context: AssetExecutionContext, session: ResourceParam[Session]) -> pl.DataFrame:
+        step = context.get_step_execution_context()
+        first = session.scan(step, old.key, PAIRS, [D1]).collect()
+        if not seen:
+            warehouse.run(new, D1)
+        second = session.scan(step, old.key, PAIRS, [D1]).collect()
+        seen.append((*first["name"], *second["name"]))
+        return second
+
+    warehouse.run(twice, D1)
+    assert seen == [("old", "new"), ("new", "new")]
