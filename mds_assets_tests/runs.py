@@ -5,8 +5,10 @@
 
 import glob
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterable
 from datetime import date
 from functools import cache
@@ -47,12 +49,21 @@ def in_utc() -> duckdb.DuckDBPyConnection:
     return connection
 
 
+@cache
+def _empty_home() -> Path:
+    home = Path(tempfile.mkdtemp(prefix="mds-home-"))
+    (home / "dagster.yaml").write_text("telemetry:\n  enabled: false\n" + INSTANCE)
+    with DagsterInstance.from_config(str(home)) as instance:
+        instance.get_runs(limit=1)
+    return home
+
+
 class Runs:
     """Definitions on a lake below `folder`.
 
     Attributes:
         lake: The lake's root.
-        home: An empty Dagster home.
+        home: A Dagster home without runs. Its databases exist: making them takes half a second.
         environment: What commands are told of both.
         definitions: What runs.
         tables: The only tables that `materialise` runs; without them, all.
@@ -64,11 +75,10 @@ class Runs:
     instance: DagsterInstance
 
     def __init__(self, folder: Path):
-        """Make nothing in `folder` but an empty Dagster home; whoever calls this sets `definitions`."""
+        """Make nothing in `folder` but a Dagster home without runs; whoever calls this sets `definitions`."""
         self.lake = folder / "a 'lake' [of] mine"  # nothing depends on the spelling of a folder
         self.home = folder / "dagster"
-        self.home.mkdir(parents=True, exist_ok=True)
-        (self.home / "dagster.yaml").write_text("telemetry:\n  enabled: false\n" + INSTANCE)
+        shutil.copytree(_empty_home(), self.home, dirs_exist_ok=True)
         self.environment = {
             "MDS_DATA_DIR": str(self.lake),
             "DAGSTER_HOME": str(self.home),

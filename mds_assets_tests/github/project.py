@@ -44,7 +44,7 @@ class Project(Runs):
         previews: int | None = 0,
         **options: Any,
     ):
-        """Make nothing in `folder` but an empty Dagster home.
+        """Make nothing in `folder` but a Dagster home without runs.
 
         Args:
             folder: Where the lake and the Dagster home go.
