@@ -1,5 +1,6 @@
 """What all tests share: settings of their own, whatever the environment and `.env` of the machine say."""
 
+import atexit
 import functools
 import os
 import sys
@@ -35,6 +36,10 @@ sys.dont_write_bytecode = False
 
 # Each new instance of Dagster loads its 90 migrations twice, to note that it needs none: a third of a short run.
 pyfiles.load_module_py = functools.cache(pyfiles.load_module_py)
+
+# DuckDB objects that modules of tests hold would make it print a page about leaks when a worker ends.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    atexit.register(os._exit, 0)
 
 # A machine under load is no failure.
 settings.register_profile("tests", deadline=None)

@@ -78,7 +78,8 @@ class Runs:
         """Make nothing in `folder` but a Dagster home without runs; whoever calls this sets `definitions`."""
         self.lake = folder / "a 'lake' [of] mine"  # nothing depends on the spelling of a folder
         self.home = folder / "dagster"
-        shutil.copytree(_empty_home(), self.home, dirs_exist_ok=True)
+        if not (self.home / "history").exists():  # those of a copied folder stay
+            shutil.copytree(_empty_home(), self.home, dirs_exist_ok=True)
         self.environment = {
             "MDS_DATA_DIR": str(self.lake),
             "DAGSTER_HOME": str(self.home),

@@ -184,9 +184,10 @@ class Connection:
 
         def failed(state: RetryCallState) -> Response:
             self._is_unreachable = not self._was_reached
+            attempts = "1 attempt" if state.attempt_number == 1 else f"{state.attempt_number} attempts"
             raise GitHubError(
-                f"{line}{_why(state)}, after {state.attempt_number} attempts. Check GITHUB_API_URL, the "
-                "network and https://www.githubstatus.com, and run it again.",
+                f"{line}{_why(state)}, after {attempts}. Check GITHUB_API_URL, the network and "
+                "https://www.githubstatus.com, and run it again.",
                 retryable=self._was_reached and self._max_wait >= _CALLERS_WAITS,
             )
 

@@ -109,10 +109,11 @@ def sample(session: Session, table: Table, rows: duckdb.DuckDBPyRelation) -> tup
     """How many rows, and the first of them as text, without private columns unless previews are on."""
     number = len(rows)
     private = {column.name for column in table.columns if column.private}
-    shown = [quote(name) for name in rows.columns if session.preview_rows or name not in private]
+    shown = [name for name in rows.columns if session.preview_rows or name not in private]
     # It runs the query again.
-    first = rows.project(", ".join(shown)).order("ALL").limit(MAX_KEYS).fetchall() if number and shown else []
-    return number, "; ".join(", ".join(map(str, row)) for row in first)
+    columns = ", ".join(map(quote, shown))
+    first = rows.project(columns).order("ALL").limit(MAX_KEYS).fetchall() if number and shown else []
+    return number, "; ".join(", ".join(map("{}={}".format, shown, row)) for row in first)
 
 
 def reason_of(error: Exception) -> str:
@@ -224,13 +225,15 @@ def _explain(session: Session, table: Table, partition: _Partition, conditions: 
         number, first = sample(session, table, met.select(key)) if key else (len(met), "")
         if number:
             partition.rows += number
-            partition.messages.append((kind, f"{number} rows with {condition}{f': {first}' if first else ''}"))
+            rows = "1 row" if number == 1 else f"{number} rows"
+            partition.messages.append((kind, f"{rows} with {condition}{f': {first}' if first else ''}"))
     if table.key:
         twice = f"SELECT {key} FROM rows GROUP BY ALL HAVING count(*) > 1"  # noqa: S608  # declared names
         number, first = sample(session, table, select(_rows(session, table, partition.files), "rows", twice))
         if number:
             partition.keys = number
-            partition.messages.append((UNIQUE_KEY, f"{number} keys ({key}) come more than once: {first}"))
+            keys = f"1 key ({key}) comes" if number == 1 else f"{number} keys ({key}) come"
+            partition.messages.append((UNIQUE_KEY, f"{keys} more than once: {first}"))
 
 
 def _may_be_null(footers: Iterable[pq.FileMetaData], table: Table) -> list[str]:

@@ -7,6 +7,7 @@ https://docs.dagster.io/api/dagster/definitions
 """
 
 from collections.abc import Generator, Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any
 
 import click
@@ -19,6 +20,7 @@ from dagster import (
     InitResourceContext,
     IOManagerDefinition,
     ResourceDefinition,
+    SourceAsset,
     in_process_executor,
     with_source_code_references,
 )
@@ -110,9 +112,10 @@ def build_definitions(
         settings: The stack's settings.
     """
     given = [each for each in sources.assets or () if isinstance(each, AssetsDefinition)]
-    _refuse_twice(given)
-    _refuse_latest_without_key(given)
     others = [each for each in sources.assets or () if not isinstance(each, AssetsDefinition)]
+    _refuse_twice(given)
+    _refuse_unknown_tables(given, others)
+    _refuse_latest_without_key(given)
     assets = [_in_one_run(each) for each in share_steps(given)]
     following = followers(assets)
     assets = [_with_code_version(automated(each, following)) for each in assets]
@@ -172,6 +175,22 @@ def _refuse_twice(assets: Sequence[AssetsDefinition]) -> None:
                 f"{key.to_user_string()} is defined twice, in {' and in '.join(sorted(files))}: rename one of them, "
                 f"such as {'/'.join([*layer, f'<source>_{name}'])}."
             )
+
+
+def _refuse_unknown_tables(assets: Sequence[AssetsDefinition], others: Sequence[Any]) -> None:
+    """Refuse tables derived from one that is not defined: a misspelt name, as a rule."""
+    specs = [spec for each in assets for spec in each.specs]
+    known = {spec.key for spec in specs} | {each.key for each in others if isinstance(each, (AssetSpec, SourceAsset))}
+    names = sorted(key.to_user_string() for key in known)
+    for spec in (spec for spec in specs if TABLE in spec.metadata):
+        table = spec.key.to_user_string()
+        reconciles = declared_table(table, spec.metadata).reconciles
+        read = {dep.asset_key.to_user_string() for dep in spec.deps} if not spec.key.has_prefix(["raw"]) else set[str]()
+        for name in sorted((read | ({reconciles.source} if reconciles else set())).difference(names)):
+            similar, layer = get_close_matches(name, names, n=1), name.partition("/")[0]
+            there = [each for each in names if each.startswith(f"{layer}/")] or names
+            way_out = f"did you mean {similar[0]}?" if similar else f"there are {', '.join(there)}."
+            raise DefinitionError(f"{table} reads {name}, which is not defined: {way_out}")
 
 
 def _refuse_latest_without_key(assets: Sequence[AssetsDefinition]) -> None:

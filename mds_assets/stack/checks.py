@@ -219,6 +219,13 @@ def _result_of(check: _Check, checked: _Checked) -> tuple[AssetCheckResult, _Che
 
 def _run(check: _Check, checked: _Checked) -> AssetCheckResult:
     if not checked.files and check is not _is_fresh:
+        if checked.subject.is_snapshot and not checked.alone:
+            return AssetCheckResult(
+                passed=False,
+                severity=AssetCheckSeverity.WARN,
+                description="there is no file: a snapshot only lands in a run that includes the day that ended",
+                metadata={ACTIONABLE: False},  # for these days
+            )
         severity = AssetCheckSeverity.WARN if checked.subject.is_snapshot else AssetCheckSeverity.ERROR
         return AssetCheckResult(passed=False, severity=severity, description="there is no file: run the table first")
     try:
@@ -272,14 +279,15 @@ def _reconciles(checked: _Checked) -> AssetCheckResult:
         WITH {_windows(checked.days, days_back, source.key)},
         found AS ({declared.rows}),
         expected AS ({declared.expected})
-        SELECT 'here', * FROM (FROM found EXCEPT FROM expected)
-        UNION ALL SELECT 'below', * FROM (FROM expected EXCEPT FROM found)
+        SELECT 'here' AS only, * FROM (FROM found EXCEPT FROM expected)
+        UNION ALL SELECT 'below' AS only, * FROM (FROM expected EXCEPT FROM found)
     """  # noqa: S608  # declared queries and dates
     number, first = checked.sample(select(checked.rows, "rows", differing))
     looking_back = f" (MDS_LOOKBACK_DAYS={settings.lookback_days})" if days_back else ""
     return AssetCheckResult(
         passed=not number,
-        description=f"{number} numbers differ from {declared.source}: {first}{looking_back}"
+        description=f"{'1 number differs' if number == 1 else f'{number} numbers differ'} from {declared.source}: "
+        f"{first}{looking_back}"
         if number
         else f"agrees with {rows_below:,} rows of {declared.source}",
         metadata={"differing": number},
@@ -377,7 +385,7 @@ def _is_fresh(checked: _Checked) -> AssetCheckResult:
         severity=AssetCheckSeverity.WARN,
         description=f"{present} is there"
         if present
-        else f"the newest day is {newest or 'none'}; {due} has ended: run it.",
+        else f"{f'the newest day is {newest}' if newest else 'there is no day yet'}; {due} has ended: run it.",
         metadata={"due": str(due)} | ({} if present else {"newest": str(newest)}),
     )
 

@@ -117,6 +117,7 @@ def test_each_customer_is_current_also_one_who_left(project: CopiedProject, data
     ]
 
 
+@pytest.mark.slow(9)
 def test_the_same_commands_work_without_github(project: CopiedProject):
     """`mds run` has no --org, `mds show` and its closing lines name nothing of GitHub, dagster's own commands work."""
     day = str(YESTERDAY)
@@ -134,6 +135,7 @@ def test_the_same_commands_work_without_github(project: CopiedProject):
     assert answer.stdout.split() == ["n", "1"], answer.stderr
 
 
+@pytest.mark.slow(6)
 def test_a_wrong_value_is_one_line_that_names_the_column_and_lands_nothing(project: CopiedProject, api: OrdersAPI):
     api.orders.append(order(6, YESTERDAY, quantity="many"))
     ran = project.command("mds", "run", "--days", "1")

@@ -192,7 +192,7 @@ def is_bot(account: Json | None) -> bool:
 
 def push_activity(
     pushes: dict[date, list[Push]], as_of: date, lookback_days: int, landed: Collection[date]
-) -> list[tuple[str, date, int, int, int, int, int, int, float | None, int]]:
+) -> list[tuple[str, date, *tuple[int | None, ...], float | None, int]]:
     """The rows of `marts/push_activity` on the day `as_of`.
 
     Args:
@@ -205,59 +205,62 @@ def push_activity(
         org, push_date, pushes, force_pushes, merges, repositories, people, bot_pushes, pushes_7d_avg, days_averaged.
     """
     window = _window(as_of, lookback_days)
-    table: list[tuple[str, date, int, int, int, int, int, int, float | None, int]] = []
+    table: list[tuple[str, date, *tuple[int | None, ...], float | None, int]] = []
     for org in sorted({push.org for day in window for push in _of(pushes, day)}):
         for day in window:
             rows = [push for push in _of(pushes, day) if push.org == org]
             week = [sum(push.org == org for push in _of(pushes, other)) for other in _window(day, 7) if other in landed]
-            table.append(
-                (
-                    org,
-                    day,
-                    len(rows),
-                    sum(push.kind == "force_push" for push in rows),
-                    sum(push.kind in MERGES for push in rows),
-                    len({push.repo_id for push in rows}),
-                    len({push.actor for push in rows if push.actor is not None and not push.is_bot}),
-                    sum(push.is_bot for push in rows),
-                    float(round(Fraction(sum(week), len(week)), 2)) if week else None,
-                    len(week),
-                )
+            counts = (
+                len(rows),
+                sum(push.kind == "force_push" for push in rows),
+                sum(push.kind in MERGES for push in rows),
+                len({push.repo_id for push in rows}),
+                len({push.actor for push in rows if push.actor is not None and not push.is_bot}),
+                sum(push.is_bot for push in rows),
             )
+            mean = float(round(Fraction(sum(week), len(week)), 2)) if week else None
+            table.append((org, day, *_known(counts, rows, day in landed), mean, len(week)))
     return table
 
 
 def issue_flow(
-    issues: dict[date, list[Issue]], as_of: date, lookback_days: int
-) -> list[tuple[str, date, int, int, int, int, int, float | None, float | None]]:
+    issues: dict[date, list[Issue]], as_of: date, lookback_days: int, landed: Collection[date]
+) -> list[tuple[str, date, *tuple[int | None, ...], float | None, float | None]]:
     """The rows of `marts/issue_flow` on the day `as_of`.
+
+    Args:
+        issues: Staging.
+        as_of: The as-of day.
+        lookback_days: Days in the window.
+        landed: The days that were landed, with rows or without.
 
     Returns:
         org, event_date, issues_opened, issues_closed, pull_requests_opened, pull_requests_merged,
         pull_requests_closed, hours_to_merge, hours_to_close.
     """
     window = _window(as_of, lookback_days)
-    table: list[tuple[str, date, int, int, int, int, int, float | None, float | None]] = []
+    table: list[tuple[str, date, *tuple[int | None, ...], float | None, float | None]] = []
     for org in sorted({issue.org for day in window for issue in issues.get(day, [])}):
         for day in window:
             rows = [issue for issue in issues.get(day, []) if issue.org == org]
             closed = [row for row in rows if row.event == "closed" and not row.is_pull_request]
             merged = [row for row in rows if row.event == "merged"]
             unmerged = [row for row in rows if row.event == "closed" and row.is_pull_request and row.merged_at is None]
-            table.append(
-                (
-                    org,
-                    day,
-                    sum(row.event == "opened" and not row.is_pull_request for row in rows),
-                    len(closed),
-                    sum(row.event == "opened" and row.is_pull_request for row in rows),
-                    len(merged),
-                    len(unmerged),
-                    median_hours(merged),
-                    median_hours(closed),
-                )
+            counts = (
+                sum(row.event == "opened" and not row.is_pull_request for row in rows),
+                len(closed),
+                sum(row.event == "opened" and row.is_pull_request for row in rows),
+                len(merged),
+                len(unmerged),
             )
+            known = _known(counts, rows, day in landed)
+            table.append((org, day, *known, median_hours(merged), median_hours(closed)))
     return table
+
+
+def _known(counts: tuple[int, ...], rows: Collection[Any], is_landed: bool) -> tuple[int | None, ...]:
+    """The counts of a date; on one that was never landed, what nobody has seen is not 0."""
+    return counts if rows or is_landed else (None,) * len(counts)
 
 
 def contributors(

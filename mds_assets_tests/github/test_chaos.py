@@ -141,11 +141,8 @@ DAMAGES: dict[str, tuple[Kind, Callable[[Path], object]]] = {
 }
 
 
-# One of each kind of violation is enough for `make test`.
-QUICK = {kind: damage for damage, (kind, _) in DAMAGES.items()}.values()
-
-
-@pytest.mark.parametrize("damage", slow_except(*QUICK, of=DAMAGES, seconds=1))
+@pytest.mark.slow(2)
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_the_search_finds(damage: str, played: tuple[Path, Outcome], tmp_path: Path):
     folder = shutil.copytree(played[0], tmp_path / "copy")
     lake, ended = folder / "lake", played[1].ended

@@ -109,6 +109,7 @@ PASSING = {
 }
 
 
+@pytest.mark.slow(2)
 @pytest.mark.parametrize("fault", PASSING.values(), ids=PASSING)
 @pytest.mark.parametrize("at", [{1}, {2}, {1, 2, 3, 5}])
 def test_a_failure_that_passes_is_retried_with_growing_waits(fault: Fault, at: set[int]):
@@ -249,7 +250,7 @@ def test_failures_and_limits_do_not_count_against_each_other():
 
 
 def test_without_any_wait_nothing_is_retried():
-    with pytest.raises(GitHubError, match=r"502 .*, after 1 attempts"):
+    with pytest.raises(GitHubError, match=r"502 .*, after 1 attempt"):
         crawl_with(answers(502), {1, 2}, max_wait=0)
 
 

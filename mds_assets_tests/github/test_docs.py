@@ -492,6 +492,7 @@ def commands(script: str) -> list[str]:
     return [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
 
 
+@pytest.mark.slow(3)
 @pytest.mark.parametrize(("document", "section"), sections())
 def test_what_a_section_tells_people_to_run_runs(reader: Reader, document: str, section: str):
     with BESIDE.get(document, nothing)(reader) as variables:

@@ -19,7 +19,6 @@ from mds_assets_tests.github.recordings import sliced_quicwg
 from mds_assets_tests.github.server import GitHubHandler, GitHubServer
 from mds_assets_tests.github.sessions import MARCH, TOKEN, serving
 from mds_assets_tests.github.test_connection import answers
-from mds_assets_tests.parameters import slow_except
 
 FIRST, LAST = MARCH[9], MARCH[12]
 RAW = frozenset({"raw/github_pushes", "raw/github_issues"})
@@ -101,9 +100,8 @@ def failing(phase: str, github: GitHubServer, monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.setattr(Pipeline, phase, broken)
 
 
-@pytest.mark.parametrize(
-    "phase", slow_except("moving", of=["paging", "extract", "normalize", "get_load_package_info", "moving"], seconds=3)
-)
+@pytest.mark.slow(6)
+@pytest.mark.parametrize("phase", ["paging", "extract", "normalize", "get_load_package_info", "moving"])
 def test_a_run_that_fails_while_it_lands_changes_nothing_and_the_next_one_heals(
     project: Project, github: GitHubServer, undisturbed: list[Rows], phase: str
 ):
@@ -142,7 +140,8 @@ Project(Path(folder), url, ["quicwg"], TOKEN, RAW).materialise(FIRST, LAST)
 """
 
 
-@pytest.mark.parametrize("table", slow_except("raw/github_issues", of=sorted(RAW), seconds=4))
+@pytest.mark.slow(10)
+@pytest.mark.parametrize("table", sorted(RAW))
 def test_a_run_killed_between_two_files_leaves_whole_ones_and_the_next_one_heals(
     project: Project, github: GitHubServer, undisturbed: list[Rows], tmp_path: Path, table: str
 ):

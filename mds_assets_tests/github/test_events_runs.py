@@ -75,7 +75,7 @@ def assert_flow(project: Project, days: Days, landed: Collection[date], as_of: I
     for day in as_of:
         pushes = oracle.push_activity(days.pushes, day, LOOKBACK_DAYS, landed)
         assert [row[:-1] for row in project.rows("marts/push_activity", day)] == pushes
-        issues = oracle.issue_flow(days.issues, day, LOOKBACK_DAYS)
+        issues = oracle.issue_flow(days.issues, day, LOOKBACK_DAYS, landed)
         assert [row[:-1] for row in project.rows("marts/issue_flow", day)] == issues
 
 
@@ -230,6 +230,7 @@ def test_days_run_as_they_end_equal_the_same_days_run_a_month_later(tmp_path: Pa
         assert daily.rows(table, days[-1]) == late.rows(table, days[-1])
 
 
+@pytest.mark.slow(8)
 def test_what_a_later_run_can_no_longer_see(tmp_path: Path):
     """An issue closed a second time, stars given back, and a repository that was deleted."""
     day = MARCH[6]
@@ -279,7 +280,7 @@ def test_pushes_on_both_sides_of_midnight_each_land_on_their_own_date(tmp_path: 
     with GitHubServer({"quicwg": []}, now=lambda: now) as server:
         project = Project(tmp_path, server.url, ["quicwg"], TOKEN, tables)
 
-        def run(end: int) -> list[tuple[date, int]]:
+        def run(end: int) -> list[tuple[date, int | None]]:
             server.activity = {"quicwg/one": pushes[:end]}
             changed = {"full_name": "quicwg/one", "name": "one", "pushed_at": moments[end - 1]}
             server.repos = {"quicwg": [repo(1, **changed)]}
@@ -287,7 +288,7 @@ def test_pushes_on_both_sides_of_midnight_each_land_on_their_own_date(tmp_path: 
             project.materialise(requested)
             return [(row[1], row[2]) for row in project.rows("marts/push_activity", requested)[-2:]]
 
-        assert run(2) == [(day - timedelta(days=1), 0), (day, 1)]
+        assert run(2) == [(day - timedelta(days=1), None), (day, 1)]
         (early,) = (project.lake / "raw/github_pushes" / f"day={following}").iterdir()
         assert early.name.endswith(".early.parquet")
         now = after(following)
@@ -306,6 +307,7 @@ def paths(server: GitHubServer, ending: str) -> list[str]:
     return requested
 
 
+@pytest.mark.slow(7)
 def test_a_range_requests_only_days_that_no_run_of_the_same_organisations_has_landed(tmp_path: Path):
     events, days = sliced_quicwg(), MARCH[:8]
     tables = frozenset({"raw/github_pushes", "raw/github_issues"})
@@ -387,6 +389,7 @@ def test_without_a_token_tables_beyond_the_rate_limit_are_skipped_and_the_rest_r
     assert all("GITHUB_TOKEN" in reason and "\n" not in reason for reason in reasons.values())
 
 
+@pytest.mark.slow(6)
 def test_without_a_token_the_command_succeeds_and_says_in_one_line_what_it_skipped(tmp_path: Path):
     with GitHubServer(crowd()) as server:
         server.rate_limit = 60
@@ -460,6 +463,7 @@ def previewed(result: ExecuteInProcessResult) -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow(5)
 def test_with_a_token_the_event_log_shows_rows_of_public_repositories_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):

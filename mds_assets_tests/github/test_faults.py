@@ -22,7 +22,6 @@ from mds_assets_tests.github.recordings import jenkinsci
 from mds_assets_tests.github.server import GitHubHandler, GitHubServer
 from mds_assets_tests.github.test_connection import Fault, answers, breaks_off, hangs_up, nothing_left, on, resets
 from mds_assets_tests.github.test_connection import sends_half_a_document as half_a_document
-from mds_assets_tests.parameters import slow_except
 
 FIRST, LAST = date(2019, 10, 24), date(2019, 10, 25)
 ORG = "jenkinsci"
@@ -122,6 +121,7 @@ PASSING: dict[str, tuple[Fault, str]] = {
 }
 
 
+@pytest.mark.slow(11)
 @pytest.mark.parametrize(("fault", "said"), cases(PASSING))
 def test_a_fault_that_passes_is_told_and_changes_nothing(
     project: Project, github: GitHubServer, undisturbed: dict[str, Rows], fault: Fault, said: str,
@@ -244,6 +244,7 @@ KILLS = {
 }
 
 
+@pytest.mark.slow(5)
 @pytest.mark.parametrize(
     ("kill", "lake"),
     cases({phase: (kill, "empty") for phase, kill in KILLS.items()})
@@ -303,7 +304,8 @@ def refused_by_disk(project: Project) -> str:
     return line
 
 
-@pytest.mark.parametrize("free", slow_except(30_000, of=[0, 30_000, 100_000, 180_000], seconds=4))
+@pytest.mark.slow(6)
+@pytest.mark.parametrize("free", [0, 30_000, 100_000, 180_000])
 def test_a_full_disk_is_told_and_changes_no_table(
     small_disk: Path, project: Project, last_day: Project, undisturbed: dict[str, Rows], free: int,
     record_property: Callable[[str, object], None],

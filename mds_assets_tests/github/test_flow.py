@@ -23,6 +23,7 @@ from mds_assets_tests.github.oracle_events import Days, Issue, Push
 LANDED = [day(offset) for offset in range(-10, 20)]  # more days than any window here reads
 AS_OF = st.integers(0, 16).map(day)
 LOOKBACK = st.integers(1, 10)
+SOME_LANDED = st.sets(st.integers(-10, 20).map(day))
 
 
 def pushes_of(*pushes: Push, as_of: int = 6, lookback_days: int = 7, landed: list[date] = LANDED) -> list[Any]:
@@ -30,13 +31,13 @@ def pushes_of(*pushes: Push, as_of: int = 6, lookback_days: int = 7, landed: lis
     return [row[1:] for row in rows_of(push_activity, Days(by_day(*pushes)), day(as_of), lookback_days, landed)]
 
 
-def flow_of(*issues: Issue, as_of: int = 6, lookback_days: int = 7) -> list[Any]:
+def flow_of(*issues: Issue, as_of: int = 6, lookback_days: int = 7, landed: list[date] = LANDED) -> list[Any]:
     """Rows of `issue_flow`, without the organisation."""
-    return [row[1:] for row in rows_of(issue_flow, Days(issues=by_day(*issues)), day(as_of), lookback_days)]
+    return [row[1:] for row in rows_of(issue_flow, Days(issues=by_day(*issues)), day(as_of), lookback_days, landed)]
 
 
 @settings(max_examples=60)
-@given(pushes=PUSHED, as_of=AS_OF, lookback_days=LOOKBACK, landed=st.sets(st.integers(-10, 20).map(day)))
+@given(pushes=PUSHED, as_of=AS_OF, lookback_days=LOOKBACK, landed=SOME_LANDED)
 def test_push_activity_equals_the_oracle_whichever_days_were_landed(
     pushes: dict[date, list[Push]], as_of: date, lookback_days: int, landed: set[date]
 ):
@@ -45,10 +46,12 @@ def test_push_activity_equals_the_oracle_whichever_days_were_landed(
 
 
 @settings(max_examples=60)
-@given(issues=HAPPENED, as_of=AS_OF, lookback_days=LOOKBACK)
-def test_issue_flow_equals_the_oracle(issues: dict[date, list[Issue]], as_of: date, lookback_days: int):
-    expected = oracle.issue_flow(issues, as_of, lookback_days)
-    assert rows_of(issue_flow, Days(issues=issues), as_of, lookback_days) == expected
+@given(issues=HAPPENED, as_of=AS_OF, lookback_days=LOOKBACK, landed=SOME_LANDED)
+def test_issue_flow_equals_the_oracle_whichever_days_were_landed(
+    issues: dict[date, list[Issue]], as_of: date, lookback_days: int, landed: set[date]
+):
+    expected = oracle.issue_flow(issues, as_of, lookback_days, landed)
+    assert rows_of(issue_flow, Days(issues=issues), as_of, lookback_days, landed) == expected
 
 
 # --- push_activity
@@ -88,6 +91,15 @@ def test_every_date_of_the_window_has_a_row_and_an_empty_one_counts_nothing():
     rows = pushes_of(push(3))
     assert [row[0] for row in rows] == [day(offset) for offset in range(7)]
     assert rows[2] == (day(2), 0, 0, 0, 0, 0, 0, 0.0, 7)
+
+
+def test_of_a_date_that_was_never_landed_only_what_was_seen_is_counted():
+    """What happened early on a day is seen by the run of the day before."""
+    rows = pushes_of(push(3), push(5), landed=[day(5), day(6)])
+    assert [row[1] for row in rows] == [None, None, None, 1, None, 1, 0]
+    assert rows[4] == (day(4), None, None, None, None, None, None, None, 0)
+    flows = flow_of(issue(3, "opened"), landed=[day(6)])
+    assert [row[1] for row in flows] == [None, None, None, 1, None, None, 0]
 
 
 def test_the_mean_is_over_landed_days_alone_those_before_the_window_too():

@@ -57,6 +57,7 @@ def test_it_holds_every_table_of_its_time():
     assert set(TABLES) == {"raw/github_repos", "staging/repos"} | marts
 
 
+@pytest.mark.slow(1)
 @pytest.mark.parametrize("name", TABLES)
 def test_every_table_reads_through_both_io_managers_in_todays_types(project: Project, name: str):
     by_duckdb = read(project, name, duckdb.DuckDBPyRelation, "duckdb_io_manager")

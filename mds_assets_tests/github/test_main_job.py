@@ -257,6 +257,7 @@ def test_mds_run_on_the_sample_shows_the_marts_and_a_second_run_shows_the_same_n
     assert len([name for name in loads if not name.endswith(".early.parquet")]) == 4  # two days, two loads
 
 
+@pytest.mark.slow(8)
 def test_an_organisation_with_nothing_recent_is_shown_since_when(tmp_path: Path):
     old = {"created_at": "2020-01-01T00:00:00Z", "updated_at": "2025-09-26T10:00:00Z", "pushed_at": None}
     with GitHubServer({"acme": [jenkinsci()[0] | old]}) as github:

@@ -118,6 +118,7 @@ def test_first_and_newest_are_told_apart_among_more_rows_than_polars_takes_in_on
     assert table["repo_id"].to_list() == list(range(50_000))
 
 
+@pytest.mark.slow(2)
 @pytest.mark.parametrize("table", ["repo_growth", "language_trend"])
 def test_each_file_of_a_range_holds_its_day_in_the_order_that_is_promised(table: str, tmp_path: Path):
     last = datetime.now(UTC).date() - timedelta(days=1)

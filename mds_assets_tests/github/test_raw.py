@@ -96,6 +96,7 @@ def one_landed(tmp_path_factory: pytest.TempPathFactory) -> Project:
     return project
 
 
+@pytest.mark.slow(1)
 @pytest.mark.parametrize(
     ("drift", "named"),
     [

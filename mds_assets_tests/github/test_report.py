@@ -116,6 +116,7 @@ def screenshots(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow(6)
 @needs_chromium
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [375, 1440])
@@ -179,6 +180,7 @@ def test_its_figures_are_those_of_the_marts(reported: Reported, chromium: Browse
     page.context.close()
 
 
+@pytest.mark.slow(3)
 @needs_chromium
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [375, 1440])
@@ -227,6 +229,7 @@ def test_missing_days_are_those_that_the_check_warns_of(reported: Reported):
     assert "14 to 17 November 2019." in page
 
 
+@pytest.mark.slow(9)
 def test_a_day_again_and_a_range_give_the_same_bytes_and_an_older_day_does_not_become_the_latest(
     reported: Reported, tmp_path: Path
 ):

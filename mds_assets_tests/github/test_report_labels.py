@@ -50,6 +50,7 @@ def with_long_names(days: list[date], most: int) -> Organisation:
     )
 
 
+@pytest.mark.slow(2)
 @needs_chromium
 @pytest.mark.parametrize(("days", "most"), [(1, 9), (7, 1_500_000), (8, 6_000), (90, 6_000), (90, 1_500_000)])
 @pytest.mark.parametrize("width", [360, 1440])

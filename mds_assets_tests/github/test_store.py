@@ -112,6 +112,7 @@ def test_a_run_gives_the_tables_of_a_local_lake_and_a_second_one_adds_to_raw_onl
     assert remote.under_way() == []
 
 
+@pytest.mark.slow(12)
 def test_mds_and_another_client_read_it_and_no_secret_reaches_output_events_or_objects(remote: Remote, store: Store):
     ran = run(remote)
     assert ran.returncode == 0, ran.stderr

@@ -85,7 +85,7 @@ def test_which_checks_a_table_has_follows_from_the_graph(sound: Runs):
 @pytest.mark.parametrize(
     ("table", "query", "check", "message"),
     [
-        ("staging/orders", "FROM rows UNION ALL (FROM rows LIMIT 1)", "is_valid", '1 keys ("day", "order_id")'),
+        ("staging/orders", "FROM rows UNION ALL (FROM rows LIMIT 1)", "is_valid", '1 key ("day", "order_id")'),
         ("staging/orders", "SELECT * REPLACE (NULL::BIGINT AS order_id) FROM rows", "is_valid",
          '"order_id" IS NULL'),
         ("staging/orders", "SELECT * REPLACE (cents::VARCHAR AS cents) FROM rows", "is_valid", "has cents as string"),
@@ -95,7 +95,7 @@ def test_which_checks_a_table_has_follows_from_the_graph(sound: Runs):
          "is_valid", "NOT (updated_at >= day AND updated_at < day + 1)"),
         ("staging/orders", "SELECT *, 1 AS surplus FROM rows", "is_valid", "undeclared columns surplus"),
         ("staging/orders", "SELECT * EXCLUDE (country) FROM rows", "is_valid", "has country as no column"),
-        ("staging/orders", "FROM rows OFFSET 1", "reconciles", "1 numbers differ from raw/orders: below"),
+        ("staging/orders", "FROM rows OFFSET 1", "reconciles", "1 number differs from raw/orders: only=below"),
         ("marts/revenue", "SELECT * REPLACE (orders + 1 AS orders) FROM rows", "reconciles",
          "differ from staging/orders"),
         ("marts/revenue", "SELECT * REPLACE ('x' || country AS country) FROM rows", "reconciles",
@@ -104,7 +104,7 @@ def test_which_checks_a_table_has_follows_from_the_graph(sound: Runs):
          'NOT (NOT isnan("mean"))'),
         ("raw/orders", "SELECT * EXCLUDE (updated_at) FROM rows", "is_valid", "no column"),
         ("raw/orders", "FROM rows UNION ALL (FROM rows LIMIT 1)", "is_valid",
-         '1 keys ("day", "_dlt_load_id", "id", "updated_at") come more than once'),
+         '1 key ("day", "_dlt_load_id", "id", "updated_at") comes more than once'),
         ("raw/orders", "SELECT * REPLACE (updated_at - INTERVAL 1 DAY AS updated_at) FROM rows", "is_valid",
          "NOT (updated_at >= day AND updated_at < day + 1)"),
     ],
@@ -123,7 +123,7 @@ def test_a_file_of_a_table_without_partitions_is_checked_too(sound: Runs):
     pq.write_table(pl.concat([rows, rows.head(1)]).to_arrow(), file)
     messages = failed(sound)
     file.write_bytes(before)
-    assert '1 keys ("order_id") come more than once' in messages["staging/orders_now is_valid"]
+    assert '1 key ("order_id") comes more than once' in messages["staging/orders_now is_valid"]
 
 
 def test_raw_keeps_what_it_was_sent_so_that_a_key_that_comes_twice_only_warns(tmp_path: Path):
@@ -194,7 +194,7 @@ def test_without_a_file_no_check_passes(tmp_path: Path):
     assert [name for name, check in checked.items() if check.passed] == []
     assert not any("cannot be read" in (check.description or "") for check in checked.values())
     assert checked["marts/revenue window_is_complete"].description == "there is no file: run the table first"
-    assert "the newest day is none" in (checked["staging/orders is_fresh"].description or "")
+    assert "there is no day yet; " in (checked["staging/orders is_fresh"].description or "")
 
 
 def test_a_missing_day_is_a_warning(sound: Runs):
@@ -268,7 +268,13 @@ def test_a_mart_that_joins_an_empty_table_or_a_day_that_never_landed_says_so(tmp
 
     runs = Runs.of(tmp_path, people, staged, current, counted)
     # A snapshot knows nothing of an older day: the day is staged from nothing.
-    checked = evaluations(runs.materialise(YESTERDAY - timedelta(days=1)))["marts/counted window_is_complete"]
+    evaluated = evaluations(runs.materialise(YESTERDAY - timedelta(days=1)))
+    for check in ("is_valid", "is_complete"):
+        missing = evaluated[f"raw/people {check}"]
+        message = "there is no file: a snapshot only lands in a run that includes the day that ended"
+        assert (missing.passed, missing.severity, missing.description) == (False, AssetCheckSeverity.WARN, message)
+        assert not missing.metadata[ACTIONABLE].value
+    checked = evaluated["marts/counted window_is_complete"]
     assert (checked.passed, checked.severity) == (False, AssetCheckSeverity.WARN)
     assert (checked.description or "").startswith("staging/current_people has no rows: run it, then this again. 1 of ")
 
@@ -378,7 +384,7 @@ def test_no_private_column_of_a_key_is_shown_unless_previews_are_on(tmp_path: Pa
         runs = Runs.of(tmp_path / str(preview_rows), people, preview_rows=preview_rows)
         assert not runs.materialise(DAY, raise_on_error=False).success
         message = str(runs.verdicts("staging/people")[str(DAY)].description)
-        for kind in ("unique_key: 1 keys", "accepted_values: 2 rows"):
+        for kind in ("unique_key: 1 key", "accepted_values: 2 rows"):
             assert kind in message
         assert message.count("-7") == 3
         assert ("hush" in message) == shown
@@ -428,7 +434,7 @@ def test_a_table_that_is_not_as_declared_is_never_published(tmp_path: Path):
     orders[0] = order(DAY, -1, minute=1)
     ran = runs.materialise(DAY, raise_on_error=False)
     message = "staging/orders is not as declared, and was not published: "
-    message += f"{DAY}: accepted_values: 1 rows with NOT (cents >= 0)"
+    message += f"{DAY}: accepted_values: 1 row with NOT (cents >= 0)"
     assert reason(ran.get_step_failure_events()[0]).startswith(message)
     assert not runs.verdicts("staging/orders")[str(DAY)].passed
     assert {name: content for name, content in runs.contents().items() if not name.startswith("raw")} == derived
@@ -544,7 +550,7 @@ def test_a_bad_row_in_raw_is_reported_for_its_day_and_stops_neither_the_others_n
         day: verdict.description for day, verdict in runs.verdicts("raw/orders").items() if day and not verdict.passed
     }
     assert bad.keys() == {str(days[1])}
-    assert 'not_null: 1 rows with "country" IS NULL' in str(bad)
+    assert 'not_null: 1 row with "country" IS NULL' in str(bad)
     assert runs.days("staging/orders") == days
     orders[1] |= {"country": "B", "updated_at": orders[1]["updated_at"] + timedelta(minutes=1)}
     assert runs.materialise(days[1]).success

@@ -274,7 +274,7 @@ def test_show_counts_landed_days_and_neither_early_ones_nor_days_of_a_table_with
     ("words", "line"),
     [
         (["run", "--org", "acme"], "No such option: --org.*; see `mds run --help`"),  # the option of a source
-        (["run", "--from", "yesterday"], "Invalid value for '--from': .*'yesterday'.*'%Y-%m-%d'; see `mds run --help`"),
+        (["run", "--from", "yesterday"], "Invalid value for '--from': 'yesterday' is no day: .*; see `mds run --help`"),
         (["run", "--days", "0"], "Invalid value for '--days': .* 1; see `mds run --help`"),
         (["why"], "Missing argument 'table'; see `mds why --help`"),
         (["walk"], "No such command 'walk'; see `mds --help`"),
@@ -360,6 +360,7 @@ def statuses(clone: Clone) -> list[str]:
         return [status for (status,) in con.execute("SELECT status FROM runs ORDER BY id DESC")]
 
 
+@pytest.mark.slow(6)
 @pytest.mark.parametrize("seen", [f"{YESTERDAY}", "✓ raw/orders", "✓ staging/orders"])
 def test_an_interrupt_ends_in_one_line_a_canceled_run_and_whole_tables(clone: Clone, seen: str):
     before = len(statuses(clone))

@@ -283,6 +283,7 @@ compact(Runs.of(Path(sys.argv[1]), toy.orders, shop=[]))
 """
 
 
+@pytest.mark.slow(2)
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_job_that_is_killed_leaves_the_old_files_or_the_new_one(runs: Runs, tmp_path: Path, when: str):
     lake = Lake(str(runs.lake))

@@ -31,7 +31,7 @@ from mds_assets.stack import build
 from mds_assets.stack.blocks import mart, staging_table
 from mds_assets.stack.build import DefinitionError
 from mds_assets.stack.names import WAREHOUSE
-from mds_assets.stack.table import TABLE, SchemaError, column, declared_table
+from mds_assets.stack.table import TABLE, Reconciliation, SchemaError, column, declared_table, table
 from mds_assets_tests.runs import Runs
 from mds_assets_tests.stack import toy
 from mds_assets_tests.stack.clone import Clone
@@ -215,11 +215,62 @@ def test_two_tables_of_one_name_are_named_with_their_files(tmp_path: Path):
     )
 
 
+IT = [column("id", "BIGINT", "It.")]
+
+
+@pytest.mark.parametrize(
+    ("reads", "message"),
+    [
+        ({"window": {"sold": "staging/ordesr"}}, "staging/ordesr, which is not defined: did you mean staging/orders?"),
+        ({"current": {"sold": "raw/quux"}}, "raw/quux, which is not defined: there are raw/orders."),
+        (
+            {
+                "same_day": {"sold": "staging/orders"},
+                "columns": table(IT, reconciles=Reconciliation("staging/order", "FROM rows", "FROM in_window")),
+            },
+            "staging/order, which is not defined: did you mean staging/orders?",
+        ),
+    ],
+    ids=["window", "current", "reconciles"],
+)
+def test_a_table_that_is_not_defined_cannot_be_read(reads: dict[str, Any], message: str):
+    options: dict[str, Any] = {"columns": IT, "name": "revenue"} | reads
+    revenue = mart(**options)(lambda sold: sold)
+    with pytest.raises(DefinitionError) as refused:
+        build.build_definitions(Definitions(assets=[toy.orders, toy.staged, revenue], resources={"shop": []}))
+    assert refused.value.message == f"marts/revenue reads {message}"
+
+
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [
+        (
+            "other = [column('id', 'BIGNIT', 'It.')]",
+            "mds_assets/defs/other/tables.py:4: column 'id' declares type 'BIGNIT'; known types are BIGINT, ",
+        ),
+        (
+            "other = staging_table('other', reads=['raw/orders'], columns=[column('id', 'BIGINT', 'It.')])",
+            "mds_assets/defs/other/tables.py:4: staging/other has no query: write ",
+        ),
+    ],
+)
+def test_a_declaration_that_contradicts_itself_is_one_line_with_its_place(tmp_path: Path, file: str, message: str):
+    clone = Clone(tmp_path)
+    other = clone.root / "mds_assets/defs/other"
+    other.mkdir()
+    imports = "from mds_assets.stack.blocks import staging_table\nfrom mds_assets.stack.table import column\n"
+    (other / "tables.py").write_text(f"{imports}\n{file}\n")
+    for words in (["mds", "run"], ["dagster", "asset", "list", "-m", "mds_assets.definitions"]):
+        ended = clone.command(*words)
+        assert ended.returncode == 1
+        assert ended.stderr.startswith(f"Error: {message}")
+        assert ended.stderr.count("\n") == 1
+
+
 def test_the_newest_rows_of_a_table_without_a_key_are_refused(tmp_path: Path):
-    columns = [column("id", "BIGINT", "It.")]
     (tmp_path / "orders.sql").write_text("FROM orders")
-    staged = staging_table("orders", reads=["raw/orders"], columns=columns, sql=str(tmp_path / "orders.sql"))
-    revenue = mart(columns=columns, name="revenue", latest={"sold": "staging/orders"})(lambda sold: sold)
+    staged = staging_table("orders", reads=["raw/orders"], columns=IT, sql=str(tmp_path / "orders.sql"))
+    revenue = mart(columns=IT, name="revenue", latest={"sold": "staging/orders"})(lambda sold: sold)
     with pytest.raises(DefinitionError) as refused:
         build.build_definitions(Definitions(assets=[toy.orders, staged, revenue], resources={"shop": []}))
     assert refused.value.message == (

@@ -65,6 +65,7 @@ def taken() -> Iterator[int]:
         yield server.getsockname()[1]
 
 
+@pytest.mark.slow(2)
 @pytest.mark.parametrize("program", COMMANDS)
 def test_a_taken_port_is_refused_in_one_line_before_anything_starts(program: str, home: Path, taken: int):
     assert refusal(program, home, taken) == (

@@ -49,6 +49,7 @@ def query(runs: Runs, sql: str) -> Any:
         return con.sql(sql).fetchall()
 
 
+@pytest.mark.slow(3)
 def test_a_raw_file_that_cannot_be_read_is_left_out_named_and_stops_nothing(runs: Runs, damaged: Path):
     staged = runs.rows("staging/orders", DAYS[1])
     loads = len(list(damaged.parent.glob("*.parquet")))
@@ -72,6 +73,7 @@ def test_a_raw_file_that_cannot_be_read_is_left_out_named_and_stops_nothing(runs
     assert evaluations(runs.materialise(DAYS[1], layers=LAYERS))["raw/orders is_complete"].passed
 
 
+@pytest.mark.slow(2)
 def test_runs_of_other_days_do_not_notice(runs: Runs, damaged: Path):
     ran = runs.materialise(DAYS[3], layers=LAYERS)
     assert ran.success

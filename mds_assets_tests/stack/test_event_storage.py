@@ -97,6 +97,7 @@ def test_a_batch_is_stored_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyte
         assert texts(instance, "a-run") == ["first", "second", "third"]
 
 
+@pytest.mark.slow(4)
 def test_a_killed_process_leaves_what_it_stored(tmp_path: Path) -> None:
     code = """
 import os, signal, sys

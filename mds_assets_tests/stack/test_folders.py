@@ -69,6 +69,7 @@ def test_no_command_of_mds_is_forgotten():
     assert {name.removeprefix("mds ") for name in COMMANDS if name.startswith("mds ")} == names
 
 
+@pytest.mark.slow(1)
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_works_on_a_lake_in_an_odd_folder(odd: Clone, name: str):
     ended = odd.command(*COMMANDS[name], cwd=odd.root)
@@ -98,6 +99,7 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> str:
     return _contents(tmp_path_factory.mktemp("plain"))
 
 
+@pytest.mark.slow(3)
 @pytest.mark.parametrize("name", ["x=y", "day=2020-01-01", "country=Z"])
 def test_a_folder_above_the_lake_is_no_partition(tmp_path: Path, expected: str, name: str):
     assert _contents(tmp_path / name) == expected

@@ -170,7 +170,7 @@ def test_a_field_called_day_lands_beside_the_partition(lands: Callable[..., Load
 
 @pytest.mark.parametrize("at", [None, "soon"])
 def test_a_row_without_a_day_is_an_error(lands: Callable[..., Load], at: Any) -> None:
-    with pytest.raises(LandingError, match=r"raw/orders: 1 rows have no day, as at is null"):
+    with pytest.raises(LandingError, match=r"raw/orders: 1 row has no day, as at is null"):
         lands([{"id": 1, "at": "2026-11-01"}, {"id": 2, "at": at}], table([ORDERS.columns[0]]), "at")
 
 
@@ -468,7 +468,7 @@ def test_a_time_beyond_python_s_years_names_its_column(lands: Callable[..., Load
 
 def test_a_day_beyond_python_s_years_is_an_error(lands: Callable[..., Load]) -> None:
     for at, day in ((YEAR_262000, "to_timestamp(seen)"), ("infinity", "seen")):
-        with pytest.raises(LandingError, match=r"raw/orders: 1 rows have no day, .* beyond the years 1 to 9999"):
+        with pytest.raises(LandingError, match=r"raw/orders: 1 row has no day, .* beyond the years 1 to 9999"):
             lands([{"id": 1, "seen": at}], table([ORDERS.columns[0]]), day)
 
 

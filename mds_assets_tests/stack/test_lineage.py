@@ -104,6 +104,7 @@ def test_mds_lineage_writes_the_page_and_prints_its_path(tmp_path: Path):
     assert file.read_text(encoding="utf-8").endswith("</html>\n")
 
 
+@pytest.mark.slow(2)
 @needs_chromium
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [375, 1440])

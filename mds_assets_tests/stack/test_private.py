@@ -205,6 +205,7 @@ def modes(folder: Path) -> set[str]:
     return {f"{'d' if path.is_dir() else 'f'}{stat.S_IMODE(path.stat().st_mode):o}" for path in found}
 
 
+@pytest.mark.slow(6)
 @pytest.mark.parametrize(
     ("readers", "expected"), [("", {"d700", "f600"}), ("group", {"d750", "f640"}), ("everyone", {"d755", "f644"})]
 )
@@ -224,6 +225,7 @@ def test_files_of_a_lake_fetched_with_a_secret_are_their_owners_unless_a_setting
     assert f"d{stat.S_IMODE(home.stat().st_mode):o}" in expected
 
 
+@pytest.mark.slow(5)
 def test_an_older_lake_and_older_records_are_closed_at_their_root(
     clone: Clone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -238,6 +240,7 @@ def test_an_older_lake_and_older_records_are_closed_at_their_root(
     assert {stat.S_IMODE(folder.stat().st_mode) for folder in (lake, home)} == {0o700}
 
 
+@pytest.mark.slow(8)
 @pytest.mark.parametrize("secret", ["", TOKEN])
 def test_a_lake_landed_with_a_secret_stays_private_for_runs_without(
     clone: Clone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, secret: str

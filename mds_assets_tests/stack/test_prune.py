@@ -98,6 +98,7 @@ def rows(project: Runs, query: str, *values: str) -> list[tuple[Any, ...]]:
         return con.execute(query, values).fetchall()
 
 
+@pytest.mark.slow(4)
 def test_each_days_newest_materialisation_stays_whatever_its_age(project: Runs, instance: DagsterInstance):
     all_days, first_two, first = (stage(project, instance, DAYS[0], last) for last in (DAYS[2], DAYS[1], DAYS[0]))
     before = catalog(instance)
@@ -242,6 +243,7 @@ def test_a_days_failure_and_each_checks_newest_result_stay_also_of_events_withou
     assert instance.get_materialized_partitions(STAGING) == {str(day) for day in DAYS}
 
 
+@pytest.mark.slow(4)
 def test_results_of_checks_go_also_where_dagster_left_them_behind(project: Runs, instance: DagsterInstance):
     gone, newest = (project.materialise(DAYS[0], instance=instance).run_id for _ in range(2))
     instance.delete_run(gone)

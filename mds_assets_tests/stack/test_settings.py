@@ -223,6 +223,7 @@ def test_a_relative_data_folder_lies_beside_pyproject_whatever_the_working_direc
     assert load(Settings).data_dir == str(PROJECT_ROOT / "data")
 
 
+@pytest.mark.slow(2)
 @pytest.mark.parametrize(
     "command",
     [

@@ -431,6 +431,7 @@ job.execute_in_process(asset_selection=[AssetKey("warehouse")], instance=Dagster
 """
 
 
+@pytest.mark.slow(5)
 def test_a_build_that_fails_or_is_killed_leaves_the_old_one_and_the_next_leaves_no_trace(
     lake: Warehouse, monkeypatch: pytest.MonkeyPatch
 ):

@@ -203,6 +203,7 @@ def test_each_rule(request_: dict[str, Any], why: str | None):
     assert (why or "") in (reason or "")
 
 
+@pytest.mark.slow(4)
 def test_a_proxys_name_is_a_setting(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setenv("MDS_UI_HOSTS", "MDS.example.org, [fd00::1]")
     assert ui_hosts() == ("mds.example.org", "[fd00::1]")
@@ -225,6 +226,7 @@ def test_every_instance_of_the_project_is_guarded(file: str):
     assert yaml.safe_load((PROJECT_ROOT / file).read_text())["instance_class"] == GUARD
 
 
+@pytest.mark.slow(7)
 @needs_chromium
 def test_a_page_on_another_port_does_nothing_in_a_real_browser(guarded: Webserver, stock: Webserver, tmp_path: Path):
     """Another port of the same host is the nearest another origin comes: browsers call it the same site."""

@@ -309,6 +309,7 @@ def private_runs(folder: Path, public: str | None) -> Runs:
     return runs
 
 
+@pytest.mark.slow(1)
 @pytest.mark.parametrize("public", [None, "is_open"])
 @pytest.mark.parametrize("words", [["marts/teams", TODAY], ["staging/people", TODAY], ["raw/people", TODAY]])
 def test_private_values_are_not_shown_not_even_of_the_raw_columns_behind_them(

@@ -2,24 +2,31 @@
 
 import polars as pl
 
-from mds_assets.defs.github.rolling import DAYS_AVERAGED, WINDOW, seven_day_mean, window_dates
+from mds_assets.defs.github.rolling import DAYS_AVERAGED, WINDOW, seven_day_mean, window_dates, zero_where_landed
 from mds_assets.stack.blocks import AsOf, mart
 from mds_assets.stack.table import DAY, Reconciliation, column, table
 
 MERGES = ("pr_merge", "merge_queue_merge")
 PUSHES = ("push", "force_push", *MERGES)  # creating or deleting a branch is not a push
 
+_COUNTS = ("pushes", "force_pushes", "merges", "repositories", "people", "bot_pushes")
+_FLOWS = ("issues_opened", "issues_closed", "pull_requests_opened", "pull_requests_merged", "pull_requests_closed")
+
 PUSH_ACTIVITY = table(
     [
         column("org", "VARCHAR", "The organisation or user."),
         column("push_date", "DATE", "Each date of the window, UTC."),
         column("pushes", "BIGINT", "Pushes, force pushes and merges by people and bots; creating or deleting a branch "
-               "doesn't count.", rule="pushes >= 0"),
-        column("force_pushes", "BIGINT", "Force pushes, included in `pushes`.", rule="force_pushes >= 0"),
-        column("merges", "BIGINT", "Pull requests merged on GitHub, included in `pushes`.", rule="merges >= 0"),
-        column("repositories", "BIGINT", "Repositories pushed to.", rule="repositories >= 0"),
-        column("people", "BIGINT", "People who pushed: bots and deleted accounts don't count.", rule="people >= 0"),
-        column("bot_pushes", "BIGINT", "Pushes by bots, included in `pushes`.", rule="bot_pushes >= 0"),
+               "doesn't count. Null when the date was not landed, as are all counts.", nullable=True,
+               rule="pushes >= 0"),
+        column("force_pushes", "BIGINT", "Force pushes, included in `pushes`.", nullable=True,
+               rule="force_pushes >= 0"),
+        column("merges", "BIGINT", "Pull requests merged on GitHub, included in `pushes`.", nullable=True,
+               rule="merges >= 0"),
+        column("repositories", "BIGINT", "Repositories pushed to.", nullable=True, rule="repositories >= 0"),
+        column("people", "BIGINT", "People who pushed: bots and deleted accounts don't count.", nullable=True,
+               rule="people >= 0"),
+        column("bot_pushes", "BIGINT", "Pushes by bots, included in `pushes`.", nullable=True, rule="bot_pushes >= 0"),
         column("pushes_7d_avg", "DOUBLE", "Mean pushes per day over the landed days among the 7 ending at push_date, "
                "2 decimals; null when none was landed.", nullable=True, rule="pushes_7d_avg >= 0"),
         column("days_averaged", "BIGINT", "How many days the mean is over.", rule="days_averaged BETWEEN 0 AND 7"),
@@ -53,7 +60,8 @@ PUSH_ACTIVITY = table(
 def push_activity(pushes: pl.LazyFrame, as_of: AsOf) -> pl.LazyFrame:
     """Pushes on each date of the window, who and what was involved, and the mean of the last 7 days.
 
-    A row for every date of the window for each organisation that had a push in it.
+    A row for every date of the window for each organisation that had a push in it. The counts of a date that was never
+    landed are null.
     """
     pushed = pushes.filter(pl.col("kind").is_in(PUSHES)).rename({DAY: "push_date"})
     organisations = pushed.filter(pl.col("push_date") >= as_of.days[0]).select("org").unique()
@@ -71,7 +79,7 @@ def push_activity(pushes: pl.LazyFrame, as_of: AsOf) -> pl.LazyFrame:
     return (
         every_date.join(counts, on=["org", "push_date"], how="left")
         .join(mean, on=["org", "push_date"], how="left")
-        .with_columns(pl.all().exclude("org", "push_date", "pushes_7d_avg").fill_null(0))
+        .with_columns(pl.col("days_averaged").fill_null(0), zero_where_landed(as_of, "push_date", _COUNTS))
         .sort("org", "push_date")
     )
 
@@ -80,12 +88,15 @@ ISSUE_FLOW = table(
     [
         column("org", "VARCHAR", "The organisation or user."),
         column("event_date", "DATE", "Each date of the window, UTC."),
-        column("issues_opened", "BIGINT", "Issues opened.", rule="issues_opened >= 0"),
-        column("issues_closed", "BIGINT", "Issues closed.", rule="issues_closed >= 0"),
-        column("pull_requests_opened", "BIGINT", "Pull requests opened.", rule="pull_requests_opened >= 0"),
-        column("pull_requests_merged", "BIGINT", "Pull requests merged.", rule="pull_requests_merged >= 0"),
+        column("issues_opened", "BIGINT", "Issues opened. Null when the date was not landed, as are all counts.",
+               nullable=True, rule="issues_opened >= 0"),
+        column("issues_closed", "BIGINT", "Issues closed.", nullable=True, rule="issues_closed >= 0"),
+        column("pull_requests_opened", "BIGINT", "Pull requests opened.", nullable=True,
+               rule="pull_requests_opened >= 0"),
+        column("pull_requests_merged", "BIGINT", "Pull requests merged.", nullable=True,
+               rule="pull_requests_merged >= 0"),
         column("pull_requests_closed", "BIGINT", "Pull requests closed without a merge.",
-               rule="pull_requests_closed >= 0"),
+               nullable=True, rule="pull_requests_closed >= 0"),
         column("hours_to_merge", "DOUBLE", "Median hours from opened to merged of those merged on the date, 1 decimal; "
                "null when none was.", nullable=True, rule="hours_to_merge >= 0"),
         column("hours_to_close", "DOUBLE", "Median hours from opened to closed of the issues closed on the date, 1 "
@@ -118,7 +129,8 @@ ISSUE_FLOW = table(
 def issue_flow(issues: pl.LazyFrame, as_of: AsOf) -> pl.LazyFrame:
     """Issues and pull requests opened, closed and merged on each date of the window, and how long that took.
 
-    A row for every date of the window for each organisation in which any of that happened.
+    A row for every date of the window for each organisation in which any of that happened. The counts of a date that
+    was never landed are null.
     """
     event, is_pull_request = pl.col("event"), pl.col("is_pull_request")
     opened, closed, merged = event == "opened", event == "closed", event == "merged"
@@ -135,6 +147,6 @@ def issue_flow(issues: pl.LazyFrame, as_of: AsOf) -> pl.LazyFrame:
     every_date = issues.select("org").unique().join(window_dates("event_date", as_of), how="cross")
     return (
         every_date.join(counts, on=["org", "event_date"], how="left")
-        .with_columns(pl.all().exclude("org", "event_date", "^hours_.*$").fill_null(0))
+        .with_columns(zero_where_landed(as_of, "event_date", _FLOWS))
         .sort("org", "event_date")
     )

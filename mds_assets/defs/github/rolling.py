@@ -1,4 +1,6 @@
-"""What the marts by date share: the dates of the window, and the 7-day mean."""
+"""What the marts by date share: the dates of the window, what is known of them, and the 7-day mean."""
+
+from collections.abc import Sequence
 
 import polars as pl
 
@@ -12,6 +14,12 @@ WINDOW = f"day - {settings.lookback_days - 1} AND day"  # for rules and reconcil
 def window_dates(name: str, as_of: AsOf) -> pl.LazyFrame:
     """The dates of the window as a frame of one column."""
     return pl.LazyFrame({name: as_of.days}, schema={name: pl.Date})
+
+
+def zero_where_landed(as_of: AsOf, date: str, counts: Sequence[str]) -> pl.Expr:
+    """These counts with 0 in place of null on the landed dates; on the others nothing is known."""
+    is_landed = pl.col(date).is_in(list(as_of.landed))
+    return pl.when(is_landed).then(pl.col(counts).fill_null(0)).otherwise(pl.col(counts))
 
 
 def seven_day_mean(

@@ -43,12 +43,15 @@ def staging_table(
         options: Anything else that `@asset` takes.
 
     Raises:
-        SchemaError: Two of the tables it reads have the same last part.
+        SchemaError: Its query's file does not exist, or two of the tables it reads have the same last part.
     """
     declared = replace(as_table(columns, key), rejects=rejects)
     caller = extract_stack(limit=2)[0]  # inspect.stack() takes 50 ms: it reads the source of every frame
     file = Path(caller.filename).parent / (sql or f"staging/{name}.sql")
-    query = file.read_text(encoding="utf-8")
+    try:
+        query = file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise SchemaError(f"staging/{name} has no query: write {file}, or name its file with sql=") from None
     views = {upstream.split("/")[-1]: upstream for upstream in reads}
     if len(views) < len(reads):
         raise SchemaError(f"staging/{name} reads {', '.join(reads)}: its query calls two of them by one name")

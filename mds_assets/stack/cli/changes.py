@@ -1,14 +1,14 @@
 """`mds plan`, `diff`, `verify`, `why`: what is missing or stale, what an edit changes, where rows came from."""
 
 import sys
-from datetime import datetime
+from datetime import date
 from typing import Annotated
 
 import click
 import typer
 
 from mds_assets.stack.cli.lake import open_lake, tables
-from mds_assets.stack.cli.options import Days, First, Last, Select, range_of
+from mds_assets.stack.cli.options import Days, First, Last, Select, day_option, range_of
 from mds_assets.stack.cli.running import selected, use_project_home
 from mds_assets.stack.terminal import count, say
 from mds_assets.stack.text import json_text
@@ -45,9 +45,7 @@ def plan(
 def diff(
     days: Annotated[int, typer.Option(min=1, help="How many days, ending with the last landed one.")] = 7,
     first: First = None,
-    last: Annotated[
-        datetime | None, typer.Option("--to", formats=["%Y-%m-%d"], help="Last day (UTC); default the last landed one.")
-    ] = None,
+    last: Annotated[date | None, day_option("--to", "Last day (UTC); default the last landed one.")] = None,
     select: Annotated[
         str | None,
         typer.Option(help="The tables, in Dagster's asset selection syntax; default those whose code changed."),
@@ -67,7 +65,7 @@ def diff(
     landed = [day for spec in tables() if spec.key.has_prefix(["raw"]) and (day := lake.newest_day(spec.key))]
     if not landed:
         raise click.ClickException(f"{lake.root} has no landed day to compare: `mds run` makes some")
-    start, end = range_of(None if first else days, first, last or datetime.combine(max(landed), datetime.min.time()))
+    start, end = range_of(None if first else days, first, last or max(landed))
     differences = recompute.diff(
         defs, lake, start or end, end, selected(defs, select) if select else None, show_values=previews_allowed()
     )

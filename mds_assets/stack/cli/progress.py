@@ -154,8 +154,9 @@ class RunProgress:
         if event.step_failure_data.error_source == ErrorSource.INTERRUPT:
             self._on_interrupt()
         else:
-            why = reason(event)
-            say(("✗", "red"), f" {table_of(event)}: {'the same' if why in self._reasons else why}")
+            table, why = table_of(event), reason(event)
+            told = "the same" if why in self._reasons else why.removeprefix(f"{table}: ")
+            say(("✗", "red"), f" {table}: {told}")
             self._reasons.add(why)
 
     def _on_check(self, event: "DagsterEvent") -> None:

@@ -252,7 +252,8 @@ def _unpublished(key: AssetKey, verdicts: Mapping[Partition, Verdict]) -> str:
     of_days = "; ".join(f"{f'{partition}: ' if partition else ''}{verdict.description}" for partition, verdict in shown)
     more = f"; and {len(wrong) - len(shown)} more days" if len(wrong) > len(shown) else ""
     good = len(verdicts) - len(wrong)
-    published = f" The other {good} days are published." if good else ""
+    others = "day is" if good == 1 else f"{good} days are"
+    published = f" The other {others} published." if good else ""
     return (
         f"{key.to_user_string()} is not as declared, and was not published: {of_days}{more}.{published} Correct the "
         "rows where they are made, or change the declaration, and run it again: until then, the last file stays."

@@ -103,8 +103,9 @@ def _count(con: duckdb.DuckDBPyConnection, name: str, day: str, expression: str)
     query = f"SELECT CASE WHEN {has_day} THEN {expression} END, count(*) FROM landed GROUP BY ALL"  # noqa: S608
     counts: dict[date | None, int] = dict(con.execute(query).fetchall())
     if missing := counts.pop(None, 0):
+        rows = "1 row has" if missing == 1 else f"{missing} rows have"
         raise LandingError(
-            f"{name}: {missing} rows have no day, as {day} is null, no timestamp, or beyond the years 1 to 9999: "
+            f"{name}: {rows} no day, as {day} is null, no timestamp, or beyond the years 1 to 9999: "
             "leave them out in the source, or choose another day=."
         )
     return {found: count for found, count in counts.items() if found}

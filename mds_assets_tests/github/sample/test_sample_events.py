@@ -19,6 +19,8 @@ from mds_assets.github.session import Session
 from mds_assets_tests.github.sample.test_sample import Row, by_id, crawl, moments_between, session_at
 from mds_assets_tests.github.sessions import rows_of
 
+pytestmark = pytest.mark.slow(40)
+
 NOON = datetime(2025, 6, 22, 12, tzinfo=UTC)  # a Sunday
 DAY = timedelta(days=1)
 ERA = date(2024, 1, 1)
@@ -111,7 +113,6 @@ def test_so_it_is_for_quiet_and_slow_repositories(moment: datetime, seed: int) -
         assert [each["timestamp"] for each in newest] == [row["pushed_at"]] * bool(row["pushed_at"])
 
 
-@pytest.mark.slow(4)
 def test_every_push_was_the_newest_when_it_was_made(pushes: list[Row]) -> None:
     for push in pushes[-3_000::100]:
         (row,) = (row for row in crawl(push["timestamp"], sort="pushed") if row["id"] == push["repo_id"])
@@ -145,7 +146,6 @@ def test_a_period_reaches_back_so_many_days(period: str, days: int) -> None:
     assert recent == [each for each in every if moment_of(each["timestamp"]) >= NOON - days * DAY]
 
 
-@pytest.mark.slow(3)
 def test_workdays_have_some_45_pushes_by_some_11_people_and_weekends_a_quarter(pushes: list[Row]) -> None:
     numbers, people = Counter[date](), defaultdict[date, set[str]](set)
     for push in pushes:
@@ -173,7 +173,6 @@ def test_every_month_one_or_two_people_push_for_the_first_time_and_a_few_for_the
     assert 30 <= sum(at >= NOON - 30 * DAY for at in last.values()) <= 50
 
 
-@pytest.mark.slow(3)
 def test_people_keep_regular_hours_and_have_favourite_repositories(pushes: list[Row]) -> None:
     hours, themes = defaultdict[str, list[int]](list), defaultdict[str, Counter[str]](Counter)
     for push in people_of(each for each in pushes if each["before"] != "0" * 40):  # a repository is created at any hour
@@ -211,7 +210,6 @@ def test_a_merge_is_a_pull_request_merged_in_the_same_second(pushes: list[Row], 
     assert merges == merged and len(merged) > 1_500
 
 
-@pytest.mark.slow(3)
 def test_numbers_are_unique_in_a_repository_and_rise_with_creation(events: list[Row]) -> None:
     opened = [row for row in events if row["event"] == "opened"]
     by_repository = defaultdict[str, list[tuple[datetime, int]]](list)

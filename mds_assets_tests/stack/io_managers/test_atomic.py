@@ -201,6 +201,7 @@ Warehouse(Path(sys.argv[1])).run(writes(globals()[kind], f"{kind}_{sys.argv[3]}"
 """
 
 
+@pytest.mark.slow(5)
 def test_a_killed_run_leaves_the_old_table_and_what_it_left_over_is_never_read(warehouse: Warehouse):
     cases = [("reader", "day"), ("lazyframe", "range")]
     tables = [writes(lambda days: pairs(*((1, "old", day) for day in days)), f"{kind}_{span}") for kind, span in cases]

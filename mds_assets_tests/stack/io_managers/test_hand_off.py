@@ -48,6 +48,7 @@ def test_the_next_asset_gets_the_same_memory(tmp_path: Path, written_as: str, ki
     assert seen == [(address(rows), to_rows(ROWS))]
 
 
+@pytest.mark.slow(1)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("written_as", KINDS)
 def test_without_room_the_values_are_the_same_and_come_from_the_file(tmp_path: Path, written_as: str, kind: str):

@@ -331,10 +331,10 @@ def test_a_value_that_does_not_fit_is_found_wherever_it_stands(warehouse: Wareho
         f"SELECT CASE n WHEN 400_000 THEN NULL ELSE n END AS id, 'x' AS name, DATE '{D1}' AS day "  # noqa: S608
         "FROM range(500_000) t(n)"
     )
-    with pytest.raises(Failure, match='1 rows with "id" IS NULL'):
+    with pytest.raises(Failure, match='1 row with "id" IS NULL'):
         warehouse.run(writes(lambda _: relation, declared=PAIRS), D1)
     frame = pl.LazyFrame({"n": range(500_000)}).select(
         id=pl.when(pl.col("n") != 400_000).then("n"), name=pl.lit("x"), day=pl.lit(D1)
     )
-    with pytest.raises(Failure, match='1 rows with "id" IS NULL'):
+    with pytest.raises(Failure, match='1 row with "id" IS NULL'):
         warehouse.run(writes(lambda _: frame, declared=PAIRS), D1)

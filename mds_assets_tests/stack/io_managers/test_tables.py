@@ -15,7 +15,6 @@ import pytest
 from dagster import AssetsDefinition
 
 import mds_assets.stack.settings as stack_settings
-from mds_assets_tests.parameters import slow_except
 from mds_assets_tests.stack.io_managers.warehouse import (
     D0,
     D1,
@@ -90,7 +89,8 @@ def test_plain_duckdb_polars_and_pyarrow_read_a_table_as_hive_partitions(warehou
     assert ds.dataset(folder, partitioning=day).to_table().sort_by("id").to_pylist() == expected
 
 
-@pytest.mark.parametrize("kind", slow_except("table", of=["relation", "table", "lazyframe"], seconds=5))
+@pytest.mark.slow(6)
+@pytest.mark.parametrize("kind", ["relation", "table", "lazyframe"])
 def test_four_hundred_days_in_one_run_give_one_file_each(warehouse: Warehouse, kind: str):
     days = [D0 + timedelta(days=n) for n in range(400)]
     rows = pairs(*((n, "x", day) for n in range(20) for day in days))

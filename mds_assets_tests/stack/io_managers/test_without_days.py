@@ -147,6 +147,7 @@ def test_a_run_replaces_the_whole_table_and_nothing_else(warehouse: Warehouse, k
     assert {path for path in before | after if before.get(path) != after.get(path)} == {FILE}
 
 
+@pytest.mark.slow(1)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_reader_of_the_old_table_keeps_it_whole_while_it_is_replaced(warehouse: Warehouse, kind: str):
     source = undated(lambda: names(*((number, "old") for number in range(100_000))))
@@ -220,7 +221,7 @@ def test_its_day_is_a_column_like_any_other(tmp_path: Path, kind: str):
     [
         (pairs((1, "x", D1)), r"undeclared \['day'\]\. Return exactly the declared columns, or change the declaration"),
         (names((1, "x")).drop_columns("name"), r"missing \['name'\]"),
-        (names((None, "x")), r'1 rows with "id" IS NULL\. .*change the declaration'),
+        (names((None, "x")), r'1 row with "id" IS NULL\. .*change the declaration'),
         (names((1, "x")).set_column(0, "id", pa.array([2**63], pa.uint64())), r"\bid\b.*change the declaration"),
     ],
 )

@@ -93,7 +93,7 @@ class Headlines:
 class _Measure:
     """Numbers by organisation and date, and the dates on which they are known."""
 
-    rows: Mapping[tuple[str, date], tuple[int, float | None]]
+    rows: Mapping[tuple[str, date], tuple[int | None, float | None]]
     known: frozenset[date]
 
     def points(self, org: str, dates: Sequence[date]) -> list[Point]:
@@ -109,7 +109,7 @@ class _Version(NamedTuple):
     """A date's numbers, as they are since an as-of day."""
 
     since: date
-    value: int
+    value: int | None
     other: float | None
 
 
