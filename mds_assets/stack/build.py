@@ -178,11 +178,11 @@ def _refuse_twice(assets: Sequence[AssetsDefinition]) -> None:
 
 
 def _refuse_unknown_tables(assets: Sequence[AssetsDefinition], others: Sequence[Any]) -> None:
-    """Refuse tables derived from one that is not defined: a misspelt name, as a rule."""
+    """Refuse a block that reads a table that is not defined, a misspelt one as a rule; to Dagster, it is external."""
     specs = [spec for each in assets for spec in each.specs]
     known = {spec.key for spec in specs} | {each.key for each in others if isinstance(each, (AssetSpec, SourceAsset))}
     names = sorted(key.to_user_string() for key in known)
-    for spec in (spec for spec in specs if TABLE in spec.metadata):
+    for spec in (spec for spec in specs if CODE in spec.metadata and TABLE in spec.metadata):
         table = spec.key.to_user_string()
         reconciles = declared_table(table, spec.metadata).reconciles
         read = {dep.asset_key.to_user_string() for dep in spec.deps} if not spec.key.has_prefix(["raw"]) else set[str]()

@@ -159,6 +159,7 @@ def test_the_search_finds(damage: str, played: tuple[Path, Outcome], tmp_path: P
         assert kind in {violation.kind for violation in unlike(tables_of(lake), undamaged)}
 
 
+@pytest.mark.slow(8)
 def test_the_search_finds_a_truncated_file_that_no_run_replaced_and_a_truncated_load_that_is_gone(
     played: tuple[Path, Outcome], tmp_path: Path
 ):

@@ -67,6 +67,7 @@ def without_faults(table: Callable[[Session], Reading]) -> tuple[list[Json], int
     return rows, len(server.requests)
 
 
+@pytest.mark.slow(1)
 @every_table
 @pytest.mark.parametrize("fault", PASSING.values(), ids=PASSING)
 def test_a_transient_fault_changes_no_row(table: Callable[[Session], Reading], fault: Fault):

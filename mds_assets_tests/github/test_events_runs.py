@@ -506,7 +506,7 @@ def test_a_rule_that_a_private_issue_breaks_is_reported_without_its_name(tmp_pat
         logged = "".join(repr(entry) for entry in instance.all_logs(result.run_id))
         broken = project.verdicts("staging/issues")[str(YESTERDAY)]
     assert not broken.passed
-    assert f"{YESTERDAY}, acme, 2, closed" in str(broken.description)
+    assert f"day={YESTERDAY}, org=acme, number=2, event=closed" in str(broken.description)
     assert "hush" not in logged
 
 

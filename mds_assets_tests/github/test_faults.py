@@ -23,6 +23,8 @@ from mds_assets_tests.github.server import GitHubHandler, GitHubServer
 from mds_assets_tests.github.test_connection import Fault, answers, breaks_off, hangs_up, nothing_left, on, resets
 from mds_assets_tests.github.test_connection import sends_half_a_document as half_a_document
 
+pytestmark = pytest.mark.slow(6)  # the client's own tests have every fault too
+
 FIRST, LAST = date(2019, 10, 24), date(2019, 10, 25)
 ORG = "jenkinsci"
 TOKEN = "ghp_1234567890abcdefSECRET"
@@ -97,15 +99,9 @@ def assert_clean(project: Project) -> None:
         assert TOKEN.encode() not in file.read_bytes(), file
 
 
-# One fault of each kind is enough for `make test`: the client's own tests have them all.
-QUICK = {"429 with retry-after", "401", "moving the load", "moving a mart"}
-
-
 def cases(table: Mapping[str, tuple[Any, ...]]) -> list[pytest.ParameterSet]:
     """Parameters of a test by their names."""
-    return [
-        pytest.param(*case, id=name, marks=() if name in QUICK else pytest.mark.slow(4)) for name, case in table.items()
-    ]
+    return [pytest.param(*case, id=name) for name, case in table.items()]
 
 
 PASSING: dict[str, tuple[Fault, str]] = {
@@ -121,7 +117,6 @@ PASSING: dict[str, tuple[Fault, str]] = {
 }
 
 
-@pytest.mark.slow(11)
 @pytest.mark.parametrize(("fault", "said"), cases(PASSING))
 def test_a_fault_that_passes_is_told_and_changes_nothing(
     project: Project, github: GitHubServer, undisturbed: dict[str, Rows], fault: Fault, said: str,
@@ -138,7 +133,6 @@ def test_a_fault_that_passes_is_told_and_changes_nothing(
     assert_clean(project)
 
 
-@pytest.mark.slow(10)
 def test_a_stall_of_8_seconds_is_waited_out(project: Project, github: GitHubServer, undisturbed: dict[str, Rows]):
     github.intercept = lambda _, number: bool(number == 2 and time.sleep(8))  # and then answers
     assert run(project).returncode == 0
@@ -244,7 +238,6 @@ KILLS = {
 }
 
 
-@pytest.mark.slow(5)
 @pytest.mark.parametrize(
     ("kill", "lake"),
     cases({phase: (kill, "empty") for phase, kill in KILLS.items()})
@@ -304,7 +297,6 @@ def refused_by_disk(project: Project) -> str:
     return line
 
 
-@pytest.mark.slow(6)
 @pytest.mark.parametrize("free", [0, 30_000, 100_000, 180_000])
 def test_a_full_disk_is_told_and_changes_no_table(
     small_disk: Path, project: Project, last_day: Project, undisturbed: dict[str, Rows], free: int,
@@ -323,7 +315,6 @@ def test_a_full_disk_is_told_and_changes_no_table(
     assert_clean(project)
 
 
-@pytest.mark.slow(4)
 def test_a_disk_that_is_full_after_the_tables_keeps_them_and_leaves_no_half_warehouse(
     small_disk: Path, project: Project, last_day: Project, undisturbed: dict[str, Rows],
     record_property: Callable[[str, object], None],
@@ -341,7 +332,6 @@ def test_a_disk_that_is_full_after_the_tables_keeps_them_and_leaves_no_half_ware
     assert_clean(project)
 
 
-@pytest.mark.slow(4)
 def test_a_read_only_lake_is_told_and_changes_nothing(
     small_disk: Path, project: Project, last_day: Project, undisturbed: dict[str, Rows],
     record_property: Callable[[str, object], None],
@@ -361,7 +351,6 @@ def test_a_read_only_lake_is_told_and_changes_nothing(
     assert_clean(project)
 
 
-@pytest.mark.slow(12)
 def test_four_runs_at_once_all_succeed_and_lose_nothing(project: Project, undisturbed: dict[str, Rows]):
     """Of the same days and of others, as a backfill beside the schedule."""
     run(project)  # Dagster itself cannot make a new home for several processes at once

@@ -109,6 +109,7 @@ def test_what_was_active_again_before_the_crawl_lands_early_and_is_staged_once_i
     assert evaluations(late)["staging/repos reconciles"].passed
 
 
+@pytest.mark.slow(6)
 def test_a_repository_active_again_between_midnight_and_the_next_crawl_is_not_lost(tmp_path: Path):
     """Each crawl is five minutes past midnight, and the repository is pushed to two minutes past, day after day."""
     days = days_between(FIRST, FIRST + timedelta(days=3))
@@ -270,6 +271,7 @@ def test_an_organisation_with_nothing_recent_is_shown_since_when(tmp_path: Path)
     assert "Nothing happened" not in active.stdout
 
 
+@pytest.mark.slow(5)
 def test_mds_run_works_in_a_dagster_home_without_dagster_yaml(tmp_path: Path):
     project = Project(tmp_path)
     (project.home / "dagster.yaml").unlink()

@@ -27,6 +27,8 @@ from mds_assets_tests.github.project import Project, metadata
 from mds_assets_tests.github.server import GitHubServer
 
 # One worker for all, as they share a lake and a browser.
+pytestmark = pytest.mark.slow(90)
+
 EVERYTHING = ("raw", "staging", "marts", "reports")
 DAYS = [date(2019, 11, 18), date(2019, 11, 19), date(2019, 11, 20)]
 LAST = DAYS[-1]
@@ -116,7 +118,6 @@ def screenshots(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.slow(6)
 @needs_chromium
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [375, 1440])
@@ -180,7 +181,6 @@ def test_its_figures_are_those_of_the_marts(reported: Reported, chromium: Browse
     page.context.close()
 
 
-@pytest.mark.slow(3)
 @needs_chromium
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [375, 1440])
@@ -229,7 +229,6 @@ def test_missing_days_are_those_that_the_check_warns_of(reported: Reported):
     assert "14 to 17 November 2019." in page
 
 
-@pytest.mark.slow(9)
 def test_a_day_again_and_a_range_give_the_same_bytes_and_an_older_day_does_not_become_the_latest(
     reported: Reported, tmp_path: Path
 ):
@@ -375,7 +374,6 @@ def test_a_window_without_activity_has_a_page(quiet: Path, chromium: Browser, sc
     page.context.close()
 
 
-@pytest.mark.slow(12)
 def test_everything_of_a_day_and_of_a_range_through_the_dagster_command(tmp_path: Path):
     project = Project(tmp_path)
     yesterday = datetime.now(UTC).date() - timedelta(days=1)

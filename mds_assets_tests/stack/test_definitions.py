@@ -165,6 +165,7 @@ def test_dg_checks_and_lists_what_there_is(clone: Clone):
     assert listed(clone, "sensors") == {"follow_staging", "failed_runs", "failed_checks"}
 
 
+@pytest.mark.slow(5)
 def test_dg_launches_a_partition_and_a_range(clone: Clone):
     before = YESTERDAY - timedelta(days=1)
     ended = clone.command(
@@ -188,6 +189,7 @@ def test_dagster_materializes_a_partition_of_everything(clone: Clone):
     assert day in clone.days("marts/revenue")
 
 
+@pytest.mark.slow(3)
 def test_an_asset_that_dg_scaffolds_loads(clone: Clone):
     dg(clone, "scaffold", "defs", "dagster.asset", "toy/extra.py")
     dg(clone, "check", "defs")

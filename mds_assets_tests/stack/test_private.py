@@ -100,6 +100,7 @@ def stored(clone: Clone) -> bytes:
     return b"".join(file.read_bytes() for file in sorted(clone.home.rglob("*")) if file.is_file())
 
 
+@pytest.mark.slow(2)
 @pytest.mark.parametrize("place", ["resource", "raw", "disk", "log", "staging"])
 def test_no_secret_is_printed_or_stored_wherever_code_quotes_it(
     clone: Clone, monkeypatch: pytest.MonkeyPatch, place: str
