@@ -48,7 +48,7 @@ def build_definitions(
             trees = [ComponentTree.from_module(each, PROJECT_ROOT) for each in packages or [mds_assets.defs]]
             loaded = [tree.build_defs_at_path(Path()) for tree in trees]
         except SchemaError as error:
-            raise build.DefinitionError(f"{_place(error)}: {error}.") from error
+            raise build.DefinitionError(f"{_place(error)}: {str(error).rstrip('.')}.") from error
         sources = Definitions.merge(*loaded, Definitions(component_tree=trees[0]))
         return build.build_definitions(sources, resource_overrides, settings)
 
@@ -57,7 +57,7 @@ def _place(error: Exception) -> str:
     """The file and line of `defs/` that the error comes from."""
     folder = Path(mds_assets.defs.__path__[0])
     frames = [each for each in extract_tb(error.__traceback__) if folder in Path(each.filename).parents]
-    return f"{Path(frames[-1].filename).relative_to(PROJECT_ROOT)}:{frames[-1].lineno}" if frames else str(folder)
+    return f"{Path(frames[-1].filename).relative_to(folder.parents[1])}:{frames[-1].lineno}" if frames else str(folder)
 
 
 restrict_files(settings)  # every process that runs definitions imports them from here

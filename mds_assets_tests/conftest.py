@@ -34,12 +34,8 @@ from xdist.scheduler import LoadScopeScheduling
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
-# Each new instance of Dagster loads its 90 migrations twice, to note that it needs none: a third of a short run.
+# Each new Dagster instance loads its 90 migrations twice, only to find that it needs none: a third of a short run.
 pyfiles.load_module_py = functools.cache(pyfiles.load_module_py)
-
-# DuckDB objects that modules of tests hold would make it print a page about leaks when a worker ends.
-if "PYTEST_XDIST_WORKER" in os.environ:
-    atexit.register(os._exit, 0)
 
 # A machine under load is no failure.
 settings.register_profile("tests", deadline=None)
@@ -81,6 +77,15 @@ def scope(nodeid: str) -> str:
     """What one worker runs."""
     file = nodeid.partition("::")[0]
     return file if file.endswith(TOGETHER) else nodeid
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """End a worker without tearing Python down.
+
+    DuckDB objects held by test modules would make it print a page about leaks. What it found out, it has reported.
+    """
+    if hasattr(config, "workerinput"):
+        atexit.register(os._exit, 0)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FilesTogether:

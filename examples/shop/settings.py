@@ -13,6 +13,7 @@ class ShopSettings(SourceSettings):
 
     api_url: str = Field(
         default="http://127.0.0.1:8000",
+        pattern="^https?://",
         title="The shop's API.",
         description="an http(s) URL",
     )

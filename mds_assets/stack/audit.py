@@ -18,6 +18,7 @@ from mds_assets.stack.lake.footers import UNREADABLE, AnyPath, footer
 from mds_assets.stack.lake.layout import Partition
 from mds_assets.stack.session import Session
 from mds_assets.stack.table import DAY, Table, quote
+from mds_assets.stack.text import count
 
 MAX_KEYS = 5
 
@@ -225,15 +226,14 @@ def _explain(session: Session, table: Table, partition: _Partition, conditions: 
         number, first = sample(session, table, met.select(key)) if key else (len(met), "")
         if number:
             partition.rows += number
-            rows = "1 row" if number == 1 else f"{number} rows"
-            partition.messages.append((kind, f"{rows} with {condition}{f': {first}' if first else ''}"))
+            partition.messages.append((kind, f"{count(number, 'row')} with {condition}{f': {first}' if first else ''}"))
     if table.key:
         twice = f"SELECT {key} FROM rows GROUP BY ALL HAVING count(*) > 1"  # noqa: S608  # declared names
         number, first = sample(session, table, select(_rows(session, table, partition.files), "rows", twice))
         if number:
             partition.keys = number
-            keys = f"1 key ({key}) comes" if number == 1 else f"{number} keys ({key}) come"
-            partition.messages.append((UNIQUE_KEY, f"{keys} more than once: {first}"))
+            come = "comes" if number == 1 else "come"
+            partition.messages.append((UNIQUE_KEY, f"{count(number, 'key')} ({key}) {come} more than once: {first}"))
 
 
 def _may_be_null(footers: Iterable[pq.FileMetaData], table: Table) -> list[str]:

@@ -178,19 +178,27 @@ def _refuse_twice(assets: Sequence[AssetsDefinition]) -> None:
 
 
 def _refuse_unknown_tables(assets: Sequence[AssetsDefinition], others: Sequence[Any]) -> None:
-    """Refuse a block that reads a table that is not defined, a misspelt one as a rule; to Dagster, it is external."""
+    """Refuse a block that reads an undefined table, usually a misspelt one; Dagster takes it for an external asset."""
     specs = [spec for each in assets for spec in each.specs]
     known = {spec.key for spec in specs} | {each.key for each in others if isinstance(each, (AssetSpec, SourceAsset))}
     names = sorted(key.to_user_string() for key in known)
+    declared = sorted(spec.key.to_user_string() for spec in specs if TABLE in spec.metadata)
     for spec in (spec for spec in specs if CODE in spec.metadata and TABLE in spec.metadata):
-        table = spec.key.to_user_string()
+        table, reads = spec.key.to_user_string(), [dep.asset_key.to_user_string() for dep in spec.deps]
+        for name in sorted({*reads}.difference(names)) if not spec.key.has_prefix(["raw"]) else ():
+            if get_close_matches(name, names) or name.partition("/")[0] in {each.partition("/")[0] for each in names}:
+                raise DefinitionError(f"{table} reads {name}, which is not defined: {_instead(name, names)}")
         reconciles = declared_table(table, spec.metadata).reconciles
-        read = {dep.asset_key.to_user_string() for dep in spec.deps} if not spec.key.has_prefix(["raw"]) else set[str]()
-        for name in sorted((read | ({reconciles.source} if reconciles else set())).difference(names)):
-            similar, layer = get_close_matches(name, names, n=1), name.partition("/")[0]
-            there = [each for each in names if each.startswith(f"{layer}/")] or names
-            way_out = f"did you mean {similar[0]}?" if similar else f"there are {', '.join(there)}."
-            raise DefinitionError(f"{table} reads {name}, which is not defined: {way_out}")
+        if reconciles and reconciles.source not in declared:
+            instead = _instead(reconciles.source, declared)
+            raise DefinitionError(f"{table} reconciles with {reconciles.source}, which declares no columns: {instead}")
+
+
+def _instead(name: str, names: Sequence[str]) -> str:
+    """The way out where there is no table of this name."""
+    similar, layer = get_close_matches(name, names, n=1), name.partition("/")[0]
+    there = [each for each in names if each.startswith(f"{layer}/")] or names
+    return f"did you mean {similar[0]}?" if similar else f"known tables are {', '.join(there)}."
 
 
 def _refuse_latest_without_key(assets: Sequence[AssetsDefinition]) -> None:

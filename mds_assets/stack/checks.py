@@ -15,7 +15,7 @@ everything it was sent, so its `is_valid` stops nothing: staging has to pass an 
 https://docs.dagster.io/guides/test/asset-checks
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
@@ -51,6 +51,7 @@ from mds_assets.stack.partitions import DAILY, in_a_row, in_words, to_days, wind
 from mds_assets.stack.session import Session
 from mds_assets.stack.settings import redact, settings
 from mds_assets.stack.table import Table, quote
+from mds_assets.stack.text import count
 
 # Rows that `reconciles` reads within a run. Counting the keys of a larger window would take as long as building the
 # mart, so those are only counted when the check runs alone.
@@ -219,11 +220,11 @@ def _result_of(check: _Check, checked: _Checked) -> tuple[AssetCheckResult, _Che
 
 def _run(check: _Check, checked: _Checked) -> AssetCheckResult:
     if not checked.files and check is not _is_fresh:
-        if checked.subject.is_snapshot and not checked.alone:
+        if checked.subject.is_snapshot and checked.subject.partitioned and not checked.alone:
             return AssetCheckResult(
                 passed=False,
                 severity=AssetCheckSeverity.WARN,
-                description="there is no file: a snapshot only lands in a run that includes the day that ended",
+                description="there is no file: a snapshot only lands in a run of the newest day that has ended",
                 metadata={ACTIONABLE: False},  # for these days
             )
         severity = AssetCheckSeverity.WARN if checked.subject.is_snapshot else AssetCheckSeverity.ERROR
@@ -246,7 +247,7 @@ def _is_valid(checked: _Checked) -> AssetCheckResult:
     return AssetCheckResult(
         passed=not wrong,
         severity=AssetCheckSeverity.WARN if severities == {AssetCheckSeverity.WARN} else AssetCheckSeverity.ERROR,
-        description="; ".join(messages[:MAX_KEYS]) or f"{len(checked.files)} files are as declared",
+        description="; ".join(messages[:MAX_KEYS]) or f"as declared: {count(len(checked.files), 'file')}",
         metadata=facts_of(*wrong.values()),
     )
 
@@ -286,10 +287,10 @@ def _reconciles(checked: _Checked) -> AssetCheckResult:
     looking_back = f" (MDS_LOOKBACK_DAYS={settings.lookback_days})" if days_back else ""
     return AssetCheckResult(
         passed=not number,
-        description=f"{'1 number differs' if number == 1 else f'{number} numbers differ'} from {declared.source}: "
+        description=f"{count(number, 'number')} {'differs' if number == 1 else 'differ'} from {declared.source}: "
         f"{first}{looking_back}"
         if number
-        else f"agrees with {rows_below:,} rows of {declared.source}",
+        else f"agrees with {count(rows_below, 'row')} of {declared.source}",
         metadata={"differing": number},
     )
 
@@ -333,6 +334,7 @@ def _window_is_complete(checked: _Checked) -> AssetCheckResult:
     before_first -= missing
     lost -= missing | before_first
     too_early = sum(day < settings.start_date for day in requested)
+    days_requested = count(len(requested), "day")
     looking_back = f"{days[0]} looks" if len(days) == 1 else f"{days[0]} to {days[-1]} look"
     wrong = [
         f"{key.to_user_string()} has no rows: run it, then this again."
@@ -342,22 +344,26 @@ def _window_is_complete(checked: _Checked) -> AssetCheckResult:
     if unreadable:
         files = ", ".join(map(str, list(unreadable)[:MAX_KEYS]))
         wrong.append(
-            f"{len(unreadable)} files cannot be read and are left out: {files}. Run their days again, then this."
+            f"{count(len(unreadable), 'file')} cannot be read and {_be(unreadable)} left out: {files}. Run the days "
+            "again, then this."
         )
     if missing:
         wrong.append(
-            f"{len(missing)} of the {len(requested)} days that {looking_back} back on were never landed and staged: "
+            f"{len(missing)} of the {days_requested} that {looking_back} back on {_be(missing, 'was', 'were')} never "
+            "landed and staged: "
             f"{in_words(in_a_row(missing), MAX_KEYS)}. Run them, then this again."
         )
     is_actionable = bool(wrong)
     # No run brings those: a run of these days would look back on others before them.
     if before_first:
         wrong.append(
-            f"{len(before_first)} of the {len(requested)} days that {looking_back} back on lie before the first."
+            f"{len(before_first)} of the {days_requested} that {looking_back} back on "
+            f"{_be(before_first, 'lies', 'lie')} before the first."
         )
     if lost:
-        wrong.append(f"{len(lost)} of the {len(requested)} days have no snapshot, and none can be made of past days.")
-    before = f"; {too_early} lie before the first partition" if too_early else ""
+        have = _be(lost, "has", "have")
+        wrong.append(f"{len(lost)} of the {days_requested} {have} no snapshot, and none can be made of past days.")
+    before = f"; {too_early} {'lies' if too_early == 1 else 'lie'} before the first partition" if too_early else ""
     return AssetCheckResult(
         passed=not wrong,
         severity=AssetCheckSeverity.ERROR if unreadable else AssetCheckSeverity.WARN,
@@ -368,6 +374,10 @@ def _window_is_complete(checked: _Checked) -> AssetCheckResult:
             ACTIONABLE: is_actionable,
         },
     )
+
+
+def _be(things: Collection[object], one: str = "is", many: str = "are") -> str:
+    return one if len(things) == 1 else many
 
 
 def _is_fresh(checked: _Checked) -> AssetCheckResult:
@@ -401,7 +411,8 @@ def _is_complete(checked: _Checked) -> AssetCheckResult:
     if unreadable:
         files = "; ".join(f"{file}: {reason}" for file, reason in list(unreadable.items())[:MAX_KEYS])
         way_out = "Move them to quarantine/ (`mds doctor --fix` does), and run their days again."
-        wrong.append(f"{len(unreadable)} files cannot be read, and are left out: {files} {way_out}")
+        left_out = f"{count(len(unreadable), 'file')} cannot be read, and {_be(unreadable)} left out"
+        wrong.append(f"{left_out}: {files} {way_out}")
     return AssetCheckResult(
         passed=not wrong,
         description=redact(" ".join(wrong)) or "every file can be read, and no part of the source is missing",

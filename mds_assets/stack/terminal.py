@@ -50,8 +50,3 @@ def fitting(rows: "pl.DataFrame", *, compact: bool = False) -> tuple[Table, list
             return table, hidden
         hidden.insert(0, list(numeric)[-1])
         del numeric[hidden[0]]
-
-
-def count(number: int, thing: str) -> str:
-    """A number of things: `1 day`, `1,000 days`."""
-    return f"{number:,} {thing}{'' if number == 1 else 's'}"

@@ -12,7 +12,7 @@ formulas, a chat notifies people, and every display reorders text at a bidi over
 | JSON | `json_text` | `\u001b`: the same text to whoever parses it |
 | chat | `chat_text` | a code block, in which neither mentions nor links nor images work |
 
-Secrets are removed before, by `settings.redact`.
+Secrets are removed before, by `settings.redact`. `count` is for text of our own.
 """
 
 import html
@@ -72,3 +72,8 @@ def chat_text(text: str) -> str:
     # Slack reads <!channel> and <https://...|text> in code blocks too, and asks for these three characters escaped.
     inside = html.escape(printable(text, keep="\n").replace("`", "'"), quote=False)
     return f"```\n{inside}\n```"
+
+
+def count(number: int, thing: str) -> str:
+    """A number of things: `1 day`, `1,000 days`."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"

@@ -28,7 +28,6 @@ from mds_assets_tests.github.chaos.faults import Fault
 from mds_assets_tests.github.chaos.play import SECRET, TOKEN, Outcome, new_folder, play
 from mds_assets_tests.github.chaos.schedule import Kill
 from mds_assets_tests.github.recordings import needs_recordings
-from mds_assets_tests.parameters import slow_except
 
 # One worker for all, as they share the process that has imported everything.
 pytestmark = needs_recordings
@@ -48,7 +47,8 @@ def test_a_schedule_is_a_function_of_its_seed_and_200_seeds_try_everything():
     assert {made.refusal for made in schedules} == {None, 403, 404}
 
 
-@pytest.mark.parametrize("seed", slow_except(of=[19, 41, 63], seconds=12))
+@pytest.mark.slow(12)
+@pytest.mark.parametrize("seed", [19, 41, 63])
 def test_whatever_happens_nothing_is_lost_doubled_half_written_or_leaked(seed: int):
     with new_folder() as folder:
         outcome = play(schedule.make(seed), folder)

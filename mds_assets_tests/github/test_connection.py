@@ -471,7 +471,7 @@ def test_an_api_that_refuses_the_first_connection_is_given_up_within_seconds_and
     github = GitHub(["acme"], nobody_listens(), sleep=waits.append)
     with github.session(logging.getLogger(__name__)) as session:
         for attempts in ("3 attempts", "1 attempt"):  # the second table of the run
-            with pytest.raises(GitHubError, match=f"Connection refused, after {attempts}") as refused:
+            with pytest.raises(GitHubError, match=f"Connection refused, after {attempts}\\.") as refused:
                 list(session.crawl([DAY]))
             assert not refused.value.retryable
     assert sum(waits) <= 6

@@ -457,8 +457,6 @@ def markdown_files() -> list[str]:
 DOCUMENTS = [name for name in markdown_files() if not name.startswith("deploy/")]
 
 
-# A run of the sample takes seconds: of the pages that have one, these are enough for `make test`.
-QUICK = {("README.md", "The report"), ("docs/tutorial/1-landing.md", "")}
 _RUNS = re.compile(r"\b(make (run|dev|bench)|mds run|dagster (asset|job)|dg)\b")
 
 
@@ -471,10 +469,8 @@ def sections() -> list[pytest.ParameterSet]:
         for fence in fences(name)
         if fence.language in runnable and not fence.quotes
     }
-    return [
-        pytest.param(*each, marks=() if each in QUICK or not has_run(*each) else pytest.mark.slow(25))
-        for each in sorted(found)
-    ]
+    # A run of the sample takes seconds.
+    return [pytest.param(*each, marks=pytest.mark.slow(25 if has_run(*each) else 3)) for each in sorted(found)]
 
 
 def has_run(document: str, section: str) -> bool:
@@ -492,7 +488,6 @@ def commands(script: str) -> list[str]:
     return [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
 
 
-@pytest.mark.slow(3)
 @pytest.mark.parametrize(("document", "section"), sections())
 def test_what_a_section_tells_people_to_run_runs(reader: Reader, document: str, section: str):
     with BESIDE.get(document, nothing)(reader) as variables:

@@ -49,7 +49,7 @@ def acme(
     return next(one for one in organisations if one.name == "acme")
 
 
-def pushes(as_of: date, counts: Mapping[date, int], averaged: int = 7) -> list[dict[str, Any]]:
+def pushes(as_of: date, counts: Mapping[date, int | None], averaged: int = 7) -> list[dict[str, Any]]:
     mean = {"pushes_7d_avg": 1.5, "days_averaged": averaged}
     return [{"push_date": on, "pushes": count, "day": as_of} | mean for on, count in counts.items()]
 
@@ -75,6 +75,17 @@ def test_a_day_without_data_is_not_a_day_with_nothing():
         Point(THIS[1], None),
         Point(THIS[2], 4, 1.5),
     ]
+
+
+def test_a_day_landed_after_its_mart_is_not_a_day_with_nothing():
+    made = [*pushes(BEFORE[-1], dict.fromkeys(BEFORE, 4)), *pushes(DAY, dict.fromkeys(THIS, 4))]
+    headline = acme(push_activity=rows(tables.PUSH_ACTIVITY, *made)).headlines.pushes
+    assert (headline.now, headline.before) == (12, 12)
+    for row in made:
+        row["pushes"] = None if row["push_date"] == THIS[1] else row["pushes"]
+    page = acme(push_activity=rows(tables.PUSH_ACTIVITY, *made))
+    assert page.trends.pushes[-L:] == [Point(THIS[0], 4, 1.5), Point(THIS[1], None), Point(THIS[2], 4, 1.5)]
+    assert (page.headlines.pushes.now, page.headlines.pushes.before) == (8, None)
 
 
 def test_a_mean_of_fewer_than_7_days_is_not_shown():

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from dagster import (
+    AssetKey,
     AssetSpec,
     DagsterEventType,
     DagsterInstance,
@@ -223,14 +224,17 @@ IT = [column("id", "BIGINT", "It.")]
 @pytest.mark.parametrize(
     ("reads", "message"),
     [
-        ({"window": {"sold": "staging/ordesr"}}, "staging/ordesr, which is not defined: did you mean staging/orders?"),
-        ({"current": {"sold": "raw/quux"}}, "raw/quux, which is not defined: there are raw/orders."),
+        (
+            {"window": {"sold": "staging/ordesr"}},
+            "reads staging/ordesr, which is not defined: did you mean staging/orders?",
+        ),
+        ({"current": {"sold": "raw/quux"}}, "reads raw/quux, which is not defined: known tables are raw/orders."),
         (
             {
                 "same_day": {"sold": "staging/orders"},
                 "columns": table(IT, reconciles=Reconciliation("staging/order", "FROM rows", "FROM in_window")),
             },
-            "staging/order, which is not defined: did you mean staging/orders?",
+            "reconciles with staging/order, which declares no columns: did you mean staging/orders?",
         ),
     ],
     ids=["window", "current", "reconciles"],
@@ -240,7 +244,16 @@ def test_a_table_that_is_not_defined_cannot_be_read(reads: dict[str, Any], messa
     revenue = mart(**options)(lambda sold: sold)
     with pytest.raises(DefinitionError) as refused:
         build.build_definitions(Definitions(assets=[toy.orders, toy.staged, revenue], resources={"shop": []}))
-    assert refused.value.message == f"marts/revenue reads {message}"
+    assert refused.value.message == f"marts/revenue {message}"
+
+
+def test_a_table_may_follow_an_asset_that_is_defined_elsewhere(tmp_path: Path):
+    (tmp_path / "orders.sql").write_text("FROM orders")
+    staged = staging_table(
+        "orders", reads=["raw/orders"], columns=IT, sql=str(tmp_path / "orders.sql"), deps=["nightly_export"]
+    )
+    built = build.build_definitions(Definitions(assets=[toy.orders, staged], resources={"shop": []}))
+    assert AssetKey("nightly_export") in built.resolve_all_asset_keys()
 
 
 @pytest.mark.parametrize(

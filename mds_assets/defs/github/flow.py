@@ -17,7 +17,7 @@ PUSH_ACTIVITY = table(
         column("org", "VARCHAR", "The organisation or user."),
         column("push_date", "DATE", "Each date of the window, UTC."),
         column("pushes", "BIGINT", "Pushes, force pushes and merges by people and bots; creating or deleting a branch "
-               "doesn't count. Null when the date was not landed, as are all counts.", nullable=True,
+               "doesn't count. Like all counts, null on a date of which nothing is known.", nullable=True,
                rule="pushes >= 0"),
         column("force_pushes", "BIGINT", "Force pushes, included in `pushes`.", nullable=True,
                rule="force_pushes >= 0"),
@@ -60,8 +60,8 @@ PUSH_ACTIVITY = table(
 def push_activity(pushes: pl.LazyFrame, as_of: AsOf) -> pl.LazyFrame:
     """Pushes on each date of the window, who and what was involved, and the mean of the last 7 days.
 
-    A row for every date of the window for each organisation that had a push in it. The counts of a date that was never
-    landed are null.
+    A row for every date of the window for each organisation that had a push in it. On a date that was never landed,
+    counts are null, or cover only what other days' loads brought.
     """
     pushed = pushes.filter(pl.col("kind").is_in(PUSHES)).rename({DAY: "push_date"})
     organisations = pushed.filter(pl.col("push_date") >= as_of.days[0]).select("org").unique()
@@ -88,7 +88,7 @@ ISSUE_FLOW = table(
     [
         column("org", "VARCHAR", "The organisation or user."),
         column("event_date", "DATE", "Each date of the window, UTC."),
-        column("issues_opened", "BIGINT", "Issues opened. Null when the date was not landed, as are all counts.",
+        column("issues_opened", "BIGINT", "Issues opened. Like all counts, null on a date of which nothing is known.",
                nullable=True, rule="issues_opened >= 0"),
         column("issues_closed", "BIGINT", "Issues closed.", nullable=True, rule="issues_closed >= 0"),
         column("pull_requests_opened", "BIGINT", "Pull requests opened.", nullable=True,
@@ -129,8 +129,8 @@ ISSUE_FLOW = table(
 def issue_flow(issues: pl.LazyFrame, as_of: AsOf) -> pl.LazyFrame:
     """Issues and pull requests opened, closed and merged on each date of the window, and how long that took.
 
-    A row for every date of the window for each organisation in which any of that happened. The counts of a date that
-    was never landed are null.
+    A row for every date of the window for each organisation in which any of that happened. On a date that was never
+    landed, counts are null, or cover only what other days' loads brought.
     """
     event, is_pull_request = pl.col("event"), pl.col("is_pull_request")
     opened, closed, merged = event == "opened", event == "closed", event == "merged"

@@ -17,7 +17,7 @@ def window_dates(name: str, as_of: AsOf) -> pl.LazyFrame:
 
 
 def zero_where_landed(as_of: AsOf, date: str, counts: Sequence[str]) -> pl.Expr:
-    """These counts with 0 in place of null on the landed dates; on the others nothing is known."""
+    """These counts, with 0 for null on landed dates. On other dates null stays: nobody knows what happened."""
     is_landed = pl.col(date).is_in(list(as_of.landed))
     return pl.when(is_landed).then(pl.col(counts).fill_null(0)).otherwise(pl.col(counts))
 

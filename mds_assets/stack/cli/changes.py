@@ -10,8 +10,8 @@ import typer
 from mds_assets.stack.cli.lake import open_lake, tables
 from mds_assets.stack.cli.options import Days, First, Last, Select, day_option, range_of
 from mds_assets.stack.cli.running import selected, use_project_home
-from mds_assets.stack.terminal import count, say
-from mds_assets.stack.text import json_text
+from mds_assets.stack.terminal import say
+from mds_assets.stack.text import count, json_text
 
 _NO_CHANGE = "No table's code, declaration or settings changed since these days were made.\n"
 

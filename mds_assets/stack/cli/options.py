@@ -11,7 +11,7 @@ def _day(text: str) -> date:
     try:
         return date.fromisoformat(text)
     except ValueError:
-        raise typer.BadParameter(f"{text!r} is no day: write one as YYYY-MM-DD") from None
+        raise typer.BadParameter(f"{text!r} is not a day: write it as YYYY-MM-DD") from None
 
 
 def day_option(name: str, what: str) -> Any:

@@ -16,7 +16,8 @@ from mds_assets.stack.failures import reason, root, table_of
 from mds_assets.stack.names import ACTIONABLE, NEWEST_ACTIVITY
 from mds_assets.stack.progress import DAYS
 from mds_assets.stack.redaction import shown
-from mds_assets.stack.terminal import console, count, say
+from mds_assets.stack.terminal import console, say
+from mds_assets.stack.text import count
 
 if TYPE_CHECKING:
     from dagster import AssetKey, DagsterEvent, LoggerDefinition, MetadataValue
@@ -155,8 +156,8 @@ class RunProgress:
             self._on_interrupt()
         else:
             table, why = table_of(event), reason(event)
-            told = "the same" if why in self._reasons else why.removeprefix(f"{table}: ")
-            say(("✗", "red"), f" {table}: {told}")
+            message = "the same" if why in self._reasons else why.removeprefix(f"{table}: ")
+            say(("✗", "red"), f" {table}: {message}")
             self._reasons.add(why)
 
     def _on_check(self, event: "DagsterEvent") -> None:

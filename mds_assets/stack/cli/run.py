@@ -15,7 +15,8 @@ from mds_assets.stack.cli.lake import open_lake, tables
 from mds_assets.stack.cli.options import First, Last, Select, range_of
 from mds_assets.stack.cli.running import first_failure, materialize, selected
 from mds_assets.stack.cli.summary import show_inactive, show_made, show_marts, show_skipped, show_where_next
-from mds_assets.stack.terminal import console, count, say
+from mds_assets.stack.terminal import console, say
+from mds_assets.stack.text import count
 
 if TYPE_CHECKING:
     from mds_assets.stack.plan.runs import Run

@@ -5,7 +5,8 @@ from datetime import date
 from typing import TYPE_CHECKING
 
 from mds_assets.stack.cli.lake import open_lake, tables
-from mds_assets.stack.terminal import console, count, fitting, say
+from mds_assets.stack.terminal import console, fitting, say
+from mds_assets.stack.text import count
 
 if TYPE_CHECKING:
     import polars as pl

@@ -42,6 +42,7 @@ from mds_assets.stack.names import PROVENANCE
 from mds_assets.stack.partitions import days_between, to_days, window_of
 from mds_assets.stack.session import Session
 from mds_assets.stack.table import COLUMN_LINEAGE, COLUMN_SCHEMA, DAY, SchemaError, Table, declared_table
+from mds_assets.stack.text import count
 
 # DuckDB keeps the footer of every file that it has read: over a year of all tables, 130 MB. A run of fewer days reads
 # few enough to keep its connection.
@@ -250,7 +251,7 @@ def _unpublished(key: AssetKey, verdicts: Mapping[Partition, Verdict]) -> str:
     wrong = {partition: verdict for partition, verdict in verdicts.items() if not verdict.passed}
     shown = list(wrong.items())[:_MAX_WRONG]
     of_days = "; ".join(f"{f'{partition}: ' if partition else ''}{verdict.description}" for partition, verdict in shown)
-    more = f"; and {len(wrong) - len(shown)} more days" if len(wrong) > len(shown) else ""
+    more = f"; and {count(len(wrong) - len(shown), 'more day')}" if len(wrong) > len(shown) else ""
     good = len(verdicts) - len(wrong)
     others = "day is" if good == 1 else f"{good} days are"
     published = f" The other {others} published." if good else ""

@@ -11,7 +11,8 @@ from mds_assets.stack.lake.layout import Partition, partition_key
 from mds_assets.stack.partitions import in_a_row, in_words
 from mds_assets.stack.plan.plan import Plan
 from mds_assets.stack.plan.states import Cause, Cell, State
-from mds_assets.stack.terminal import console, count, say
+from mds_assets.stack.terminal import console, say
+from mds_assets.stack.text import count
 
 _FAILED = "x"
 _SIGNS = {

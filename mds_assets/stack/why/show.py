@@ -9,7 +9,8 @@ import polars as pl
 
 from mds_assets.stack.partitions import in_words
 from mds_assets.stack.table import DAY
-from mds_assets.stack.terminal import console, count, fitting, say
+from mds_assets.stack.terminal import console, fitting, say
+from mds_assets.stack.text import count
 from mds_assets.stack.why.answer import Answer
 from mds_assets.stack.why.trace import Level
 

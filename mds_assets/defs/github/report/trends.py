@@ -135,9 +135,10 @@ class _Dated:
             for org, versions in self.versions.get(on, {}).items()
             if (version := next((each for each in reversed(versions) if each.since <= day), None))
         }
-        return _Measure(
-            rows, frozenset(on for on in dates if on in self.landed and self._covers(on, day, lookback_days))
-        )
+        # A mart made before the day was landed does not know its numbers.
+        unknown = {on for (_, on), (value, _) in rows.items() if value is None}
+        known = {on for on in dates if on in self.landed and self._covers(on, day, lookback_days)}
+        return _Measure(rows, frozenset(known - unknown))
 
     def _covers(self, on: date, day: date, lookback_days: int) -> bool:
         """Whether the mart has an as-of day, up to this one, whose window has the date."""
