@@ -151,7 +151,7 @@ def reader(bin_folder: Path, tmp_path_factory: pytest.TempPathFactory, document:
     for name in filter(None, listed.stdout.split("\0")):
         if (PROJECT_ROOT / name).is_file() and not name.startswith(own):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(PROJECT_ROOT / name, folder / name)
+            shutil.copy2(PROJECT_ROOT / name, folder / name)  # with its time: what was compiled stays so
     # A folder of links, and not a link, so that `make` finds it up to date and never syncs the real one to the copy.
     is_real = (document, section) in REAL
     (folder / ".venv").mkdir()
