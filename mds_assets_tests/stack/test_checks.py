@@ -339,7 +339,7 @@ def test_a_first_day_that_was_staged_without_being_landed_is_missing(tmp_path: P
     runs.materialise(first + timedelta(days=1), YESTERDAY)
     check = runs.checks()["marts/revenue window_is_complete"]
     assert not check.passed
-    assert f"were never landed and staged: {first}. Run them" in (check.description or "")
+    assert f"was never landed and staged: {first}. Run them" in (check.description or "")
     assert check.metadata[ACTIONABLE].value
 
 
