@@ -35,6 +35,7 @@ Rows = list[tuple[Any, ...]]
 
 # The project's kind of instance, in a `dagster.yaml`.
 INSTANCE = "instance_class:\n  module: mds_assets.stack.instance\n  class: GuardedInstance\n"
+HOME_SETTINGS = "telemetry:\n  enabled: false\n" + INSTANCE
 
 
 @cache
@@ -52,7 +53,7 @@ def in_utc() -> duckdb.DuckDBPyConnection:
 @cache
 def _empty_home() -> Path:
     home = Path(tempfile.mkdtemp(prefix="mds-home-"))
-    (home / "dagster.yaml").write_text("telemetry:\n  enabled: false\n" + INSTANCE)
+    (home / "dagster.yaml").write_text(HOME_SETTINGS)
     with DagsterInstance.from_config(str(home)) as instance:
         instance.get_runs(limit=1)
     return home

@@ -30,9 +30,12 @@ def materialise(folder: Path, orders: Sequence[dict[str, Any]], runs: Sequence[t
     """Run the toy source over these days, with Dagster's records on disk."""
     from dagster import DagsterInstance
 
-    from mds_assets_tests.runs import Runs
+    from mds_assets_tests.runs import HOME_SETTINGS, Runs
     from mds_assets_tests.stack import toy
 
+    # Dagster makes its databases here: a copy of others would come from a disk that nobody recorded.
+    (folder / HOME / "history").mkdir(parents=True, exist_ok=True)
+    (folder / HOME / "dagster.yaml").write_text(HOME_SETTINGS)
     project = Runs.of(folder, toy.orders, toy.staged, toy.current, toy.revenue, shop=orders)
     os.environ["DAGSTER_HOME"] = str(project.home)
     start = orders[0]["updated_at"].date()
