@@ -26,7 +26,7 @@ run: .venv/synced ## Materialise the last days of the sample, or of GITHUB_ORG, 
 dev: .venv/synced ## Dagster's UI, daemon and schedule on http://127.0.0.1:3000 (or PORT)
 	@$(BIN)/dg dev -w workspace.yaml --host 127.0.0.1 --port $(PORT) --log-level warning
 
-test: .venv/synced-dev ## Run the tests that most changes need, in at most eight minutes on two cores
+test: .venv/synced-dev ## Run the tests that most changes need, in some eight minutes on two cores
 	$(BIN)/pytest -n 3 -m "not slow"
 
 test-all: .venv/synced-dev ## Run all tests, as CI does

@@ -82,18 +82,13 @@ def scope(nodeid: str) -> str:
     return file if file.endswith(TOGETHER) else nodeid
 
 
-def pytest_sessionstart(session: pytest.Session) -> None:
-    """End with the same exit code, but without tearing Python down: DuckDB would print a page about leaks.
+def pytest_configure(config: pytest.Config) -> None:
+    """End a worker without tearing Python down: DuckDB would print a page about objects that test modules hold.
 
-    They are objects that modules of tests hold.
+    Nobody reads a worker's exit code; that of pytest itself stays Python's own.
     """
-
-    def end() -> None:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(int(session.exitstatus))
-
-    atexit.register(end)
+    if hasattr(config, "workerinput"):
+        atexit.register(os._exit, 0)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FilesTogether:

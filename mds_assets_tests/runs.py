@@ -3,6 +3,7 @@
 `Runs` knows no source. `project.py` has the whole project, `stack/toy.py` a toy source.
 """
 
+import atexit
 import glob
 import os
 import shutil
@@ -53,6 +54,7 @@ def in_utc() -> duckdb.DuckDBPyConnection:
 @cache
 def _empty_home() -> Path:
     home = Path(tempfile.mkdtemp(prefix="mds-home-"))
+    atexit.register(shutil.rmtree, home)
     (home / "dagster.yaml").write_text(HOME_SETTINGS)
     with DagsterInstance.from_config(str(home)) as instance:
         instance.get_runs(limit=1)
@@ -76,11 +78,11 @@ class Runs:
     instance: DagsterInstance
 
     def __init__(self, folder: Path):
-        """Make nothing in `folder` but a Dagster home without runs; whoever calls this sets `definitions`."""
+        """Make nothing in `folder` but a Dagster home, unless there is one; whoever calls this sets `definitions`."""
         self.lake = folder / "a 'lake' [of] mine"  # nothing depends on the spelling of a folder
         self.home = folder / "dagster"
-        if not (self.home / "history").exists():  # those of a copied folder stay
-            shutil.copytree(_empty_home(), self.home, dirs_exist_ok=True)
+        if not self.home.exists():
+            shutil.copytree(_empty_home(), self.home)
         self.environment = {
             "MDS_DATA_DIR": str(self.lake),
             "DAGSTER_HOME": str(self.home),

@@ -183,10 +183,11 @@ def _refuse_unknown_tables(assets: Sequence[AssetsDefinition], others: Sequence[
     known = {spec.key for spec in specs} | {each.key for each in others if isinstance(each, (AssetSpec, SourceAsset))}
     names = sorted(key.to_user_string() for key in known)
     declared = sorted(spec.key.to_user_string() for spec in specs if TABLE in spec.metadata)
+    layers = {name.partition("/")[0] for name in names}
     for spec in (spec for spec in specs if CODE in spec.metadata and TABLE in spec.metadata):
         table, reads = spec.key.to_user_string(), [dep.asset_key.to_user_string() for dep in spec.deps]
         for name in sorted({*reads}.difference(names)) if not spec.key.has_prefix(["raw"]) else ():
-            if get_close_matches(name, names) or name.partition("/")[0] in {each.partition("/")[0] for each in names}:
+            if name.partition("/")[0] in layers or get_close_matches(name, names):
                 raise DefinitionError(f"{table} reads {name}, which is not defined: {_instead(name, names)}")
         reconciles = declared_table(table, spec.metadata).reconciles
         if reconciles and reconciles.source not in declared:

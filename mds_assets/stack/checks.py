@@ -15,7 +15,7 @@ everything it was sent, so its `is_valid` stops nothing: staging has to pass an 
 https://docs.dagster.io/guides/test/asset-checks
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
@@ -287,7 +287,7 @@ def _reconciles(checked: _Checked) -> AssetCheckResult:
     looking_back = f" (MDS_LOOKBACK_DAYS={settings.lookback_days})" if days_back else ""
     return AssetCheckResult(
         passed=not number,
-        description=f"{count(number, 'number')} {'differs' if number == 1 else 'differ'} from {declared.source}: "
+        description=f"{count(number, 'number')} {_be(number, 'differs', 'differ')} from {declared.source}: "
         f"{first}{looking_back}"
         if number
         else f"agrees with {count(rows_below, 'row')} of {declared.source}",
@@ -344,26 +344,25 @@ def _window_is_complete(checked: _Checked) -> AssetCheckResult:
     if unreadable:
         files = ", ".join(map(str, list(unreadable)[:MAX_KEYS]))
         wrong.append(
-            f"{count(len(unreadable), 'file')} cannot be read and {_be(unreadable)} left out: {files}. Run the days "
-            "again, then this."
+            f"{count(len(unreadable), 'file')} cannot be read and {_be(len(unreadable))} left out: {files}. "
+            "Run the days again, then this."
         )
     if missing:
         wrong.append(
-            f"{len(missing)} of the {days_requested} that {looking_back} back on {_be(missing, 'was', 'were')} never "
-            "landed and staged: "
-            f"{in_words(in_a_row(missing), MAX_KEYS)}. Run them, then this again."
+            f"{len(missing)} of the {days_requested} that {looking_back} back on {_be(len(missing), 'was', 'were')} "
+            f"never landed and staged: {in_words(in_a_row(missing), MAX_KEYS)}. Run them, then this again."
         )
     is_actionable = bool(wrong)
     # No run brings those: a run of these days would look back on others before them.
     if before_first:
         wrong.append(
             f"{len(before_first)} of the {days_requested} that {looking_back} back on "
-            f"{_be(before_first, 'lies', 'lie')} before the first."
+            f"{_be(len(before_first), 'lies', 'lie')} before the first."
         )
     if lost:
-        have = _be(lost, "has", "have")
+        have = _be(len(lost), "has", "have")
         wrong.append(f"{len(lost)} of the {days_requested} {have} no snapshot, and none can be made of past days.")
-    before = f"; {too_early} {'lies' if too_early == 1 else 'lie'} before the first partition" if too_early else ""
+    before = f"; {too_early} {_be(too_early, 'lies', 'lie')} before the first partition" if too_early else ""
     return AssetCheckResult(
         passed=not wrong,
         severity=AssetCheckSeverity.ERROR if unreadable else AssetCheckSeverity.WARN,
@@ -376,8 +375,8 @@ def _window_is_complete(checked: _Checked) -> AssetCheckResult:
     )
 
 
-def _be(things: Collection[object], one: str = "is", many: str = "are") -> str:
-    return one if len(things) == 1 else many
+def _be(number: int, one: str = "is", many: str = "are") -> str:
+    return one if number == 1 else many
 
 
 def _is_fresh(checked: _Checked) -> AssetCheckResult:
@@ -411,7 +410,7 @@ def _is_complete(checked: _Checked) -> AssetCheckResult:
     if unreadable:
         files = "; ".join(f"{file}: {reason}" for file, reason in list(unreadable.items())[:MAX_KEYS])
         way_out = "Move them to quarantine/ (`mds doctor --fix` does), and run their days again."
-        left_out = f"{count(len(unreadable), 'file')} cannot be read, and {_be(unreadable)} left out"
+        left_out = f"{count(len(unreadable), 'file')} cannot be read, and {_be(len(unreadable))} left out"
         wrong.append(f"{left_out}: {files} {way_out}")
     return AssetCheckResult(
         passed=not wrong,

@@ -250,7 +250,7 @@ def test_failures_and_limits_do_not_count_against_each_other():
 
 
 def test_without_any_wait_nothing_is_retried():
-    with pytest.raises(GitHubError, match=r"502 .*, after 1 attempt"):
+    with pytest.raises(GitHubError, match=r"502 .*, after 1 attempt\."):
         crawl_with(answers(502), {1, 2}, max_wait=0)
 
 

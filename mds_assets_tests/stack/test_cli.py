@@ -276,7 +276,7 @@ def test_show_counts_landed_days_and_neither_early_ones_nor_days_of_a_table_with
         (["run", "--org", "acme"], "No such option: --org.*; see `mds run --help`"),  # the option of a source
         (
             ["run", "--from", "yesterday"],
-            ".*: 'yesterday' is not a day: write it as .*; see `mds run --help`",
+            "Invalid value for '--from': 'yesterday' is not a day: write it as YYYY-MM-DD; see `mds run --help`",
         ),
         (["run", "--days", "0"], "Invalid value for '--days': .* 1; see `mds run --help`"),
         (["why"], "Missing argument 'table'; see `mds why --help`"),

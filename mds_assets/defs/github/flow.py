@@ -9,9 +9,6 @@ from mds_assets.stack.table import DAY, Reconciliation, column, table
 MERGES = ("pr_merge", "merge_queue_merge")
 PUSHES = ("push", "force_push", *MERGES)  # creating or deleting a branch is not a push
 
-_COUNTS = ("pushes", "force_pushes", "merges", "repositories", "people", "bot_pushes")
-_FLOWS = ("issues_opened", "issues_closed", "pull_requests_opened", "pull_requests_merged", "pull_requests_closed")
-
 PUSH_ACTIVITY = table(
     [
         column("org", "VARCHAR", "The organisation or user."),
@@ -78,8 +75,9 @@ def push_activity(pushes: pl.LazyFrame, as_of: AsOf) -> pl.LazyFrame:
     every_date = organisations.join(window_dates("push_date", as_of), how="cross")
     return (
         every_date.join(counts, on=["org", "push_date"], how="left")
+        .with_columns(zero_where_landed(as_of, "push_date"))
         .join(mean, on=["org", "push_date"], how="left")
-        .with_columns(pl.col("days_averaged").fill_null(0), zero_where_landed(as_of, "push_date", _COUNTS))
+        .with_columns(pl.col("days_averaged").fill_null(0))
         .sort("org", "push_date")
     )
 
@@ -147,6 +145,6 @@ def issue_flow(issues: pl.LazyFrame, as_of: AsOf) -> pl.LazyFrame:
     every_date = issues.select("org").unique().join(window_dates("event_date", as_of), how="cross")
     return (
         every_date.join(counts, on=["org", "event_date"], how="left")
-        .with_columns(zero_where_landed(as_of, "event_date", _FLOWS))
+        .with_columns(zero_where_landed(as_of, "event_date"))
         .sort("org", "event_date")
     )

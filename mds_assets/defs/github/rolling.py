@@ -1,8 +1,7 @@
 """What the marts by date share: the dates of the window, what is known of them, and the 7-day mean."""
 
-from collections.abc import Sequence
-
 import polars as pl
+from polars import selectors
 
 from mds_assets.stack.blocks import AsOf
 from mds_assets.stack.settings import settings
@@ -16,10 +15,9 @@ def window_dates(name: str, as_of: AsOf) -> pl.LazyFrame:
     return pl.LazyFrame({name: as_of.days}, schema={name: pl.Date})
 
 
-def zero_where_landed(as_of: AsOf, date: str, counts: Sequence[str]) -> pl.Expr:
-    """These counts, with 0 for null on landed dates. On other dates null stays: nobody knows what happened."""
-    is_landed = pl.col(date).is_in(list(as_of.landed))
-    return pl.when(is_landed).then(pl.col(counts).fill_null(0)).otherwise(pl.col(counts))
+def zero_where_landed(as_of: AsOf, date: str) -> pl.Expr:
+    """All counts, with 0 for null on landed dates. On other dates null stays: nobody knows what happened."""
+    return selectors.integer().fill_null(pl.when(pl.col(date).is_in(list(as_of.landed))).then(0))
 
 
 def seven_day_mean(

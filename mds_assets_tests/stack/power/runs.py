@@ -34,7 +34,7 @@ def materialise(folder: Path, orders: Sequence[dict[str, Any]], runs: Sequence[t
     from mds_assets_tests.stack import toy
 
     # Dagster makes its databases here: a copy of others would come from a disk that nobody recorded.
-    (folder / HOME / "history").mkdir(parents=True, exist_ok=True)
+    (folder / HOME).mkdir(exist_ok=True)
     (folder / HOME / "dagster.yaml").write_text(HOME_SETTINGS)
     project = Runs.of(folder, toy.orders, toy.staged, toy.current, toy.revenue, shop=orders)
     os.environ["DAGSTER_HOME"] = str(project.home)
